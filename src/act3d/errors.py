@@ -1,0 +1,21 @@
+"""The few errors that act3d raises on purpose; the command line prints each as one line."""
+
+
+class Act3dError(Exception):
+    """Base of every error that is meant for the user's eyes."""
+
+
+class InputError(Act3dError, ValueError):
+    """Data or an argument that cannot be used: says what, where, and what is allowed."""
+
+
+class ConfigError(Act3dError, ValueError):
+    """A setting out of its bounds: names the key, the value and what is allowed."""
+
+
+class CheckpointError(Act3dError):
+    """A weights file that cannot be read, or does not fit the model."""
+
+
+class MissingDependency(Act3dError, ImportError):
+    """An optional package or an offline file that the request needs: says how to get it."""
