@@ -1,0 +1,74 @@
+"""Farthest point sampling."""
+
+import numpy as np
+import torch
+
+from act3d.geometry.checks import check_count, check_points
+
+
+def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> torch.Tensor:
+    """Pick `count` points of each cloud, each the farthest from those already picked (Gonzalez, 1985).
+
+    Equal distances go to the lower index; once every distinct place is taken, index 0 repeats. Distances are
+    compared in the dtype of `points` (half precision is raised to float32).
+
+    Args:
+        points: Tensor with shape (B, N, 3), any unit.
+        count: Points to pick, 1 to N.
+        start: Index of the first pick in every cloud, 0 to N - 1.
+
+    Returns:
+        int64 Tensor with shape (B, count), `[:, 0] == start`.
+
+    Raises:
+        InputError: Wrong shape, empty or non-finite cloud, `count` or `start` out of range.
+    """
+    check_points(points)
+    check_count(count, points.shape[1], "count", "the points of a cloud")
+    check_count(start + 1, points.shape[1], "start + 1", "the points of a cloud")
+    points = points.detach()
+    if points.dtype not in (torch.float32, torch.float64):
+        points = points.float()
+    if points.device.type == "cpu":
+        # NumPy's arg-max is ten times torch's on such shapes.
+        return torch.from_numpy(_sample_numpy(points.numpy(), count, start))
+    return _sample_torch(points, count, start)
+
+
+def _sample_numpy(points: np.ndarray, count: int, start: int) -> np.ndarray:
+    batch, number, _ = points.shape
+    planes = np.ascontiguousarray(points.transpose(2, 0, 1))  # (B, N, 3) -> (3, B, N)
+    picked = np.empty((batch, count), dtype=np.int64)
+    rows = np.arange(batch)
+    nearest = np.full((batch, number), np.inf, dtype=points.dtype)
+    distance, offset = np.empty_like(nearest), np.empty_like(nearest)
+    last = np.full(batch, start, dtype=np.int64)
+    with np.errstate(over="ignore"):
+        for i in range(count):
+            picked[:, i] = last
+            if i + 1 == count:
+                break
+            for axis, plane in enumerate(planes):
+                out = offset if axis else distance
+                np.subtract(plane, plane[rows, last][:, None], out=out)
+                np.multiply(out, out, out=out)
+                if axis:
+                    distance += offset
+            np.minimum(nearest, distance, out=nearest)
+            last = nearest.argmax(axis=1)
+    return picked
+
+
+def _sample_torch(points: torch.Tensor, count: int, start: int) -> torch.Tensor:
+    batch, number, _ = points.shape
+    planes = points.permute(2, 0, 1).contiguous()  # (B, N, 3) -> (3, B, N)
+    picked = torch.empty(batch, count, dtype=torch.int64, device=points.device)
+    nearest = torch.full((batch, number), torch.inf, dtype=points.dtype, device=points.device)
+    last = torch.full((batch, 1), start, dtype=torch.int64, device=points.device)
+    for i in range(count):
+        picked[:, i : i + 1] = last
+        offsets = planes - planes.gather(2, last.expand(3, -1, -1))
+        distance = offsets[0].square_().add_(offsets[1].square_()).add_(offsets[2].square_())
+        torch.minimum(nearest, distance, out=nearest)
+        last = nearest.argmax(dim=1, keepdim=True)
+    return picked
