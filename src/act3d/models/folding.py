@@ -1,0 +1,74 @@
+"""The decoder that unfolds a patch's feature into points."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from act3d.models.patch_embedding import pointwise
+
+SEEDS = ((-0.05, -0.05), (0.05, -0.05), (-0.05, 0.05), (0.05, 0.05))
+
+
+class Folded(NamedTuple):
+    """coarse: Tensor with shape (B, G, M/4, 3); fine: Tensor with shape (B, G, M, 3); both in their patch's coordinates."""
+
+    coarse: torch.Tensor
+    fine: torch.Tensor
+
+
+class FoldingDecoder(nn.Module):
+    """Folding decoder (FoldingNet, Yang et al., 2018): M/4 coarse points by an MLP, each unfolded into 4 fine ones.
+
+    The layer over [patch feature, seed, coarse point] is split: the feature's part is computed once a patch, the
+    seed's once for all. Parameter names and shapes stay those of the released 1x1 convolutions.
+    """
+
+    def __init__(self, width: int, patch_size: int) -> None:
+        super().__init__()
+        if patch_size % 4:
+            raise ValueError(f"patch_size = {patch_size}; the folding decoder needs a multiple of 4")
+        self.width = width
+        self.coarse_points = patch_size // 4
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, 3 * self.coarse_points),
+        )
+        self.final_conv = nn.Sequential(
+            nn.Conv1d(width + 5, 512, 1),
+            nn.BatchNorm1d(512),
+            nn.ReLU(),
+            nn.Conv1d(512, 512, 1),
+            nn.BatchNorm1d(512),
+            nn.ReLU(),
+            nn.Conv1d(512, 3, 1),
+        )
+        self.register_buffer("seeds", torch.tensor(SEEDS), persistent=False)
+        self.seeds: torch.Tensor
+
+    def forward(self, features: torch.Tensor) -> Folded:
+        """Points of every patch.
+
+        Args:
+            features: Tensor with shape (B, G, C).
+
+        Returns:
+            Folded with coarse (B, G, M/4, 3) and fine (B, G, M, 3) points relative to the center.
+        """
+        batch, patches, width = features.shape
+        rows = features.reshape(-1, width)  # (B G, C)
+        coarse = self.mlp(rows).view(-1, self.coarse_points, 1, 3)
+        conv1, norm1, _, conv2, norm2, _, conv3 = self.final_conv
+        of_patch = (pointwise(conv1, rows, slice(0, width)) + conv1.bias).view(-1, 1, 1, 512)
+        of_seed = pointwise(conv1, self.seeds.to(rows.dtype), slice(width, width + 2))  # (4, 512)
+        of_coarse = pointwise(conv1, coarse, slice(width + 2, width + 5))  # (B G, M/4, 1, 512)
+        x = (of_coarse + of_patch) + of_seed  # (B G, M/4, 4, 512)
+        x = F.relu(norm1(x.view(-1, 512)))
+        x = F.relu(norm2(pointwise(conv2, x) + conv2.bias))
+        offsets = (pointwise(conv3, x) + conv3.bias).view(-1, self.coarse_points, 4, 3)
+        fine = (coarse + offsets).view(batch, patches, -1, 3)
+        return Folded(coarse.view(batch, patches, -1, 3), fine)

@@ -1,0 +1,84 @@
+"""The DGCNN that mixes the features of neighbouring patches: the token head and the feature head."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from act3d.geometry import gather, knn
+from act3d.models.patch_embedding import pointwise
+
+NEIGHBORS = 4  # the patch itself is one of them
+
+
+class GraphNetwork(nn.Module):
+    """Graph network (B, G, C_in) -> (B, G, C_out) over the 4 nearest centers (DGCNN, Wang et al., 2019).
+
+    Parameter names and shapes are those of the released 1x1 convolutions. An edge layer there multiplies
+    [neighbour - centre, centre] for every edge; with W = [W1, W2] that equals W1 neighbour + (W2 - W1) centre: two
+    products a patch, then a gather. Since the normalisation after it is per channel and cloud, and increasing or
+    decreasing in each channel, the maximum over neighbours can be taken only after it.
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.input_trans = nn.Conv1d(width_in, 128, 1)
+        self.layer1 = _edge_layer(256, 256)
+        self.layer2 = _edge_layer(512, 512)
+        self.layer3 = _edge_layer(1024, 512)
+        self.layer4 = _edge_layer(1024, 1024)
+        self.layer5 = nn.Sequential(
+            nn.Conv1d(2304, width_out, 1, bias=False), nn.GroupNorm(4, width_out), nn.LeakyReLU(0.2)
+        )
+
+    def forward(self, features: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
+        """Mix features along the graph of centers.
+
+        Args:
+            features: Tensor with shape (B, G, C_in).
+            neighbors: int64 Tensor with shape (B, G, 4) from `center_graph`.
+
+        Returns:
+            Tensor with shape (B, G, C_out).
+        """
+        x = pointwise(self.input_trans, features) + self.input_trans.bias
+        outputs = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = _edge_convolution(layer, x, neighbors)
+            outputs.append(x)
+        convolution, norm, _ = self.layer5
+        joined = pointwise(convolution, torch.cat(outputs, dim=2))  # (B, G, 2304) -> (B, G, C_out)
+        return F.leaky_relu(_group_norm(norm, joined), 0.2)
+
+
+def center_graph(centers: torch.Tensor) -> torch.Tensor:
+    """The nearest centers of each center, itself first: (B, G, 3) -> int64 (B, G, 4); all eight edge layers share it."""
+    return knn(centers, centers, min(NEIGHBORS, centers.shape[1]))
+
+
+def _edge_layer(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(width_in, width_out, 1, bias=False), nn.GroupNorm(4, width_out), nn.LeakyReLU(0.2))
+
+
+def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
+    """(B, G, C) -> (B, G, C_out): all edges of a patch through the layer, then the maximum over them."""
+    convolution, norm, _ = layer
+    width = x.shape[2]
+    weight = convolution.weight.flatten(1)
+    of_neighbor, of_center = weight[:, :width], weight[:, width:]
+    theirs = F.linear(x, of_neighbor)  # (B, G, C_out)
+    own = F.linear(x, of_center - of_neighbor)
+    edges = gather(theirs, neighbors) + own.unsqueeze(2)  # (B, G, k, C_out)
+    batch, patches, k, width_out = edges.shape
+    normed = _group_norm(norm, edges.view(batch, patches * k, width_out))
+    return F.leaky_relu(normed, 0.2).view(batch, patches, k, width_out).amax(dim=2)
+
+
+def _group_norm(norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+    """GroupNorm over rows: (B, R, C), the statistics over the rows and the channels of a group."""
+    batch, rows, width = x.shape
+    grouped = x.view(batch, rows, norm.num_groups, -1)
+    variance, mean = torch.var_mean(grouped, dim=(1, 3), keepdim=True, correction=0)
+    # one multiply-add over the large tensor: scale and shift per cloud and channel
+    scale = torch.rsqrt(variance + norm.eps) * norm.weight.view(norm.num_groups, -1)
+    shift = norm.bias.view(norm.num_groups, -1) - mean * scale
+    return torch.addcmul(shift, grouped, scale).view(batch, rows, width)

@@ -1,0 +1,143 @@
+"""The Transformer blocks that every part of act3d is made of: ours, and the pretrained ones read into them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "quick_gelu": _quick_gelu,
+    "relu": F.relu,
+}
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention that can also look at a prefix of tokens that ask nothing themselves."""
+
+    def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor, prefix: torch.Tensor | None = None) -> torch.Tensor:
+        """Attend from every token of `x` to `prefix` and `x`.
+
+        Args:
+            x: Tensor with shape (B, T, C).
+            prefix: Tensor with shape (B, P, C), or (1, P, C) if all clouds share it: keys and values only.
+
+        Returns:
+            Tensor with shape (B, T, C).
+        """
+        batch, tokens, width = x.shape
+        # (B, T, 3C) -> 3 x (B, heads, T, C / heads)
+        query, key, value = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if prefix is not None:
+            bias = None if self.qkv.bias is None else self.qkv.bias[width:]
+            pair = F.linear(prefix, self.qkv.weight[width:], bias)
+            pair = pair.view(prefix.shape[0], prefix.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+            pair = pair.expand(-1, batch, -1, -1, -1)
+            key, value = torch.cat([pair[0], key], dim=2), torch.cat([pair[1], value], dim=2)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x)))
+
+
+class DropPath(nn.Module):
+    """Leave out a residual branch for a whole cloud at random (Huang et al., 2016: stochastic depth)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, ...) -> (B, ...); what is kept is scaled so that the mean stays."""
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1 - self.rate
+        return x * x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(keep).div_(keep)
+
+
+class Block(nn.Module):
+    """A Transformer block: pre-norm (ViT, DeiT, CLIP, DINOv2 ...) or post-norm (BERT, MiniLM)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        hidden: int | None = None,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
+        eps: float = 1e-5,
+        norm_first: bool = True,
+        activation: Activation = "gelu",
+        layer_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm_first = norm_first
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = Attention(width, heads, qkv_bias)
+        self.norm2 = nn.LayerNorm(width, eps=eps)
+        self.mlp = Mlp(width, hidden or int(width * mlp_ratio), activation)
+        self.drop_path = DropPath(drop_path)
+        self.ls1 = nn.Parameter(torch.ones(width)) if layer_scale else None
+        self.ls2 = nn.Parameter(torch.ones(width)) if layer_scale else None
+
+    def forward(self, x: torch.Tensor, prefix: torch.Tensor | None = None) -> torch.Tensor:
+        """One block over `x`, which also sees `prefix`.
+
+        Args:
+            x: Tensor with shape (B, T, C).
+            prefix: Tensor with shape (B, P, C) or (1, P, C): tokens whose own outputs nobody needs.
+
+        Returns:
+            Tensor with shape (B, T, C), the outputs of `x` alone.
+        """
+        if self.norm_first:
+            seen = None if prefix is None else self.norm1(prefix)
+            x = x + self.drop_path(_scaled(self.attn(self.norm1(x), seen), self.ls1))
+            return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.ls2))
+        x = self.norm1(x + self.drop_path(_scaled(self.attn(x, prefix), self.ls1)))
+        return self.norm2(x + self.drop_path(_scaled(self.mlp(x), self.ls2)))
+
+
+def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    return x if scale is None else x * scale
+
+
+def position_mlp(width: int) -> nn.Sequential:
+    """The position of a patch: its center (B, G, 3) -> 128 -> (B, G, width), with GELU."""
+    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
+
+
+def drop_path_rates(depth: int, last: float) -> list[float]:
+    """Rates rising evenly from 0 in the first block to `last` in the last."""
+    return [last * i / max(1, depth - 1) for i in range(depth)]
