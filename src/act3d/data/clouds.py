@@ -1,0 +1,88 @@
+"""What every dataset of clouds has in common, whatever its files look like."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from act3d.data.transforms import NORMALIZATIONS, normalize
+from act3d.errors import InputError
+
+
+def choose_points(seed: int, epoch: int, index: int, stored: int, wanted: int) -> np.ndarray:
+    """`wanted` of `stored` points in random order, (wanted,) int64: a pure function of its arguments."""
+    # A counter-based generator keyed by (seed, epoch) and index needs no state, so a resumed run draws the same.
+    key = np.array([(seed % 2**32) << 32 | epoch % 2**32, index], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).choice(stored, wanted, replace=False)
+
+
+class CloudDataset(Dataset[dict[str, Tensor]]):
+    """Clouds with labels. A subclass says how many points a cloud stores and reads some of them.
+
+    `index` in a batch counts within this selection (0 .. len - 1) and is the place of the cloud in `names` and
+    `labels`. The points of a cloud are a random subset of the stored ones, drawn anew every epoch.
+
+    Attributes:
+        name: The dataset's name.
+        classes: Class names; a label is a place in this list, -1 means unlabelled.
+        parts: Part names; empty when the clouds carry no part labels.
+        class_parts: For each class, the part ids that occur in it.
+        names: One name a cloud.
+        labels: (len,) int64.
+        points: Points given per cloud.
+        fingerprint: A hash of the data; equal fingerprints mean equal bytes.
+        meta: JSON-able facts that inference needs: up, source_up, scale, unit, normalization, points, licence, ...
+    """
+
+    name: str
+    classes: list[str]
+    parts: list[str]
+    class_parts: dict[str, list[int]]
+    names: list[str]
+    labels: np.ndarray
+    points: int
+    fingerprint: str
+    meta: dict[str, Any]
+
+    def __init__(self, seed: int = 0, normalization: str = "unit_sphere"):
+        if normalization not in NORMALIZATIONS:
+            raise InputError(f"normalization {normalization!r} is not known; allowed: {', '.join(NORMALIZATIONS)}")
+        self.seed = seed
+        self.epoch = 0
+        self.normalization = normalization
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose random subsets `__getitem__` gives; 0 until set."""
+        self.epoch = epoch
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        """Points (B, N, 3) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
+        raise NotImplementedError
+
+    def fetch(self, indices: Sequence[int], epoch: int | None = None) -> dict[str, Tensor]:
+        """The batch `{"points", "label", "index"[, "parts"]}` of the clouds at `indices`, read in one go."""
+        rows = np.asarray(indices, dtype=np.int64)
+        points, parts = self.read(rows, self.epoch if epoch is None else epoch)
+        batch = {
+            "points": normalize(points, self.normalization),
+            "label": torch.from_numpy(self.labels[rows]),
+            "index": torch.from_numpy(rows),
+        }
+        if parts is not None:
+            batch["parts"] = parts
+        return batch
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
+        return {key: value[0] for key, value in self.fetch([index]).items()}
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+        batch = self.fetch(indices)
+        return [{key: value[i] for key, value in batch.items()} for i in range(len(indices))]

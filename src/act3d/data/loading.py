@@ -1,0 +1,136 @@
+"""Batches in an order that depends on (seed, epoch) alone, from any batch of the epoch on."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from act3d.data.clouds import CloudDataset
+from act3d.errors import ConfigError
+
+
+class BatchKey(NamedTuple):
+    """Which clouds make a batch, and in which epoch (it decides the random subset of their points)."""
+
+    epoch: int
+    indices: list[int]
+
+
+class BatchPlan(Sampler[BatchKey]):
+    """The batches of one process in one epoch.
+
+    Training (`shuffle`): one permutation of all clouds by (seed, epoch), dealt out over the processes; when it does
+    not come out even, the first clouds of the permutation fill up the last round, so all processes take the same
+    number of steps. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
+
+    Attributes:
+        start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the
+            number of batches in a whole epoch, which is what Lightning expects of a loader that it resumes.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ):
+        if batch_size < 1:
+            raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
+        if not 0 <= rank < world:
+            raise ConfigError(f"rank {rank} is outside 0..{world - 1}")
+        self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.drop_last, self.rank, self.world = drop_last, rank, world
+        self.epoch = 0
+        self.start_batch = 0
+        if len(self) == 0:
+            raise ConfigError(f"data.batch_size {batch_size} x {world} leaves no full batch of {length} clouds")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.epoch = epoch
+
+    def _own(self) -> int:
+        """How many clouds this process sees in an epoch."""
+        if self.shuffle:
+            return self.length // self.world if self.drop_last else -(-self.length // self.world)
+        return len(range(self.rank, self.length, self.world))
+
+    def __len__(self) -> int:
+        return self._own() // self.batch_size if self.drop_last else -(-self._own() // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed % 2**32, self.epoch]).permutation(self.length)
+        mine = np.resize(order, max(self.length, self._own() * self.world))[self.rank :: self.world][: self._own()]
+        start, self.start_batch = self.start_batch, 0
+        for batch in range(start, len(self)):
+            yield BatchKey(self.epoch, mine[batch * self.batch_size : (batch + 1) * self.batch_size].tolist())
+
+
+class _Batches(Dataset[dict[str, Tensor]]):
+    """Lets the loader ask for a whole batch at a time; the key carries the epoch into worker processes."""
+
+    def __init__(self, clouds: CloudDataset):
+        self.clouds = clouds
+
+    def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
+        return self.clouds.fetch(key.indices, key.epoch)
+
+
+class CloudLoader(DataLoader[dict[str, Tensor]]):
+    """A `DataLoader` over a `BatchPlan`; Lightning's `set_epoch` call reaches the plan as its `sampler`."""
+
+    plan: BatchPlan
+    clouds: CloudDataset
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self.plan.set_epoch(epoch)
+
+    def start_at(self, batch: int) -> None:
+        """Begin the next iteration, and only that one, at this batch of the epoch."""
+        self.plan.start_batch = batch
+
+
+def make_loader(
+    dataset: CloudDataset,
+    batch_size: int,
+    shuffle: bool = True,
+    seed: int = 0,
+    workers: int = 0,
+    drop_last: bool = False,
+    rank: int = 0,
+    world: int = 1,
+    pin_memory: bool = False,
+) -> CloudLoader:
+    """A loader of batches `{"points" (B, N, 3), "label" (B,), "index" (B,)[, "parts" (B, N)]}`.
+
+    Args:
+        dataset: The clouds.
+        batch_size: Clouds per batch and process.
+        shuffle: Training order (see `BatchPlan`); False keeps the dataset's order.
+        seed: Seed of the order. The random subset of points follows the dataset's own seed.
+        workers: Worker processes; 0 reads in this one, which is fastest while the data fits in memory.
+        drop_last: Leave out a last batch that is not full.
+        rank: This process among `world`.
+        world: Number of processes.
+        pin_memory: Page-locked batches for faster copies to a GPU.
+
+    The batches are the same for any number of workers.
+    """
+    plan = BatchPlan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world)
+    options: dict[str, Any] = {"persistent_workers": True} if workers else {}
+    # batch_size None: a key of the plan is a whole batch already.
+    loader = CloudLoader(
+        _Batches(dataset), sampler=plan, batch_size=None, num_workers=workers, pin_memory=pin_memory, **options
+    )
+    loader.plan = plan
+    loader.clouds = dataset
+    return loader

@@ -1,0 +1,173 @@
+"""The packed format: clouds of one size in `.npy` shards that are memory-mapped, one table, one description.
+
+A folder holds
+
+- `dataset.json`: format, version, name, classes, parts, what was declared (up axis, scale, normalization), seed,
+  source, licence, the list of shards, counts per split, and the fingerprint;
+- `points-00000.npy` ...: (n, P, 3) float16 (or float32), each cloud centred and scaled into the unit sphere, y up;
+- `parts-00000.npy` ...: (n, P) uint8, only when there are part labels;
+- `clouds.csv`: one row a cloud, in the order of the shards: name, class, split, the original centre (cx, cy, cz) and
+  scale, and whatever the source knows (faces, area, family, core, licence);
+- `failures.csv`: what could not be read, and why.
+
+Opening reads the description and the table; a cloud is read by its place, without reading any other.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset, choose_points
+from act3d.errors import InputError
+
+FORMAT = "act3d-packed"
+VERSION = 1
+DESCRIPTION = "dataset.json"
+TABLE = "clouds.csv"
+
+
+def read_description(root: Path) -> dict[str, Any]:
+    """The checked content of `root/dataset.json`."""
+    path = root / DESCRIPTION
+    if not path.is_file():
+        raise InputError(f"{root} is not a packed dataset: it has no {DESCRIPTION}")
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise InputError(f"{path} does not describe a packed dataset (format {FORMAT!r} expected)")
+    if info.get("version") != VERSION:
+        raise InputError(f"{path} has version {info.get('version')!r}; this act3d reads version {VERSION}")
+    wanted = ("name", "classes", "parts", "points", "dtype", "shards", "splits", "fingerprint", "up", "normalization")
+    missing = [key for key in wanted if key not in info]
+    if missing:
+        raise InputError(f"{path} lacks {', '.join(missing)}")
+    return info
+
+
+def read_table(path: Path) -> dict[str, list[str]]:
+    """The columns of a CSV table with a header line."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if any(len(row) != len(header) for row in rows):
+        raise InputError(f"{path} is damaged: not every row has {len(header)} columns")
+    columns = zip(*rows, strict=True) if rows else ([] for _ in header)
+    return {name: list(column) for name, column in zip(header, columns, strict=True)}
+
+
+def open_shard(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Memory-map one shard, after checking that the file holds all that the description promises."""
+    try:
+        shard = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; the dataset is not complete, prepare it again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is damaged or cut off ({error}); prepare the dataset again") from None
+    if shard.shape != shape or shard.dtype != np.dtype(dtype):
+        raise InputError(f"{path} holds {shard.shape} {shard.dtype}, expected {shape} {dtype}")
+    return shard
+
+
+class PackedDataset(CloudDataset):
+    """A prepared folder, or a selection of it. See `CloudDataset` for attributes and batches.
+
+    Args:
+        root: The folder.
+        split: "train", "test", "unlabeled" ..., several joined by "+", or None for everything.
+        points: Points given per cloud; all stored ones by default.
+        seed: Seed of the random subsets.
+        normalize: "unit_sphere" or "none" (original coordinates); by default what the dataset declares.
+        subset: Name of a 0/1 column of the table; only rows with 1 are kept ("core" in the two Debian collections).
+
+    Raises:
+        InputError: the folder is no packed dataset, damaged, or the selection is empty or impossible.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str | None = None,
+        points: int | None = None,
+        seed: int = 0,
+        normalize: str | None = None,
+        subset: str | None = None,
+    ):
+        self.root = Path(root)
+        info = read_description(self.root)
+        super().__init__(seed, normalize or info["normalization"])
+        self.table = read_table(self.root / TABLE)
+        self.stored = int(info["points"])
+        self._open_shards(info)
+        self.rows = self._select(info, split, subset)
+        self.points = self.stored if points is None else points
+        if not 1 <= self.points <= self.stored:
+            raise InputError(f"{self.points} points per cloud were asked of {self.root}; it stores {self.stored}")
+        self.name = info["name"]
+        self.classes = list(info["classes"])
+        self.parts = list(info["parts"])
+        self.class_parts = {key: list(value) for key, value in info.get("class_parts", {}).items()}
+        self.names = [self.table["name"][row] for row in self.rows]
+        self.split = [self.table["split"][row] for row in self.rows]
+        place = {name: i for i, name in enumerate(self.classes)}
+        self.labels = np.array([place.get(self.table["class"][row], -1) for row in self.rows], dtype=np.int64)
+        self.fingerprint = info["fingerprint"]
+        kept = ("name", "up", "source_up", "scale", "unit", "licence", "source", "fingerprint")
+        self.meta = {key: info.get(key) for key in kept}
+        self.meta |= {"normalization": self.normalization, "points": self.points, "classes": self.classes}
+
+    def _open_shards(self, info: dict[str, Any]) -> None:
+        self._shards: list[np.ndarray] = []
+        self._part_shards: list[np.ndarray] = []
+        counts = [int(shard["count"]) for shard in info["shards"]]
+        for shard, count in zip(info["shards"], counts, strict=True):
+            self._shards.append(open_shard(self.root / shard["points"], (count, self.stored, 3), info["dtype"]))
+            if info["parts"]:
+                self._part_shards.append(open_shard(self.root / shard["parts"], (count, self.stored), "uint8"))
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        if len(self.table["name"]) != self._starts[-1]:
+            raise InputError(f"{self.root / TABLE} has {len(self.table['name'])} rows for {self._starts[-1]} clouds")
+        numbers = [np.array(self.table[key], dtype=np.float64) for key in ("cx", "cy", "cz", "scale")]
+        self._centers, self._scales = np.stack(numbers[:3], axis=1), numbers[3]
+
+    def _select(self, info: dict[str, Any], split: str | None, subset: str | None) -> np.ndarray:
+        keep = np.ones(len(self.table["name"]), dtype=bool)
+        if split is not None:
+            wanted = split.split("+")
+            for name in wanted:
+                if name not in info["splits"]:
+                    allowed = ", ".join(info["splits"])
+                    raise InputError(f"{self.root} has no split {name!r}; it has {allowed} (join them by +)")
+            keep &= np.isin(self.table["split"], wanted)
+        if subset is not None:
+            if subset not in self.table or set(self.table[subset]) - {"0", "1", ""}:
+                raise InputError(f"{self.root} has no subset {subset!r}: its table has no such 0/1 column")
+            keep &= np.array(self.table[subset]) == "1"
+        if not keep.any():
+            raise InputError(f"{self.root} has no clouds in split {split!r}, subset {subset!r}")
+        return np.flatnonzero(keep)
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        places = self.rows[rows]
+        picks = np.stack([choose_points(self.seed, epoch, int(i), self.stored, self.points) for i in rows])
+        points = np.empty((*picks.shape, 3), dtype=np.float32)
+        parts = np.empty(picks.shape, dtype=np.int64) if self._part_shards else None
+        owner = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(owner):
+            here = np.flatnonzero(owner == number)
+            # Flat places of the wanted points, so that only their pages are touched.
+            flat = (places[here] - self._starts[number])[:, None] * self.stored + picks[here]
+            points[here] = self._shards[number].reshape(-1, 3)[flat]
+            if parts is not None:
+                parts[here] = self._part_shards[number].reshape(-1)[flat]
+        if self.normalization == "none":
+            points = (points * self._scales[places, None, None] + self._centers[places, None]).astype(np.float32)
+        return torch.from_numpy(points), None if parts is None else torch.from_numpy(parts)

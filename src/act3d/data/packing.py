@@ -1,0 +1,232 @@
+"""Writing the packed format: whole or not at all, shard by shard, so that a killed run goes on where it was."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act3d.data.packed import DESCRIPTION, FORMAT, TABLE, VERSION, read_description
+from act3d.errors import InputError
+from act3d.files import atomic_path, write_json, write_text
+
+FAILURES = "failures.csv"
+PLAN = "plan.json"
+COLUMNS = ["name", "class", "split", "cx", "cy", "cz", "scale"]
+
+
+@dataclass
+class Cloud:
+    """One cloud ready to be stored: `points` (P, 3) in the unit sphere, its original centre and scale, its row."""
+
+    name: str
+    points: np.ndarray
+    center: np.ndarray
+    scale: float
+    parts: np.ndarray | None = None
+    cls: str = ""
+    split: str = "train"
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Failure:
+    """A file that gave no cloud, and why."""
+
+    name: str
+    reason: str
+
+
+def _table(header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class PackedWriter:
+    """Writes one packed dataset, in a hidden folder beside `out` that is renamed to `out` when all is there.
+
+    Args:
+        out: The folder to make.
+        plan: JSON-able; everything that decides the bytes (settings and the list of files). A later writer with the
+            same plan keeps the finished shards; one with another plan starts again.
+        items: Number of items; item i belongs to shard i // shard_size, whoever reads it and in whatever order.
+        points: Points per cloud.
+        dtype: "float16" or "float32".
+        parts: Part vocabulary; empty for none.
+        shard_size: Items per shard.
+        overwrite: Replace a finished dataset at `out`, but only once the new one is complete.
+
+    Raises:
+        InputError: `out` holds something that would be lost.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        plan: Mapping[str, Any],
+        items: int,
+        points: int,
+        dtype: str = "float16",
+        parts: Sequence[str] = (),
+        shard_size: int = 256,
+        overwrite: bool = False,
+    ):
+        if dtype not in ("float16", "float32"):
+            raise InputError(f"dtype {dtype!r} is not known; allowed: float16, float32")
+        self.out = Path(out).absolute()
+        self.items, self.points, self.dtype, self.parts = items, points, dtype, list(parts)
+        self.shard_size, self.overwrite = shard_size, overwrite
+        text = json.dumps([dict(plan), items, points, dtype, self.parts, shard_size], sort_keys=True)
+        self.plan = hashlib.sha256(text.encode()).hexdigest()
+        self.complete = self._check_out()
+        self.work = self.out.with_name(f".{self.out.name}.partial")
+        if not self.complete:
+            self._enter()
+
+    def _check_out(self) -> bool:
+        """True when `out` is already what would be written; refuses to touch anything else that lies there."""
+        if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
+            return False
+        if not (self.out / DESCRIPTION).is_file():
+            raise InputError(f"{self.out} exists and is not a prepared dataset; choose another --out")
+        if self.overwrite:
+            return False
+        if read_description(self.out).get("plan") == self.plan:
+            return True
+        raise InputError(
+            f"{self.out} holds a dataset prepared from other files or settings; "
+            "choose another --out, or --overwrite true"
+        )
+
+    def _enter(self) -> None:
+        plan = self.work / PLAN
+        same = plan.is_file() and json.loads(plan.read_text(encoding="utf-8")) == self.plan
+        if self.work.exists() and not same:
+            shutil.rmtree(self.work)
+        if not same:
+            write_json(plan, self.plan)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.items // self.shard_size)
+
+    def items_of(self, shard: int) -> range:
+        """The items of one shard."""
+        return range(shard * self.shard_size, min(self.items, (shard + 1) * self.shard_size))
+
+    def pending(self) -> list[int]:
+        """Shards not yet written."""
+        return [] if self.complete else [i for i in range(self.shards) if not self._rows(i).is_file()]
+
+    def _rows(self, shard: int) -> Path:
+        return self.work / f"rows-{shard:05d}.json"
+
+    def write_shard(self, shard: int, results: Sequence[Cloud | Failure]) -> None:
+        """Store the results of `items_of(shard)`, in that order; the file of rows comes last and marks it done."""
+        clouds = [result for result in results if isinstance(result, Cloud)]
+        failures = [{"name": r.name, "reason": r.reason} for r in results if isinstance(r, Failure)]
+        arrays = {}
+        if clouds:
+            arrays["points"] = np.stack([cloud.points for cloud in clouds]).astype(self.dtype)
+            if self.parts:
+                arrays["parts"] = np.stack([np.asarray(cloud.parts) for cloud in clouds]).astype(np.uint8)
+        for kind, array in arrays.items():
+            with atomic_path(self.work / f"{kind}-{shard:05d}.npy") as path, path.open("wb") as file:
+                np.save(file, array)
+        rows = [self._row(cloud) for cloud in clouds]
+        write_json(self._rows(shard), {"rows": rows, "failures": failures})
+
+    @staticmethod
+    def _row(cloud: Cloud) -> dict[str, str]:
+        # repr of a float32 keeps every digit that matters, in the shortest form.
+        numbers = [str(float(f"{value:.7g}")) for value in (*cloud.center, cloud.scale)]
+        fixed = dict(zip(COLUMNS, [cloud.name, cloud.cls, cloud.split, *numbers], strict=True))
+        if cloud.parts is not None:
+            fixed["part_ids"] = " ".join(str(part) for part in np.unique(cloud.parts))
+        return fixed | cloud.extra
+
+    def _collect(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for shard in range(self.shards):
+            yield shard, json.loads(self._rows(shard).read_text(encoding="utf-8"))
+
+    def finish(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        """Write table and description, then move the folder into place. Returns the description.
+
+        Args:
+            info: The keys of `dataset.json` that only the caller knows: name, classes, up, source_up, scale, unit,
+                normalization, source, licence, seed.
+        """
+        if self.complete:
+            return read_description(self.out)
+        rows: list[dict[str, str]] = []
+        failures: list[dict[str, str]] = []
+        shards: list[dict[str, Any]] = []
+        digest = hashlib.sha256(json.dumps([info.get("classes"), self.parts]).encode())
+        for shard, content in self._collect():
+            rows += content["rows"]
+            failures += content["failures"]
+            if content["rows"]:
+                entry: dict[str, Any] = {"count": len(content["rows"])}
+                for kind in ("points", "parts") if self.parts else ("points",):
+                    entry[kind] = f"{kind}-{shard:05d}.npy"
+                    digest.update(_digest(self.work / entry[kind]).encode())
+                shards.append(entry)
+        if not rows:
+            reason = f"; the first: {failures[0]['name']}: {failures[0]['reason']}" if failures else ""
+            raise InputError(f"none of {self.items} files gave a cloud{reason}")
+        table = _table(list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)])), rows)
+        digest.update(table.encode())
+        description = self._describe(info, rows, shards, len(failures), digest.hexdigest()[:16])
+        write_text(self.work / TABLE, table)
+        write_text(self.work / FAILURES, _table(["name", "reason"], failures))
+        write_json(self.work / DESCRIPTION, description)
+        self._move()
+        return description
+
+    def _describe(
+        self, info: Mapping[str, Any], rows: list[dict[str, str]], shards: list[Any], failures: int, fingerprint: str
+    ) -> dict[str, Any]:
+        present: dict[str, set[int]] = {}
+        for row in rows if self.parts else []:
+            present.setdefault(row["class"], set()).update(int(part) for part in row["part_ids"].split())
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            **info,
+            "parts": self.parts,
+            "class_parts": {cls: sorted(present[cls]) for cls in info["classes"] if cls in present},
+            "points": self.points,
+            "dtype": self.dtype,
+            "clouds": len(rows),
+            "failures": failures,
+            "splits": dict(sorted(Counter(row["split"] for row in rows).items())),
+            "fingerprint": fingerprint,
+            "plan": self.plan,
+            "shards": shards,
+        }
+
+    def _move(self) -> None:
+        for leftover in [*self.work.glob("rows-*.json"), self.work / PLAN]:
+            leftover.unlink()
+        old = self.out.with_name(f".{self.out.name}.replaced-{os.getpid()}")
+        if self.out.exists():
+            self.out.rename(old)
+        self.work.rename(self.out)
+        shutil.rmtree(old, ignore_errors=True)
