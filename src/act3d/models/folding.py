@@ -12,7 +12,7 @@ SEEDS = ((-0.05, -0.05), (0.05, -0.05), (-0.05, 0.05), (0.05, 0.05))
 
 
 class Folded(NamedTuple):
-    """coarse: Tensor with shape (B, G, M/4, 3); fine: Tensor with shape (B, G, M, 3); both in their patch's coordinates."""
+    """Points in their patch's coordinates: coarse (B, G, M/4, 3) and fine (B, G, M, 3)."""
 
     coarse: torch.Tensor
     fine: torch.Tensor
@@ -63,12 +63,12 @@ class FoldingDecoder(nn.Module):
         rows = features.reshape(-1, width)  # (B G, C)
         coarse = self.mlp(rows).view(-1, self.coarse_points, 1, 3)
         conv1, norm1, _, conv2, norm2, _, conv3 = self.final_conv
-        of_patch = (pointwise(conv1, rows, slice(0, width)) + conv1.bias).view(-1, 1, 1, 512)
-        of_seed = pointwise(conv1, self.seeds.to(rows.dtype), slice(width, width + 2))  # (4, 512)
-        of_coarse = pointwise(conv1, coarse, slice(width + 2, width + 5))  # (B G, M/4, 1, 512)
+        of_patch = pointwise(conv1, rows, slice(0, width)).view(-1, 1, 1, 512)
+        of_seed = pointwise(conv1, self.seeds.to(rows.dtype), slice(width, width + 2), bias=False)  # (4, 512)
+        of_coarse = pointwise(conv1, coarse, slice(width + 2, width + 5), bias=False)  # (B G, M/4, 1, 512)
         x = (of_coarse + of_patch) + of_seed  # (B G, M/4, 4, 512)
         x = F.relu(norm1(x.view(-1, 512)))
-        x = F.relu(norm2(pointwise(conv2, x) + conv2.bias))
-        offsets = (pointwise(conv3, x) + conv3.bias).view(-1, self.coarse_points, 4, 3)
+        x = F.relu(norm2(pointwise(conv2, x)))
+        offsets = pointwise(conv3, x).view(-1, self.coarse_points, 4, 3)
         fine = (coarse + offsets).view(batch, patches, -1, 3)
         return Folded(coarse.view(batch, patches, -1, 3), fine)

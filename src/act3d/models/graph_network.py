@@ -1,5 +1,7 @@
 """The DGCNN that mixes the features of neighbouring patches: the token head and the feature head."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,7 @@ class GraphNetwork(nn.Module):
     Parameter names and shapes are those of the released 1x1 convolutions. An edge layer there multiplies
     [neighbour - centre, centre] for every edge; with W = [W1, W2] that equals W1 neighbour + (W2 - W1) centre: two
     products a patch, then a gather. Since the normalisation after it is per channel and cloud, and increasing or
-    decreasing in each channel, the maximum over neighbours can be taken only after it.
+    decreasing in each channel, the maximum over neighbours is taken only after it.
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
@@ -40,7 +42,7 @@ class GraphNetwork(nn.Module):
         Returns:
             Tensor with shape (B, G, C_out).
         """
-        x = pointwise(self.input_trans, features) + self.input_trans.bias
+        x = pointwise(self.input_trans, features)
         outputs = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = _edge_convolution(layer, x, neighbors)
@@ -51,7 +53,7 @@ class GraphNetwork(nn.Module):
 
 
 def center_graph(centers: torch.Tensor) -> torch.Tensor:
-    """The nearest centers of each center, itself first: (B, G, 3) -> int64 (B, G, 4); all eight edge layers share it."""
+    """Nearest centers of each center, itself first, for all eight edge layers: (B, G, 3) -> int64 (B, G, 4)."""
     return knn(centers, centers, min(NEIGHBORS, centers.shape[1]))
 
 
@@ -63,7 +65,7 @@ def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Te
     """(B, G, C) -> (B, G, C_out): all edges of a patch through the layer, then the maximum over them."""
     convolution, norm, _ = layer
     width = x.shape[2]
-    weight = convolution.weight.flatten(1)
+    weight = cast(nn.Conv2d, convolution).weight.flatten(1)
     of_neighbor, of_center = weight[:, :width], weight[:, width:]
     theirs = F.linear(x, of_neighbor)  # (B, G, C_out)
     own = F.linear(x, of_center - of_neighbor)
@@ -73,8 +75,9 @@ def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Te
     return F.leaky_relu(normed, 0.2).view(batch, patches, k, width_out).amax(dim=2)
 
 
-def _group_norm(norm: nn.GroupNorm, x: torch.Tensor) -> torch.Tensor:
+def _group_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """GroupNorm over rows: (B, R, C), the statistics over the rows and the channels of a group."""
+    norm = cast(nn.GroupNorm, norm)
     batch, rows, width = x.shape
     grouped = x.view(batch, rows, norm.num_groups, -1)
     variance, mean = torch.var_mean(grouped, dim=(1, 3), keepdim=True, correction=0)

@@ -1,22 +1,27 @@
 """The mini-PointNet that turns each patch of points into one feature vector."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 
-def pointwise(layer: nn.Conv1d | nn.Conv2d, x: torch.Tensor, columns: slice = slice(None)) -> torch.Tensor:
-    """Apply a 1x1 convolution to rows (..., C_in) as a matrix product, without its bias.
+def pointwise(layer: nn.Module, x: torch.Tensor, columns: slice | None = None, bias: bool = True) -> torch.Tensor:
+    """Apply a 1x1 convolution to rows (..., C_in) as a matrix product.
 
     Args:
-        layer: Convolution whose weight has shape (C_out, C_in, 1[, 1]).
+        layer: nn.Conv1d or nn.Conv2d whose weight has shape (C_out, C_in, 1[, 1]).
         x: Tensor with shape (..., C_in), or (..., width of `columns`).
-        columns: Input channels of the weight to use.
+        columns: The input channels of the weight to use; all by default.
+        bias: Add the layer's bias, if it has one.
 
     Returns:
         Tensor with shape (..., C_out).
     """
-    return F.linear(x, layer.weight.flatten(1)[:, columns])
+    layer = cast(nn.Conv1d, layer)
+    weight = layer.weight.flatten(1)
+    return F.linear(x, weight if columns is None else weight[:, columns], layer.bias if bias else None)
 
 
 class PatchEmbedding(nn.Module):
@@ -47,13 +52,12 @@ class PatchEmbedding(nn.Module):
         conv1, norm1, _, conv2 = self.first_conv
         conv3, norm2, _, conv4 = self.second_conv
         points = neighborhoods.reshape(-1, 3)  # (B G M, 3): one row a point
-        x = F.relu(norm1(pointwise(conv1, points) + conv1.bias))
-        local = pointwise(conv2, x) + conv2.bias  # (B G M, 256)
+        x = F.relu(norm1(pointwise(conv1, points)))
+        local = pointwise(conv2, x)  # (B G M, 256)
         whole = local.view(-1, size, 256).amax(dim=1)  # (B G, 256)
         # W [max, point] = W_max max + W_point point; the first once a patch
-        shared = pointwise(conv3, whole, slice(0, 256)) + conv3.bias
-        x = pointwise(conv3, local, slice(256, 512)).view(-1, size, 512) + shared.unsqueeze(1)
+        shared = pointwise(conv3, whole, slice(0, 256))
+        x = pointwise(conv3, local, slice(256, 512), bias=False).view(-1, size, 512) + shared.unsqueeze(1)
         x = F.relu(norm2(x.view(-1, 512)))
-        # the last bias is the same for all points of a patch, so it can wait until after the maximum
-        x = pointwise(conv4, x).view(-1, size, self.width).amax(dim=1) + conv4.bias
+        x = pointwise(conv4, x).view(-1, size, self.width).amax(dim=1)
         return x.view(batch, patches, self.width)

@@ -1,0 +1,111 @@
+"""act3d's own checkpoint: one safetensors file that carries its config and says what it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+import act3d
+from act3d.errors import CheckpointError
+from act3d.files import atomic_path
+from act3d.models import build
+from act3d.models.teachers import Backbone
+
+FORMAT = "act3d-1"
+
+
+def recoverable_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the parameters that need not be stored: frozen backbones that can be had again from their source."""
+    return tuple(
+        f"{name}." if name else ""
+        for name, module in model.named_modules()
+        if isinstance(module, Backbone) and module.source is not None
+    )
+
+
+def stored_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's state without frozen backbones that can be had again from their source."""
+    prefixes = recoverable_prefixes(model)
+    return {k: v for k, v in model.state_dict().items() if not (prefixes and k.startswith(prefixes))}
+
+
+def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
+    """Load what `stored_state` gave. Anything missing, left over or of another shape is fatal.
+
+    Raises:
+        CheckpointError: Names the first few parameters that do not fit, and how many there are.
+    """
+    prefixes = recoverable_prefixes(model)
+    wanted = {k: v for k, v in model.state_dict().items() if not (prefixes and k.startswith(prefixes))}
+    missing = [k for k in wanted if k not in state]
+    extra = [k for k in state if k not in wanted]
+    shapes = [k for k, v in wanted.items() if k in state and state[k].shape != v.shape]
+    for what, names in (("missing", missing), ("not part of the model", extra), ("of another shape", shapes)):
+        if names:
+            shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+            raise CheckpointError(f"{where}: {len(names)} parameters {what}: {shown}")
+    model.load_state_dict(state, strict=False)
+
+
+def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None) -> Path:
+    """Write a model with its config into one safetensors file, whole or not at all.
+
+    Args:
+        model: A model of act3d: has `kind` and `config`.
+        path: File to write; replaced if it exists.
+        meta: JSON-able facts to keep beside the weights: class names, normalization, points, data, licence ...
+
+    Returns:
+        The path.
+    """
+    header = {
+        "format": FORMAT,
+        "kind": model.kind,
+        "config": model.config,
+        "meta": meta or {},
+        "act3d": act3d.__version__,
+    }
+    state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"act3d": json.dumps(header)})
+    return Path(path)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Kind, config and meta of a native checkpoint, without reading its weights.
+
+    Raises:
+        CheckpointError: Not a file, not safetensors, truncated, or not written by act3d.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
+    try:
+        header = json.loads(metadata["act3d"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: a safetensors file, but not one that act3d wrote") from error
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {header.get('format')!r}; this version reads {FORMAT!r}")
+    return header
+
+
+def load_native(path: str | Path) -> nn.Module:
+    """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode, `.meta` attached."""
+    header = read_header(path)
+    with safe_open(Path(path), framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    model: Any = build(header["kind"], header["config"])
+    load_stored_state(model, state, str(path))
+    model.meta = header["meta"]
+    return model.eval()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,88 @@
+"""Distillation losses: predicted (B, H, D) and target (B, H, D) features -> scalar (ACT, section 3.3 and table 9)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def _check(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -> None:
+    if predicted.ndim != 3 or predicted.shape != target.shape:
+        raise ValueError(f"predicted {tuple(predicted.shape)} and target {tuple(target.shape)} must both be (B, H, D)")
+    if predicted.shape[1] < at_least:
+        raise ValueError(f"predicted {tuple(predicted.shape)}: this loss needs at least {at_least} patches a cloud")
+
+
+class CosineLoss(nn.Module):
+    """1 - cosine similarity, mean over patches."""
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """(B, H, D), (B, H, D) -> scalar, 0 to 2."""
+        _check(predicted, target)
+        return 1 - F.cosine_similarity(predicted, target, dim=2).mean()
+
+
+class L2Loss(nn.Module):
+    """Mean squared difference."""
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """(B, H, D), (B, H, D) -> scalar."""
+        _check(predicted, target)
+        return F.mse_loss(predicted, target)
+
+
+class SmoothL1Loss(nn.Module):
+    """Mean difference, quadratic below 1."""
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """(B, H, D), (B, H, D) -> scalar."""
+        _check(predicted, target)
+        return F.smooth_l1_loss(predicted, target)
+
+
+class NTXentLoss(nn.Module):
+    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1) among the patches of a cloud.
+
+    The prediction and the target of a patch are each other's positive; the other 2H - 2 features of the cloud are
+    negatives. Divided by H, as in the release.
+    """
+
+    def __init__(self, temperature: float = 0.07) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """(B, H, D), (B, H, D) -> scalar."""
+        _check(predicted, target)
+        batch, count, _ = predicted.shape
+        both = torch.cat([F.normalize(predicted, dim=2), F.normalize(target, dim=2)], dim=1)  # (B, 2H, D)
+        logits = both @ both.transpose(1, 2) / self.temperature
+        itself = torch.eye(2 * count, dtype=torch.bool, device=both.device)
+        logits = logits.masked_fill(itself, -torch.inf)
+        partner = (torch.arange(2 * count, device=both.device) + count) % (2 * count)
+        return F.cross_entropy(logits.flatten(0, 1), partner.repeat(batch)) / count
+
+
+class BarlowTwinsLoss(nn.Module):
+    """Cross-correlation of features over the patches of a cloud, pulled to the identity (Zbontar et al., 2021, eq. 1).
+
+    Divided by H, as in the release.
+    """
+
+    def __init__(self, off_diagonal: float = 5e-3) -> None:
+        super().__init__()
+        self.off_diagonal = off_diagonal
+
+    def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """(B, H, D), (B, H, D) with H >= 2 -> scalar."""
+        _check(predicted, target, at_least=2)
+        count = predicted.shape[1]
+        correlation = _standardise(predicted).transpose(1, 2) @ _standardise(target) / count  # (B, D, D)
+        diagonal = correlation.diagonal(dim1=1, dim2=2)
+        off = correlation.square().sum((1, 2)) - diagonal.square().sum(1)
+        return ((diagonal - 1).square().sum(1) + self.off_diagonal * off).mean() / count
+
+
+def _standardise(features: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and standard deviation 1 over the patches of each cloud; a constant column stays 0."""
+    std, mean = torch.std_mean(features, dim=1, keepdim=True)
+    return (features - mean) / std.clamp_min(torch.finfo(features.dtype).tiny)
