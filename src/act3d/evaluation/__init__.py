@@ -1,0 +1,1 @@
+"""What features are worth: probes, and the features they read. Heavy libraries are imported by the parts."""

@@ -1,0 +1,187 @@
+"""Probes: what a simple classifier reads off frozen features. Test shapes choose nothing here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from act3d.errors import InputError
+
+# Standardised features have squared norm = width, so useful values of C lie around 1 / width and above.
+C_VALUES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+# Up to this many training shapes the kernel matrix is computed once and shared by all fits (10 000 shapes: 800 MB).
+GRAM_LIMIT = 10_000
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe found on the test shapes.
+
+    accuracy: percent of test shapes right. macc: mean over classes of the percent right.
+    per_class: class id -> percent right. cv_accuracy: percent in cross-validation inside the training shapes.
+    c: the SVM's chosen C (linear probe) or None; k: neighbours (k-NN probe) or None.
+    predictions: (T,) predicted class ids of the test shapes.
+    """
+
+    accuracy: float
+    macc: float
+    per_class: dict[int, float]
+    cv_accuracy: float
+    c: float | None = None
+    k: int | None = None
+    predictions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
+
+
+def linear_probe(
+    train_x: ArrayLike,
+    train_y: ArrayLike,
+    test_x: ArrayLike,
+    test_y: ArrayLike,
+    seed: int = 0,
+    c_values: Sequence[float] = C_VALUES,
+    folds: int = 5,
+) -> ProbeResult:
+    """Linear SVM (hinge loss, one against one) on standardised features.
+
+    Args:
+        train_x, test_x: features with shape (S, F) and (T, F).
+        train_y, test_y: class ids with shape (S,) and (T,).
+        seed: of the cross-validation's shuffle.
+        c_values: candidates for C; the best mean accuracy wins, at a tie the smallest C.
+        folds: of the stratified cross-validation, inside the training shapes only; fewer where a class is smaller.
+
+    Raises:
+        InputError: shapes that do not fit, values that are not finite, fewer than two classes.
+    """
+    train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
+    if not c_values or min(c_values) <= 0:
+        raise InputError(f"c_values must be positive numbers, at least one; got {tuple(c_values)}")
+    scores = dict.fromkeys(sorted(c_values), 0.0)
+    splits = _folds(train_x, train_y, folds, seed)
+    for fit, held in splits:
+        machine = _LinearMachine(train_x[fit], train_y[fit], train_x[held])
+        for c in scores:
+            scores[c] += float(np.mean(machine.predict(c) == train_y[held])) / len(splits)
+    best = max(scores, key=lambda c: scores[c])  # a dict keeps its order: the smallest C wins a tie
+    predicted = _LinearMachine(train_x, train_y, test_x).predict(best)
+    return _result(predicted, test_y, cv_accuracy=100 * scores[best], c=best)
+
+
+def knn_probe(
+    train_x: ArrayLike,
+    train_y: ArrayLike,
+    test_x: ArrayLike,
+    test_y: ArrayLike,
+    seed: int = 0,
+    k_values: Sequence[int] = (1, 3, 5, 10, 20),
+    folds: int = 5,
+) -> ProbeResult:
+    """k nearest neighbours by cosine similarity of standardised features, votes weighted by similarity.
+
+    Arguments and errors as in `linear_probe`; k is chosen by the same cross-validation inside the training shapes.
+    """
+    train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
+    if not k_values or min(k_values) < 1:
+        raise InputError(f"k_values must be positive whole numbers, at least one; got {tuple(k_values)}")
+    scores = dict.fromkeys(sorted(k_values), 0.0)
+    splits = _folds(train_x, train_y, folds, seed)
+    for fit, held in splits:
+        near, similarity = _neighbours(train_x[fit], train_x[held], max(scores))
+        for k in scores:
+            scores[k] += float(np.mean(_vote(train_y[fit], near, similarity, k) == train_y[held])) / len(splits)
+    best = max(scores, key=lambda k: scores[k])
+    near, similarity = _neighbours(train_x, test_x, best)
+    return _result(_vote(train_y, near, similarity, best), test_y, cv_accuracy=100 * scores[best], k=best)
+
+
+class _LinearMachine:
+    """The SVMs of one split for any C: features standardised on its training part, kernel matrices computed once."""
+
+    def __init__(self, train_x: NDArray[Any], train_y: NDArray[np.int64], other_x: NDArray[Any]) -> None:
+        train, other = _standardise(train_x, other_x)
+        self.gram = len(train) <= GRAM_LIMIT
+        self.train = train @ train.T if self.gram else train
+        self.other = other @ train.T if self.gram else other
+        self.labels = train_y
+
+    def predict(self, c: float) -> NDArray[np.int64]:
+        from sklearn.svm import SVC
+
+        machine = SVC(C=c, kernel="precomputed" if self.gram else "linear")
+        return np.asarray(machine.fit(self.train, self.labels).predict(self.other))
+
+
+def _checked(
+    train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    train_x, test_x = np.asarray(train_x, dtype=np.float64), np.asarray(test_x, dtype=np.float64)
+    train_y, test_y = np.asarray(train_y, dtype=np.int64), np.asarray(test_y, dtype=np.int64)
+    for name, x, y in (("training", train_x, train_y), ("test", test_x, test_y)):
+        if x.ndim != 2 or y.ndim != 1 or len(x) != len(y) or not len(x):
+            raise InputError(f"{name} features and labels must be (S, F) and (S,), S > 0; got {x.shape} and {y.shape}")
+        if not np.isfinite(x).all():
+            raise InputError(f"{name} features hold values that are not finite")
+    if train_x.shape[1] != test_x.shape[1]:
+        raise InputError(f"training and test features differ in width: {train_x.shape} and {test_x.shape}")
+    if len(np.unique(train_y)) < 2:
+        raise InputError("a probe needs training shapes of at least two classes")
+    return train_x, train_y, test_x, test_y
+
+
+def _folds(
+    x: NDArray[Any], y: NDArray[np.int64], folds: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Stratified (fit, held out) index pairs: each class spread over the folds as evenly as it goes."""
+    if folds < 2:
+        raise InputError(f"folds must be at least 2; got {folds}")
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    if smallest >= 2:
+        return list(StratifiedKFold(min(folds, smallest), shuffle=True, random_state=seed).split(x, y))
+    # A class with one shape cannot be stratified; plain folds still leave every shape out once.
+    pairs = list(KFold(min(folds, len(y)), shuffle=True, random_state=seed).split(x))
+    usable = [(fit, held) for fit, held in pairs if len(np.unique(y[fit])) >= 2]
+    if not usable:
+        raise InputError(f"too few training shapes to choose a setting by cross-validation: {len(y)}")
+    return usable
+
+
+def _standardise(train: NDArray[Any], other: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    mean, spread = train.mean(axis=0), train.std(axis=0)
+    # A feature that never moves in training says nothing; dividing by its rounding noise would make it shout.
+    spread = np.where(spread > 1e-9 * np.maximum(1.0, np.abs(mean)), spread, np.inf)
+    return (train - mean) / spread, (other - mean) / spread
+
+
+def _neighbours(train: NDArray[Any], other: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Indices and cosine similarities, (T, k), most similar first, of the training shapes near each other shape."""
+    train, other = _standardise(train, other)
+    train = train / np.maximum(np.linalg.norm(train, axis=1, keepdims=True), 1e-12)
+    other = other / np.maximum(np.linalg.norm(other, axis=1, keepdims=True), 1e-12)
+    similarity = other @ train.T
+    near = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    return near, np.take_along_axis(similarity, near, axis=1)
+
+
+def _vote(labels: NDArray[np.int64], near: NDArray[np.int64], similarity: NDArray[Any], k: int) -> NDArray[np.int64]:
+    classes, ids = np.unique(labels, return_inverse=True)
+    votes = np.zeros((len(near), len(classes)))
+    rows = np.arange(len(near))[:, None]
+    # Similarity is in [-1, 1]; 1 + similarity keeps every vote positive.
+    np.add.at(votes, (rows, ids[near[:, :k]]), 1 + similarity[:, :k])
+    return classes[votes.argmax(axis=1)]
+
+
+def _result(predicted: NDArray[np.int64], truth: NDArray[np.int64], **rest: Any) -> ProbeResult:
+    right = predicted == truth
+    per_class = {int(c): 100 * float(right[truth == c].mean()) for c in np.unique(truth)}
+    return ProbeResult(
+        accuracy=100 * float(right.mean()),
+        macc=float(np.mean(list(per_class.values()))),
+        per_class=per_class,
+        predictions=predicted,
+        **rest,
+    )
