@@ -1,0 +1,79 @@
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from act3d.errors import InputError
+from act3d.report import bar_rows, line_chart, mean_spread, scatter_map
+
+
+def lines(chart):
+    return [
+        np.array([[float(v) for v in pair.split(",")] for pair in points.split()])
+        for points in re.findall(r'polyline class="[^"]*" points="([^"]*)"', chart)
+    ]
+
+
+def test_charts_are_well_formed_and_escape_names():
+    chart = line_chart({"<a> & b": ([0, 1], [1, 2])}, "step", "loss <x>")
+    ET.fromstring(chart)
+    assert "&lt;a&gt; &amp; b" in chart
+    ET.fromstring(scatter_map([[0, 0], [1, 2]], [0, -1], ["a<b"], ["x&y", "z"]))
+    ET.fromstring(bar_rows({"a<b": [1.0, 2.0]}))
+
+
+def test_a_rising_line_rises_and_stays_inside():
+    (line,) = lines(line_chart({"a": (np.arange(50), np.arange(50) ** 2)}, "x", "y", size=(400, 200)))
+    assert (np.diff(line[:, 0]) > 0).all()
+    assert (np.diff(line[:, 1]) <= 0).all()
+    assert line[:, 0].min() >= 0
+    assert line[:, 0].max() <= 400
+    assert line[:, 1].min() >= 0
+    assert line[:, 1].max() <= 200
+
+
+def test_log_axis_makes_powers_evenly_spaced_and_drops_what_has_no_logarithm():
+    (line,) = lines(line_chart({"a": ([0, 1, 2, 3], [1, 10, 100, -5])}, "x", "y", log_y=True))
+    assert len(line) == 3
+    assert np.diff(line[:, 1]) == pytest.approx(np.diff(line[:, 1])[0])
+
+
+def test_values_that_are_not_finite_are_left_out():
+    (line,) = lines(line_chart({"a": ([0, 1, 2], [1, np.nan, 3]), "b": ([0], [np.inf])}, "x", "y"))
+    assert len(line) == 2
+
+
+@pytest.mark.parametrize("values", [[5.0, 5.0], [0.0, 0.0], [1e-9, 2e-9], [-3e7, 4e7]])
+def test_any_range_has_ticks(values):
+    chart = line_chart({"a": ([0, 1], values)}, "x", "y")
+    assert chart.count('class="tick end"') >= 2
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(InputError, match="no finite values"):
+        line_chart({"a": ([1], [np.nan])}, "x", "y")
+    with pytest.raises(InputError, match="one length"):
+        line_chart({"a": ([1, 2], [1])}, "x", "y")
+    with pytest.raises(InputError, match="at least one row"):
+        bar_rows({})
+    with pytest.raises(InputError, match="positions"):
+        scatter_map(np.zeros((3, 2)), [0, 1], ["a", "b"])
+
+
+def test_every_shape_is_on_the_map_with_its_name_and_every_class_once():
+    drawn = scatter_map(np.eye(3, 2), [0, 1, 1], ["cup", "plate"], ["s0", "s1", "s2"], [True, False, True])
+    assert drawn.count("<circle") == 3
+    assert [drawn.count(f">{name}</text>") for name in ("cup", "plate")] == [1, 1]
+    assert "s1 · plate" in drawn
+
+
+def test_class_names_do_not_cover_each_other():
+    drawn = scatter_map(np.zeros((4, 2)), [0, 1, 2, 3], ["aa", "bb", "cc", "dd"])
+    heights = sorted(float(y) for y in re.findall(r'class="name" x="[^"]*" y="([^"]*)"', drawn))
+    assert min(np.diff(heights)) >= 12
+
+
+def test_mean_and_sample_spread():
+    assert mean_spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
+    assert mean_spread([1.26]) == "1.3"
