@@ -1,0 +1,85 @@
+"""What there is to prepare: one `Item` a model, one `Source` a collection."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+UNLABELED = "unlabeled"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One model.
+
+    Attributes:
+        name: Unique within its source.
+        path: The file; an archive when `member` names a file inside it.
+        cls: Class name, "" for none.
+        split: "train", "test", ...
+        member: Path inside the archive.
+        rotation: Nine numbers, rows first, applied to the coordinates as read; None for none.
+        extra: Further columns of the table (licence, family ...).
+    """
+
+    name: str
+    path: Path
+    cls: str = ""
+    split: str = "train"
+    member: str = ""
+    rotation: tuple[float, ...] | None = None
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def state(self) -> list[object]:
+        """What decides this item's cloud, to notice when a file changed between two runs."""
+        file = self.path.stat()
+        rotation = None if self.rotation is None else list(self.rotation)
+        own = [self.name, self.cls, self.split, self.member, rotation, self.extra]
+        return [*own, file.st_size, int(file.st_mtime)]
+
+
+@dataclass
+class Source:
+    """A collection: its items and what is declared about them.
+
+    Attributes:
+        kind: "folder", "kicad" or "sweethome3d"; decides the reader.
+        name: Name of the dataset.
+        items: The models, in a fixed order.
+        classes: Class names, in the order of the labels.
+        parts: Part vocabulary, empty for none.
+        up: Up axis of the files.
+        scale: Factor on the coordinates.
+        unit: Unit of the scaled coordinates, "" if unknown.
+        licence: One line.
+        notes: What the summary should mention.
+    """
+
+    kind: str
+    name: str
+    items: list[Item]
+    classes: list[str]
+    parts: list[str] = field(default_factory=list)
+    up: str = "y"
+    scale: float = 1.0
+    unit: str = ""
+    licence: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def random_for(seed: int, name: str) -> np.random.Generator:
+    """The random numbers of one item: the same whoever reads it, whenever."""
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little"))
+
+
+def choose_test(names: Sequence[str], fraction: float, seed: int) -> set[str]:
+    """The names that go to the test split: `fraction` of them, at least one of two or more, at most all but one.
+
+    A name's place depends on itself and the seed only, so files that come later disturb the others little.
+    """
+    if fraction <= 0 or len(names) < 2:
+        return set()
+    count = min(max(round(fraction * len(names)), 1), len(names) - 1)
+    return set(sorted(names, key=lambda name: hashlib.sha256(f"{seed}:split:{name}".encode()).digest())[:count])

@@ -1,0 +1,145 @@
+"""A shape as read from a file, its triangles, and points on its surface."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from act3d.errors import InputError
+
+
+@dataclass
+class Shape:
+    """A mesh, or a cloud when `faces` is None.
+
+    Attributes:
+        vertices: (V, 3) float64.
+        faces: (F, 3) int64 triangles, or None.
+        materials: (F,) int64 places in `material_names`, or None.
+        material_names: Names of the materials as the file gives them ("" for one without a name).
+        colors: (materials, 3) diffuse colours in 0..1.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray | None = None
+    materials: np.ndarray | None = None
+    material_names: list[str] = field(default_factory=list)
+    colors: np.ndarray | None = None
+
+
+def check_vertices(shape: Shape) -> None:
+    """Refuse a shape that no points can be taken from, with the reason."""
+    if shape.faces is None:
+        if len(shape.vertices) == 0:
+            raise InputError("holds no points")
+        if not np.isfinite(shape.vertices).all():
+            raise InputError("has coordinates that are not finite")
+        if len(shape.vertices) == 1:
+            raise InputError("holds a single point")
+        if not np.ptp(shape.vertices, axis=0).any():
+            raise InputError("all its points coincide")
+        return
+    if len(shape.faces) == 0:
+        raise InputError("holds no faces")
+    if shape.faces.min() < 0 or shape.faces.max() >= len(shape.vertices):
+        raise InputError(f"a face names a vertex outside 0..{len(shape.vertices) - 1}")
+    if not np.isfinite(shape.vertices[shape.faces]).all():
+        raise InputError("has coordinates that are not finite")
+
+
+def triangulate(vertices: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut polygons into triangles.
+
+    Convex polygons become fans; a concave one would get a wrong area that way, so its ears are clipped.
+
+    Args:
+        vertices: (V, 3).
+        corners: (sum of sizes,) vertex numbers of all polygons, one after the other.
+        sizes: (polygons,) number of corners of each; polygons of fewer than three give nothing.
+
+    Returns:
+        Triangles (T, 3) int64 and, for each, the polygon it came from (T,) int64, in polygon order.
+    """
+    corners = np.asarray(corners, dtype=np.int64)
+    sizes = np.asarray(sizes, dtype=np.int64)
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
+        raise InputError(f"a face names a vertex outside 0..{len(vertices) - 1}")
+    starts = np.cumsum(sizes) - sizes
+    triangles: list[np.ndarray] = []
+    owners: list[np.ndarray] = []
+    for size in np.unique(sizes[sizes >= 3]):
+        which = np.flatnonzero(sizes == size)
+        polygons = corners[starts[which][:, None] + np.arange(size)]
+        if size > 3:
+            convex = _convex(vertices[polygons])
+            for polygon, owner in zip(polygons[~convex], which[~convex], strict=True):
+                clipped = _clip_ears(vertices, polygon)
+                triangles.append(clipped)
+                owners.append(np.full(len(clipped), owner))
+            polygons, which = polygons[convex], which[convex]
+        second = np.arange(1, size - 1)
+        fan = np.stack([np.zeros_like(second), second, second + 1], axis=1)
+        triangles.append(polygons[:, fan].reshape(-1, 3))
+        owners.append(np.repeat(which, size - 2))
+    if not triangles:
+        return np.empty((0, 3), dtype=np.int64), np.empty(0, dtype=np.int64)
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate(triangles)[order], owner[order]
+
+
+def _normals(polygons: np.ndarray) -> np.ndarray:
+    """Newell's normals (K, 3), of any length, of polygons (K, n, 3)."""
+    rest = polygons - polygons[:, :1]
+    return np.cross(rest, np.roll(rest, -1, axis=1)).sum(axis=1)
+
+
+def _convex(polygons: np.ndarray) -> np.ndarray:
+    """(K,) bool: polygons (K, n, 3) that turn the same way at every corner."""
+    edges = np.roll(polygons, -1, axis=1) - polygons
+    turns = np.cross(edges, np.roll(edges, -1, axis=1))
+    turn = np.einsum("knd,kd->kn", turns, _normals(polygons))
+    return (turn >= -1e-9 * np.abs(turn).max(axis=1, keepdims=True)).all(axis=1)
+
+
+def _clip_ears(vertices: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Triangles (T, 3) of one polygon, in its own plane."""
+    import mapbox_earcut
+
+    points = vertices[polygon]
+    # Drop the axis along which the polygon is thinnest to look at; the flattened one is cut the same way.
+    axis = int(np.abs(_normals(points[None])[0]).argmax())
+    flat = np.ascontiguousarray(np.delete(points, axis, axis=1))
+    cut = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], dtype=np.uint32))
+    return polygon[cut.astype(np.int64).reshape(-1, 3)]
+
+
+def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F,) areas."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+
+
+def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """`count` points spread evenly over the surface by area, or drawn from a cloud.
+
+    Returns:
+        Points (count, 3), the face of each (count,) or None for a cloud, and the total area (0 for a cloud). A cloud
+        of fewer points gives each of them once before any of them again.
+
+    Raises:
+        InputError: the shape has no points, no area, or coordinates that are not finite.
+    """
+    check_vertices(shape)
+    if shape.faces is None:
+        rounds = [rng.permutation(len(shape.vertices)) for _ in range(-(-count // len(shape.vertices)))]
+        return shape.vertices[np.concatenate(rounds)[:count]], None, 0.0
+    bounds = face_areas(shape.vertices, shape.faces).cumsum()
+    if not bounds[-1] > 0:
+        raise InputError("its faces have no area")
+    chosen = np.searchsorted(bounds, rng.random(count) * bounds[-1], side="right").clip(max=len(bounds) - 1)
+    u, v = rng.random((2, count, 1))
+    # Fold the unit square onto the triangle.
+    beyond = u + v > 1
+    u, v = np.where(beyond, 1 - u, u), np.where(beyond, 1 - v, v)
+    a, b, c = (shape.vertices[shape.faces[chosen, i]] for i in range(3))
+    return a + u * (b - a) + v * (c - a), chosen, float(bounds[-1])
