@@ -87,7 +87,7 @@ class Decoder(nn.Module):
             nn.Conv1d(512, 3, 1),
         )
         seed = [[-0.05, 0.05, -0.05, 0.05], [-0.05, -0.05, 0.05, 0.05]]
-        self.register_buffer("seed", torch.tensor(seed, dtype=torch.float64), persistent=False)
+        self.register_buffer("seed", torch.tensor(seed), persistent=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         batch, groups, width = features.shape
