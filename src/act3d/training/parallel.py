@@ -1,0 +1,65 @@
+"""The few things processes tell each other; with one process, nothing."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def active() -> bool:
+    """Tell whether this process is one of several that train together."""
+    if "torch" not in sys.modules:  # asked by code that must stay light
+        return False
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Return this process's number; also right before the group has formed."""
+    if not active():
+        return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+    import torch.distributed as dist
+
+    return dist.get_rank()
+
+
+def world() -> int:
+    """Return how many processes train together."""
+    if not active():
+        return 1
+    import torch.distributed as dist
+
+    return dist.get_world_size()
+
+
+def sum_over_processes(values: "torch.Tensor") -> "torch.Tensor":
+    """Return the sum of a tensor over all processes."""
+    if active():
+        import torch.distributed as dist
+
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """Return every process's value, in the order of processes."""
+    if not active():
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def share_buffers(model: "torch.nn.Module") -> None:
+    """Give all processes the first one's buffers (batch statistics), so that they evaluate the same model."""
+    if active():
+        import torch.distributed as dist
+
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)

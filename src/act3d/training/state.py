@@ -1,0 +1,67 @@
+"""Where a run stands, and the file it goes on from: `checkpoints/last.ckpt`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from act3d.errors import CheckpointError
+from act3d.files import atomic_path
+
+FORMAT = "act3d-run-1"
+
+
+@dataclass
+class Position:
+    """How far a run is.
+
+    Attributes:
+        epoch: epochs behind us.
+        batch: batches of this process behind us in the current epoch.
+        pending: the validation that is due here has not been done yet.
+        training_s: seconds of training so far, over all sessions.
+        duration_s: the same with validation and saving.
+        clouds: clouds trained on so far, over all sessions and processes.
+        rows: rows of metrics.csv so far.
+        best: best validation result so far, None before the first.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    pending: bool = False
+    training_s: float = 0.0
+    duration_s: float = 0.0
+    clouds: int = 0
+    rows: int = 0
+    best: float | None = None
+
+
+def all_finite(model: nn.Module) -> bool:
+    """Tell whether every trainable parameter holds finite numbers only."""
+    sums = [parameter.detach().float().sum() for parameter in model.parameters() if parameter.requires_grad]
+    return bool(torch.isfinite(torch.stack(sums)).all())
+
+
+def write_state(path: Path, state: dict[str, Any], position: Position) -> None:
+    """Write a run's state, whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, "position": asdict(position), **state}, temporary)
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], Position]:
+    """Read what `write_state` wrote, to the CPU, without running code from the file.
+
+    Raises:
+        CheckpointError: no such file, not a run's state, or damaged.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; there is nothing to resume")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for every kind of damage
+        raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not the state of an act3d run")
+    return state, Position(**state["position"])
