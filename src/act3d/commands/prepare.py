@@ -81,7 +81,7 @@ def prepare(
         with _Progress() as progress:
             summary = pack(
                 found, out, points, seed, dtype, normalization, workers or os.cpu_count() or 1, overwrite,
-                str(source), progress,
+                str(source), progress=progress,
             )  # fmt: skip
     print_summary(summary)
     return summary

@@ -1,6 +1,5 @@
 """KiCad's electronics models (Debian's kicad-packages3d): 40 classes, splits by family, parts from materials."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +77,3 @@ def kicad_source(root: Path) -> Source:
     # The whole vocabulary, whatever part of the collection lies here: labels mean the same everywhere.
     classes = sorted({row["class"] for row in read_labels("kicad")} - {""})
     return Source("kicad", "kicad", items, classes, PARTS, "z", 2.54, "mm", LICENCE, notes)
-
-
-def copyright_lines(path: Path) -> Counter[str]:
-    """The copyright lines in the comments of one model."""
-    head = path.read_bytes()[:8192].decode("utf-8", errors="replace")
-    return Counter(line.lstrip("# ").strip() for line in head.splitlines() if "copyright (c)" in line.lower())

@@ -151,6 +151,7 @@ def pack(
     workers: int = 1,
     overwrite: bool = False,
     origin: str = "",
+    shard_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Read, sample and store all items of `source` at `out`; see `act3d.commands.prepare` for the arguments.
@@ -167,9 +168,8 @@ def pack(
     }  # fmt: skip
     plan: dict[str, Any] = {"settings": asdict(settings), "items": [item.state() for item in source.items]}
     plan |= {key: value for key, value in declared.items() if key != "source"}
-    writer = PackedWriter(
-        out, plan, len(source.items), points, dtype, source.parts, shard_size_for(len(source.items)), overwrite
-    )
+    count = len(source.items)
+    writer = PackedWriter(out, plan, count, points, dtype, source.parts, shard_size or shard_size_for(count), overwrite)
     pending = writer.pending()
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
@@ -177,7 +177,7 @@ def pack(
     notes = list(source.notes)
     if writer.complete:
         notes.append("was already complete: nothing to do")
-    done = len(source.items) - len(items)
+    done = count - len(items)
     if done and not writer.complete:
         notes.append(f"went on from {done} models prepared before")
     for shard in pending:
@@ -186,7 +186,7 @@ def pack(
             batch.append(next(results))
             done += 1
             if progress is not None:
-                progress(done, len(source.items))
+                progress(done, count)
         writer.write_shard(shard, batch)
     description = writer.finish(declared)
     return summarize(Path(out), description, time.perf_counter() - start, notes)
@@ -201,9 +201,8 @@ def summarize(out: Path, description: dict[str, Any], seconds: float, notes: lis
         of_class[split] = of_class.get(split, 0) + 1
     failed = read_table(out / FAILURES)
     failures = list(zip(failed["name"], failed["reason"], strict=True))
-    few = sum(
-        f == "0" and int(v) < description["points"] for f, v in zip(table["faces"], table["vertices"], strict=True)
-    )
+    sizes = zip(table["faces"], table["vertices"], strict=True)
+    few = sum(faces == "0" and int(vertices) < description["points"] for faces, vertices in sizes)
     if few:
         notes = [*notes, f"{few} clouds have fewer than {description['points']} points: some are repeated"]
     return Summary(out, description["clouds"], counts, failures, seconds, description["fingerprint"], notes)
