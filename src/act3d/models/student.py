@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from act3d.errors import InputError
-from act3d.geometry import Patches, gather, patchify
+from act3d.geometry import Patches, gather
+from act3d.inputs import Mask, Points, as_mask, as_patches
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import count_hidden, split
@@ -15,7 +16,10 @@ from act3d.models.transformer import Block, drop_path_rates, position_mlp
 
 
 class Encoded(NamedTuple):
-    """cls (B, 1, C) and patches (B, G, C), both normed; shallow (B, G, C): patches after the shallow block, or None."""
+    """cls (B, 1, C) and patches (B, G, C), both normed; shallow (B, G, C): patches after the shallow block, or None.
+
+    An encoder without a class token gives the mean over patches as cls.
+    """
 
     cls: torch.Tensor
     patches: torch.Tensor
@@ -40,22 +44,55 @@ class PointEncoder(nn.Module):
         depth: Blocks.
         heads: Attention heads.
         drop_path: Rate of the last block; earlier ones rise to it from 0.
+        class_token: Put a class token in front (Point-MAE has none).
+        embed_width: Width of the patch embedding, if a linear layer takes it to `width` (Point-BERT); None = no layer.
     """
 
-    def __init__(self, width: int = 384, depth: int = 12, heads: int = 6, drop_path: float = 0.1) -> None:
+    def __init__(
+        self,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        drop_path: float = 0.1,
+        class_token: bool = True,
+        embed_width: int | None = None,
+    ) -> None:
         super().__init__()
         self.width = width
-        self.patch_embedding = PatchEmbedding(width)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.cls_pos = nn.Parameter(torch.zeros(1, 1, width))
+        self.patch_embedding = PatchEmbedding(embed_width or width)
+        self.reduce = nn.Linear(embed_width, width) if embed_width else None
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+        self.cls_pos = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.pos_embed = position_mlp(width)
         self.blocks = nn.ModuleList(
             Block(width, heads, qkv_bias=False, drop_path=rate) for rate in drop_path_rates(depth, drop_path)
         )
         self.norm = nn.LayerNorm(width)
         self.apply(init_weights)
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.cls_pos, std=0.02)
+        if self.cls_token is not None and self.cls_pos is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+            nn.init.trunc_normal_(self.cls_pos, std=0.02)
+
+    def embed_patches(self, neighborhoods: torch.Tensor) -> torch.Tensor:
+        """Neighborhoods (B, G, M, 3) -> tokens of the Transformer (B, G, C)."""
+        tokens = self.patch_embedding(neighborhoods)
+        return tokens if self.reduce is None else self.reduce(tokens)
+
+    def run_blocks(self, tokens: torch.Tensor, centers: torch.Tensor, shallow_block: int | None = None) -> Encoded:
+        """Tokens (B, V, C) of patches at centers (B, V, 3), behind the class token, through all blocks."""
+        x, pos = tokens, self.pos_embed(centers)
+        first = 0
+        if self.cls_token is not None and self.cls_pos is not None:
+            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + V, C)
+            pos = torch.cat([self.cls_pos.expand(len(x), -1, -1), pos], dim=1)
+            first = 1
+        shallow = None
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x + pos)
+            if number == shallow_block:
+                shallow = x[:, first:]
+        x = self.norm(x)
+        return Encoded(x[:, :1] if first else x.mean(dim=1, keepdim=True), x[:, first:], shallow)
 
     def forward(
         self,
@@ -79,18 +116,10 @@ class PointEncoder(nn.Module):
             if embed_visible_only:
                 batch, _, size, _ = neighborhoods.shape
                 neighborhoods = gather(neighborhoods.flatten(2), visible).view(batch, -1, size, 3)
-        tokens = self.patch_embedding(neighborhoods)
+        tokens = self.embed_patches(neighborhoods)
         if visible is not None and not embed_visible_only:
             tokens = gather(tokens, visible)
-        x = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], dim=1)  # (B, 1 + V, C)
-        pos = torch.cat([self.cls_pos.expand(tokens.shape[0], -1, -1), self.pos_embed(centers)], dim=1)
-        shallow = None
-        for number, block in enumerate(self.blocks, start=1):
-            x = block(x + pos)
-            if number == shallow_block:
-                shallow = x[:, 1:]
-        x = self.norm(x)
-        return Encoded(x[:, :1], x[:, 1:], shallow)
+        return self.run_blocks(tokens, centers, shallow_block)
 
 
 class StudentDecoder(nn.Module):
@@ -164,9 +193,9 @@ class Student(nn.Module):
         self.head.apply(init_weights)
         self.teacher = None if teacher is None else Autoencoder(**teacher).requires_grad_(False)
 
-    def patchify(self, points: torch.Tensor) -> Patches:
-        """Cut points (B, N, 3) into this model's patches."""
-        return patchify(points, self.patches, self.patch_size)
+    def patchify(self, points: Points) -> Patches:
+        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> StudentOutput:
         """Predict the teacher's features at hidden patches.
@@ -201,20 +230,22 @@ class Student(nn.Module):
     # ------------------------------------------------------------------ use after training
 
     @torch.no_grad()
-    def patch_features(self, points: torch.Tensor) -> torch.Tensor:
+    def patch_features(self, points: Points) -> torch.Tensor:
         """Points (B, N, 3) -> encoder features of every patch (B, G, C), nothing hidden."""
         return self.encoder(self.patchify(points)).patches
 
-    def predict(self, points: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def predict(self, points: Points, mask: Mask) -> torch.Tensor:
         """Points (B, N, 3), mask (B, G), True = hidden -> predicted teacher features (B, H, D), patches ascending."""
-        return self(self.patchify(points), mask, count_hidden(mask)).predicted
+        patches = self.patchify(points)
+        mask = as_mask(mask, patches)
+        return self(patches, mask, count_hidden(mask)).predicted
 
-    def loss(self, points: torch.Tensor, mask: torch.Tensor, kind: str = "cosine") -> torch.Tensor:
+    def loss(self, points: Points, mask: Mask, kind: str = "cosine") -> torch.Tensor:
         """Loss of this student against the teacher it carries.
 
         Args:
             points: Tensor with shape (B, N, 3).
-            mask: bool Tensor with shape (B, G), True = hidden, the same count in every cloud.
+            mask: bool Tensor or array with shape (B, G), True = hidden, the same count in every cloud.
             kind: A name of `act3d.losses.LOSSES`; checkpoints do not say which one they were trained with.
 
         Raises:
@@ -223,13 +254,14 @@ class Student(nn.Module):
         if self.teacher is None:
             raise InputError("this student carries no teacher: its checkpoint holds the student alone")
         patches = self.patchify(points)
+        mask = as_mask(mask, patches)
         output = self(patches, mask, count_hidden(mask))
         with torch.no_grad():
             target = gather(self.teacher.features(patches), output.hidden)
         return distillation_loss(build_loss(kind), output, target)
 
     @torch.no_grad()
-    def embed(self, points: torch.Tensor) -> torch.Tensor:
+    def embed(self, points: Points) -> torch.Tensor:
         """Points (B, N, 3) -> one vector a cloud (B, 2C): class token, then the maximum over patches."""
         encoded = self.encoder(self.patchify(points))
         return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1)

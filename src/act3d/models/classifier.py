@@ -1,0 +1,176 @@
+"""The classifier: a student's encoder over all patches, and a head."""
+
+import os
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import nn
+
+from act3d.errors import InputError
+from act3d.geometry import Patches
+from act3d.inputs import Points, as_patches
+from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.student import PointEncoder, init_weights
+
+Transfer = Literal["full", "mlp3", "linear", "side", "bitfit"]
+TRANSFERS: tuple[str, ...] = get_args(Transfer)
+_CLASS_TOKEN = ("cls_token", "cls_pos")
+
+
+class Classifier(nn.Module):
+    """Points -> logits: [class token, maximum over patches] -> head (ACT, section 4.1).
+
+    What trains depends on `transfer`; the class token, its position and the head always do.
+
+    - full: everything.
+    - mlp3: nothing else; head 2C -> 256 -> 256 -> classes.
+    - linear: nothing else; head 2C -> classes.
+    - side: a second, small patch embedding beside the frozen encoder, mixed into its patches by a learned weight
+      (Side-Tuning, Zhang et al., 2020).
+    - bitfit: the biases of the encoder (BitFit, Ben Zaken et al., 2022).
+
+    A frozen encoder stays in eval mode whatever `train()` says: no drop-path, and batch norms keep their averages.
+
+    Args:
+        classes: Number of classes.
+        patches: G, patches a cloud is cut into.
+        patch_size: M, points a patch.
+        width, depth, heads, drop_path, embed_width: Of the encoder, see `PointEncoder`.
+        transfer: What trains, and which head.
+        dropout: In the head of three layers, in training.
+    """
+
+    kind: ClassVar[str] = "classifier"
+
+    def __init__(
+        self,
+        classes: int,
+        patches: int = 64,
+        patch_size: int = 32,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        drop_path: float = 0.1,
+        embed_width: int | None = None,
+        transfer: str = "full",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        if transfer not in TRANSFERS:
+            raise ValueError(f"transfer = {transfer!r}; allowed are {', '.join(TRANSFERS)}")
+        if classes < 2:
+            raise ValueError(f"classes = {classes}; a classifier needs at least 2")
+        self.classes, self.patches, self.patch_size, self.width = classes, patches, patch_size, width
+        self.transfer = transfer
+        self.encoder = PointEncoder(width, depth, heads, drop_path, embed_width=embed_width)
+        self.side: PatchEmbedding | None = None
+        if transfer == "side":
+            self.side = PatchEmbedding(width)
+            self.side_projection = nn.Linear(width, width, bias=False)
+            self.side_alpha = nn.Parameter(torch.zeros(1))  # sigmoid(0): half of each at the start
+            self.side.apply(init_weights)
+            self.side_projection.apply(init_weights)
+        self.head = _linear_head(width, classes) if transfer == "linear" else _mlp_head(width, classes, dropout)
+        self.head.apply(init_weights)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        for name, parameter in self.encoder.named_parameters():
+            trains = self.transfer == "full" or name in _CLASS_TOKEN
+            trains |= self.transfer == "bitfit" and name.endswith("bias")
+            parameter.requires_grad_(trains)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder, or most of it, does not train."""
+        return self.transfer != "full"
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Switch dropout and batch norms between training and use; those of a frozen encoder stay in use."""
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def patchify(self, points: Points) -> Patches:
+        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        return as_patches(points, self, self.patches, self.patch_size)
+
+    def features(self, patches: Patches) -> torch.Tensor:
+        """What the head reads: class token, then the maximum over patches (B, 2C)."""
+        encoded = self.encoder(patches)
+        tokens = encoded.patches
+        if self.side is not None:
+            share = torch.sigmoid(self.side_alpha)
+            tokens = share * tokens + (1 - share) * self.side_projection(self.side(patches.neighborhoods))
+        return torch.cat([encoded.cls[:, 0], tokens.amax(dim=1)], dim=1)
+
+    def forward(self, points: Points) -> torch.Tensor:
+        """Points (B, N, 3) -> logits (B, classes)."""
+        return self.head(self.features(self.patchify(points)))
+
+    @torch.no_grad()
+    def predict(self, points: Points) -> list[tuple[str | int, float]]:
+        """Name what points show.
+
+        Args:
+            points: One cloud (N, 3) or the path of one file; or a batch (B, N, 3), or a list of clouds and paths.
+
+        Returns:
+            Of one cloud: every class with its probability, the likeliest first. Of a batch or a list: the likeliest
+            class of every cloud with its probability. Classes are named if the checkpoint knows names, else numbered.
+        """
+        single = isinstance(points, str | os.PathLike) or (not isinstance(points, list | tuple) and points.ndim == 2)
+        names = getattr(self, "meta", {}).get("classes") or list(range(self.classes))
+        ranked = self(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        if single:
+            return [(names[i], p) for p, i in zip(ranked.values[0].tolist(), ranked.indices[0].tolist(), strict=True)]
+        best = zip(ranked.values[:, 0].tolist(), ranked.indices[:, 0].tolist(), strict=True)
+        return [(names[i], p) for p, i in best]
+
+    @torch.no_grad()
+    def embed(self, points: Points) -> torch.Tensor:
+        """Points (B, N, 3) -> what the head reads (B, 2C)."""
+        return self.features(self.patchify(points))
+
+    @torch.no_grad()
+    def patch_features(self, points: Points) -> torch.Tensor:
+        """Points (B, N, 3) -> encoder features of every patch (B, G, C)."""
+        return self.encoder(self.patchify(points)).patches
+
+    def start_from(self, source: nn.Module) -> list[str]:
+        """Take over the encoder of a pretrained model.
+
+        Args:
+            source: A model of act3d with an `encoder`: a student of any method, or another classifier.
+
+        Returns:
+            Names of the encoder's parameters that the source does not have (Point-MAE's has no class token): they
+            keep their fresh values.
+
+        Raises:
+            InputError: The source has no point encoder, or one of another size.
+        """
+        encoder = getattr(source, "encoder", None)
+        if not isinstance(encoder, PointEncoder):
+            raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
+        own, theirs = self.encoder.state_dict(), encoder.state_dict()
+        fresh = [name for name in own if name not in theirs]
+        other = [name for name in own if name in theirs and own[name].shape != theirs[name].shape]
+        other += [name for name in fresh if name not in _CLASS_TOKEN] + [name for name in theirs if name not in own]
+        if other:
+            raise InputError(f"the encoder to start from differs in {len(other)} parameters, the first {other[0]!r}")
+        self.encoder.load_state_dict(own | theirs)
+        return fresh
+
+
+def _linear_head(width: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2 * width, classes))
+
+
+def _mlp_head(width: int, classes: int, dropout: float) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs in (2 * width, 256):
+        layers += [nn.Linear(inputs, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(256, classes))

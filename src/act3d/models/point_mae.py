@@ -1,0 +1,102 @@
+"""Point-MAE (Pang et al., 2022): the masked autoencoder on coordinates, the baseline that ACT is held against."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import nn
+
+from act3d.geometry import Patches, chamfer, gather
+from act3d.inputs import Points, as_patches
+from act3d.models.masking import split
+from act3d.models.student import PointEncoder, StudentDecoder, init_weights
+from act3d.models.transformer import position_mlp
+
+
+class PointMAEOutput(NamedTuple):
+    """points (B, H, M, 3): hidden patches in their own coordinates; hidden (B, H): patch indices in ascending order."""
+
+    points: torch.Tensor
+    hidden: torch.Tensor
+
+
+class PointMAE(nn.Module):
+    """Encode the visible patches, rebuild the points of the hidden ones. No teacher, no class token.
+
+    Args:
+        patches: G, patches a cloud is cut into.
+        patch_size: M, points a patch.
+        width, depth, heads, drop_path: Of the encoder.
+        decoder_depth, decoder_heads: Of the decoder, which is as wide as the encoder.
+        embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
+    """
+
+    kind: ClassVar[str] = "point_mae"
+
+    def __init__(
+        self,
+        patches: int = 64,
+        patch_size: int = 32,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        drop_path: float = 0.1,
+        decoder_depth: int = 4,
+        decoder_heads: int = 6,
+        embed_visible_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.patches, self.patch_size, self.width = patches, patch_size, width
+        self.embed_visible_only = embed_visible_only
+        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False)
+        self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
+        self.decoder_pos_embed = position_mlp(width)
+        self.decoder = StudentDecoder(width, decoder_depth, decoder_heads, drop_path)
+        self.decoder.apply(_xavier)
+        self.head = nn.Linear(width, 3 * patch_size)
+        self.decoder_pos_embed.apply(init_weights)
+        self.head.apply(init_weights)
+
+    def patchify(self, points: Points) -> Patches:
+        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        return as_patches(points, self, self.patches, self.patch_size)
+
+    def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> PointMAEOutput:
+        """Rebuild hidden patches.
+
+        Args:
+            patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers.
+            mask: bool (B, G), True = hidden.
+            hidden: How many are, in every cloud; 1 at least.
+        """
+        visible_index, hidden_index = split(mask, hidden)
+        seen = self.encoder(patches, visible_index, self.embed_visible_only).patches
+        pos = self.decoder_pos_embed(patches.centers)
+        pos = torch.cat([gather(pos, visible_index), gather(pos, hidden_index)], dim=1)
+        tokens = torch.cat([seen, self.mask_token.expand(len(seen), hidden, -1)], dim=1)
+        rebuilt = self.head(self.decoder(tokens, pos)[:, -hidden:])  # (B, H, 3M)
+        return PointMAEOutput(rebuilt.view(len(seen), hidden, self.patch_size, 3), hidden_index)
+
+    def loss(self, patches: Patches, output: PointMAEOutput) -> torch.Tensor:
+        """Chamfer L2 between hidden patches and their rebuilt points, each in its own coordinates: scalar."""
+        truth = gather(patches.neighborhoods.flatten(2), output.hidden).view_as(output.points)
+        return chamfer(output.points.flatten(0, 1), truth.flatten(0, 1), norm=2)
+
+    @torch.no_grad()
+    def patch_features(self, points: Points) -> torch.Tensor:
+        """Points (B, N, 3) -> encoder features of every patch (B, G, C), nothing hidden."""
+        return self.encoder(self.patchify(points)).patches
+
+    @torch.no_grad()
+    def embed(self, points: Points) -> torch.Tensor:
+        """Points (B, N, 3) -> one vector a cloud (B, 2C): mean, then maximum over patches (there is no class token)."""
+        encoded = self.encoder(self.patchify(points))
+        return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1)
+
+
+def _xavier(module: nn.Module) -> None:
+    """The decoder's start in Point-MAE."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
