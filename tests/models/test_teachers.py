@@ -43,6 +43,7 @@ def test_minilm_equals_transformers(encoder) -> None:
             expected = layer(expected)
             expected = expected[0] if isinstance(expected, tuple) else expected
         torch.testing.assert_close(encoder(x), expected, atol=2e-5, rtol=0)
+    assert encoder.blocks[0].norm1.eps == model.config.layer_norm_eps == 1e-12
     assert (encoder.width, encoder.depth, encoder.length, encoder.source) == (384, 6, None, "minilm")
 
 
@@ -213,6 +214,14 @@ def test_prefix_reaches_the_loaded_blocks() -> None:
     x, prefix = torch.randn(2, 5, 16), torch.randn(1, 3, 16)
     joined = backbone.blocks[0](torch.cat([prefix.expand(2, -1, -1), x], dim=1))[:, 3:]
     torch.testing.assert_close(backbone.blocks[0](x, prefix), joined, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{}, {"norm_first": False}, {"activation": "swiglu", "layer_scale": 0.5}], ids=str)
+def test_compiles_to_one_graph(change: dict) -> None:
+    backbone = _randomized(backbone_from_spec(SMALL | change))
+    x = torch.randn(2, 5, 16)
+    compiled = torch.compile(backbone, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), backbone(x))
 
 
 def test_timm_missing_says_how_to_get_it() -> None:

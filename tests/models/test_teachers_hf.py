@@ -85,6 +85,10 @@ def _expected(model: nn.Module, x: torch.Tensor, normed: bool) -> torch.Tensor:
     return norms[-1](x)
 
 
+def _eps(model: nn.Module) -> set[float]:
+    return {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
+
+
 def _save(model: nn.Module, folder: Path) -> str:
     model.save_pretrained(folder)
     return f"hf:{folder}"
@@ -97,6 +101,7 @@ def test_equals_the_layers_it_was_read_from(case: str, tmp_path: Path) -> None:
     x = torch.randn(3, 5, 16)  # 5 tokens: what BEiT's position bias was made for
     expected = _expected(model, x, backbone.spec["final_norm"])
     torch.testing.assert_close(backbone(x), expected, atol=2e-5, rtol=2e-5)
+    assert _eps(backbone.blocks) == _eps(_layers(model))
     assert backbone.spec["norm_first"] == (case.split()[0].strip(",") not in hf.POST_NORM)
     assert backbone.source == f"hf:{tmp_path}"
     assert backbone.spec == backbone_spec(f"untrained:hf:{tmp_path}")

@@ -183,5 +183,5 @@ def _block(spec: dict[str, Any]) -> Block:
         layer_scale=spec["layer_scale"] is not None,
     )
     if gated:
-        block.mlp = SwiGLU(spec["width"], spec["hidden"])
+        block.add_module("mlp", SwiGLU(spec["width"], spec["hidden"]))
     return block

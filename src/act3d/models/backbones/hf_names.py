@@ -57,18 +57,18 @@ def read_layers(files: Sequence[WeightsFile], spec: Mapping[str, Any]) -> dict[s
             if ours:
                 name = f"{prefix}.{index}.{rest}"
                 parts[ours] = where[name].tensor(name)
-            elif "relative_position" not in rest:  # BEiT's bias over the image grid: dropped
+            elif not (spec["dropped"] and "relative_position" in rest):  # BEiT's bias over the image grid
                 raise CheckpointError(f"{spec['name']}: its layers hold {rest}, which act3d's blocks do not know")
         state |= {f"blocks.{index}.{name}": value for name, value in _joined(parts, spec).items()}
     if spec["final_norm"]:
         base = re.sub(r"(encoder\.|transformer\.)?layers?$", "", prefix)
         for kind in ("weight", "bias"):
-            name = next((f"{base}{norm}.{kind}" for norm in _FINAL_NORMS if f"{base}{norm}.{kind}" in where), None)
-            if name is None:
+            found = next((f"{base}{norm}.{kind}" for norm in _FINAL_NORMS if f"{base}{norm}.{kind}" in where), None)
+            if found is None:
                 raise CheckpointError(
                     f"{spec['name']}: the weights lack the norm after the last block ({base}layernorm)"
                 )
-            state[f"norm.{kind}"] = where[name].tensor(name)
+            state[f"norm.{kind}"] = where[found].tensor(found)
     return state
 
 
