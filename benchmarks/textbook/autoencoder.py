@@ -97,9 +97,10 @@ class PromptedAutoencoder(DiscreteVAE):
         width: int = 384,
     ) -> None:
         super().__init__(patches, patch_size, codes, width)
-        self.visual_embed = nn.Sequential(nn.Sequential(*blocks), norm)
+        stack = nn.Sequential(*blocks)
+        self.visual_embed = nn.Sequential(stack, norm)
         self.visual_embed.requires_grad_(False)
-        depth = len(self.visual_embed[0])
+        depth = len(stack)
         self.visual_prompt_token = nn.Parameter(torch.randn(1, prompts, backbone_width) * 0.02)
         self.visual_prompt_pos = nn.Parameter(torch.randn(1, prompts, backbone_width) * 0.02)
         self.deep = deep
@@ -124,7 +125,7 @@ class PromptedAutoencoder(DiscreteVAE):
         x = torch.cat([prompt, self.proj_pre(sampled)], dim=1)
         center_pos = self.visual_pos_embed(center)
         pos = torch.cat([self.visual_prompt_pos.expand(batch, -1, -1), center_pos], dim=1)
-        for layer, block in enumerate(self.visual_embed[0]):
+        for layer, block in enumerate(self.visual_embed[0].children()):
             if self.deep and layer > 0:
                 prompt = self.prompt_dropout(self.deep_prompt_tokens[layer - 1].expand(batch, -1, -1))
                 x = torch.cat([prompt, x[:, prompts:]], dim=1)
@@ -141,7 +142,5 @@ def vit(width: int, depth: int, heads: int, eps: float = 1e-6) -> tuple[list[nn.
 
 def bert(width: int, depth: int, heads: int, eps: float = 1e-12) -> tuple[list[nn.Module], nn.Module]:
     """Layers of a BERT (post-norm), which end in a norm of their own."""
-    blocks: list[nn.Module] = [
-        Block(width, heads, qkv_bias=True, eps=eps, norm_first=False) for _ in range(depth)
-    ]
+    blocks: list[nn.Module] = [Block(width, heads, qkv_bias=True, eps=eps, norm_first=False) for _ in range(depth)]
     return blocks, nn.Identity()

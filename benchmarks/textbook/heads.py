@@ -97,7 +97,7 @@ class Segmenter(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, points: Tensor, category: Tensor | None = None) -> Tensor:
-        batch, count, _ = points.shape
+        _batch, count, _ = points.shape
         neighborhood, center = group(points, self.patches, self.patch_size)
         _, kept = self.blocks(self.encoder(neighborhood), self.pos_embed(center), self.feature_blocks)
         features = torch.cat([self.norm(x) for x in kept], dim=-1)  # (B, G, 3C)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:
     """1 - cosine, mean over patches."""
     losses = [(1 - F.cosine_similarity(p, t, dim=-1)).mean() for p, t in zip(predicted, target, strict=True)]
-    return sum(losses) / len(losses)
+    return torch.stack(losses).mean()
 
 
 def l2(predicted: Tensor, target: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def ntxent(predicted: Tensor, target: Tensor, temperature: float = 0.07, divisor
         logits = logits.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=p.device), float("-inf"))
         partner = (torch.arange(2 * count, device=p.device) + count) % (2 * count)
         losses.append(F.cross_entropy(logits, partner) / (divisor or count))
-    return sum(losses) / len(losses)
+    return torch.stack(losses).mean()
 
 
 def barlow(predicted: Tensor, target: Tensor, weight: float = 5e-3, divisor: int | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def barlow(predicted: Tensor, target: Tensor, weight: float = 5e-3, divisor: int
         square = (p.t() @ t / count - identity) ** 2
         square = torch.where(identity.bool(), square, weight * square)
         losses.append(square.sum() / (divisor or count))
-    return sum(losses) / len(losses)
+    return torch.stack(losses).mean()
 
 
 LOSSES = {"cosine": cosine, "l2": l2, "smooth_l1": smooth_l1, "ntxent": ntxent, "barlow": barlow}

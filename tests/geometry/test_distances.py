@@ -99,7 +99,7 @@ def test_f_score_equals_the_textbook(kind: str, dtype: torch.dtype) -> None:
     found = f_score(a, b, 0.0123)
     assert found.shape == (3,)
     torch.testing.assert_close(found, textbook.f_score(a, b, 0.0123), rtol=0, atol=1e-6)
-    assert 0 < float(found.min())
+    assert float(found.min()) > 0
     assert float(found.max()) <= 1
 
 

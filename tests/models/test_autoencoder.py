@@ -126,9 +126,7 @@ def test_a_config_builds_the_same_model_again() -> None:
         _, fast = pair(**case)
         again = build(fast.kind, fast.config)
         assert again.config == fast.config
-        assert {k: v.shape for k, v in again.state_dict().items()} == {
-            k: v.shape for k, v in fast.state_dict().items()
-        }
+        assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in fast.state_dict().items()}
 
 
 def test_no_prompts_at_all() -> None:

@@ -115,9 +115,7 @@ def test_a_whole_step_with_its_teacher(loss: str, cls_loss: bool) -> None:
             target = gather(teacher.features(patches), output.hidden)
         return distillation_loss(build_loss(loss), output, target)
 
-    compare(
-        plain, fast, lambda: plain(neighborhood, center, mask), run_fast, names=STUDENT_NAMES, skip=NOT_STUDENT
-    )
+    compare(plain, fast, lambda: plain(neighborhood, center, mask), run_fast, names=STUDENT_NAMES, skip=NOT_STUDENT)
 
 
 def test_the_hidden_indices_are_those_of_the_mask() -> None:
@@ -136,7 +134,9 @@ def test_hidden_patches_do_not_reach_the_encoder() -> None:
     mask = random_mask(2, 8, 5)
     patches = fast.patchify(torch.randn(2, 40, 3, dtype=torch.float64))
     other = patches._replace(
-        neighborhoods=torch.where(mask[:, :, None, None], torch.randn_like(patches.neighborhoods), patches.neighborhoods)
+        neighborhoods=torch.where(
+            mask[:, :, None, None], torch.randn_like(patches.neighborhoods), patches.neighborhoods
+        )
     )
     assert torch.equal(fast(patches, mask, 5).predicted, fast(other, mask, 5).predicted)
 
