@@ -86,7 +86,7 @@ def test_category_is_needed_for_parts_and_refused_for_scenes() -> None:
         Segmenter(4, 3, **small)(points)
     with pytest.raises(InputError, match="takes no category"):
         Segmenter(4, **small)(points, torch.tensor([0, 1]))
-    with pytest.raises(InputError, match="does not fit"):
+    with pytest.raises(InputError, match="1 entries"):
         Segmenter(4, 3, **small)(points, torch.tensor([0]))
 
 
