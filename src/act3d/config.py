@@ -13,9 +13,6 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from act3d.errors import ConfigError
 
-Precision = Literal["fp32", "bf16", "fp16"]
-LossKind = Literal["cosine", "l2", "smooth_l1", "ntxent", "barlow"]
-
 
 def option(default: Any, help: str, *, unit: str = "", **bounds: float) -> Any:
     """Return a dataclass field with its meaning, unit and bounds (`ge`, `gt`, `le`, `lt`) in the metadata."""
@@ -119,7 +116,9 @@ class MaskConfig:
 class LossConfig:
     """How the student's predictions are compared with the teacher's features."""
 
-    kind: LossKind = option("cosine", "distance between prediction and teacher feature, as in the paper")
+    kind: Literal["cosine", "l2", "smooth_l1", "ntxent", "barlow"] = option(
+        "cosine", "distance between prediction and the teacher's feature"
+    )
     cls_loss: bool = option(False, "add a second prediction that goes through the class token")
 
 
@@ -144,7 +143,9 @@ class TrainerConfig:
     max_steps: int = option(0, "stop after this many optimizer steps; 0 = no limit", unit="steps", ge=0)
     accelerator: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto = CUDA where there is one")
     devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
-    precision: Precision = option("fp32", "arithmetic of matrix products; on CPUs bf16 and fp16 are slower")
+    precision: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", "arithmetic of matrix products; on CPUs bf16 is slower, and fp16 not possible"
+    )
     compile: bool = option(False, "compile the model by torch.compile (a minute at the start; pays on CUDA)")
     accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
     sync_batchnorm: bool = option(False, "batch statistics over all devices")
@@ -205,12 +206,12 @@ def to_dict(settings: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def nearest(name: str, known: list[str]) -> str:
+def nearest(name: str, known: list[str], prefix: str = "") -> str:
     """Return "; did you mean X?" for the known name most like `name`, or nothing when none is alike."""
     # A user who forgets the section writes `--lr` for `--optim.lr`: the last part alone may be what matches.
     tails = [item for item in known if item.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6) if len(tails) != 1 else tails
-    return f"; did you mean {found[0]}?" if found else ""
+    return f"; did you mean {prefix}{found[0]}?" if found else ""
 
 
 def validate(settings: Mapping[str, Any]) -> None:

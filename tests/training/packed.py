@@ -13,7 +13,7 @@ def write_dataset(root: Path, per_class: int = 8, points: int = 128, labelled: b
     """Write balls, boxes and rods; three quarters of each class train, the rest test."""
     rng = np.random.default_rng(0)
     clouds, rows = [], []
-    for label, name in enumerate(CLASSES):
+    for name in CLASSES:
         for number in range(per_class):
             cloud = rng.normal(size=(points, 3))
             if name == "ball":

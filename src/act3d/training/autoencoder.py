@@ -44,7 +44,7 @@ class AutoencoderModule(StageModule):
         super().__init__(model, data, optim, trainer, seed)
         self.schedule, self.held_out = schedule, held_out
 
-    def losses(self, points: Tensor) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""
         patches = self.model.patchify(points)
         output = self.model(patches, temperature(self.step, self.schedule))

@@ -1,6 +1,6 @@
 """Which clouds a run trains on, which it validates on, and in what batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +17,8 @@ from act3d.training import parallel
 class Selection(CloudDataset):
     """Some clouds of a dataset, as a dataset."""
 
-    def __init__(self, source: CloudDataset, rows: Sequence[int]) -> None:
-        self.source, self.chosen = source, np.asarray(rows, dtype=np.int64)
+    def __init__(self, source: CloudDataset, rows: np.ndarray) -> None:
+        self.source, self.chosen = source, rows.astype(np.int64)
         super().__init__(source.seed, source.normalization)
         self.name, self.classes, self.parts = source.name, source.classes, source.parts
         self.class_parts, self.fingerprint, self.meta = source.class_parts, source.fingerprint, source.meta

@@ -12,7 +12,6 @@ from act3d import checkpoints
 from act3d.config import OptimConfig, TrainerConfig, to_dict
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError
-from act3d.training import parallel
 from act3d.training.clouds import train_loader
 from act3d.training.keeper import RunKeeper
 from act3d.training.module import StageModule
@@ -126,6 +125,7 @@ def _finish(
     if not keeper.first:
         return folder.result(metrics)
     checkpoints.save(module.model, folder.last, keeper.meta)
+    metrics |= module.conclude(folder)
     folder.write_results(
         command=command,
         protocol=protocol,

@@ -20,7 +20,7 @@ from act3d.training.state import all_finite, write_state
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Act3dError):
+class Interrupted(Act3dError):  # noqa: N818
     """Training was asked to stop, and did so with everything saved.
 
     Attributes:
@@ -132,7 +132,7 @@ class RunKeeper(lightning.Callback):
     def _after_step(self, trainer: Any, module: StageModule, ended: bool) -> None:
         step = module.step
         look = ended or step % self.plan.log_every == 0
-        # Asking the device for a number, or the other processes for their word, costs a wait: on CUDA now and then only.
+        # Asking the device for a number, or the other processes for their word, is a wait: rare on CUDA.
         asks = look or module.device.type == "cpu"
         if asks:
             self._check_finite(module)

@@ -16,12 +16,13 @@ from act3d.training import parallel
 from act3d.training.clouds import Remaining
 from act3d.training.optimizer import build_optimizer
 from act3d.training.run_folder import RunFolder
+from act3d.training.run_folder import RunFolder
 from act3d.training.schedules import learning_rate
 from act3d.training.seeding import reseed
 from act3d.training.state import Position
 
 
-class NonFiniteLoss(Act3dError):
+class NonFiniteLoss(Act3dError):  # noqa: N818
     """The loss became infinite or not a number."""
 
 
@@ -90,13 +91,27 @@ class StageModule(lightning.LightningModule):
 
     # ------------------------------------------------------------------ one step
 
-    def losses(self, points: Tensor) -> dict[str, Tensor]:
-        """Return scalars to log for augmented points (B, N, 3); "loss" is the one that is minimised."""
+    def draw(self, points: Tensor) -> Tensor:
+        """Return the points (B, N, 3) of stored clouds that this step sees; all of them unless a stage draws some."""
+        return points
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return scalars to log for augmented points (B, N, 3); "loss" is the one that is minimised.
+
+        `batch` is what the loader gave, for labels: its "points" are neither drawn nor augmented.
+        """
         raise NotImplementedError
 
     def evaluate(self, limit: int = 0) -> dict[str, Any]:
         """Return validation results by their name in `eval_columns`; further keys go into results.json only."""
         raise NotImplementedError
+
+    def conclude(self, folder: RunFolder) -> dict[str, Any]:
+        """Return what is measured once, after the last step and the final weights, such as the test set's numbers.
+
+        Called in the first process, before results.json is written.
+        """
+        return {}
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Set the learning rate of this step."""
@@ -108,7 +123,7 @@ class StageModule(lightning.LightningModule):
         """Return the loss of one batch."""
         # Augmentation, masks, dropout and Gumbel noise draw from a seed of this step's own: a resumed run repeats them.
         reseed(self.seed, self.position.epoch * self.batches + self.position.batch, parallel.rank())
-        values = self.losses(self.augment(batch["points"]))
+        values = self.losses(self.augment(self.draw(batch["points"])), batch)
         for name, value in values.items():
             value = value.detach().float()
             self._sums[name] = self._sums[name] + value if name in self._sums else value

@@ -36,7 +36,7 @@ class StudentModule(StageModule):
     Args:
         model: the student.
         teacher: stage I's autoencoder. It is not part of this module's state.
-        released_teacher: run the teacher in train mode, as the release does: dropout, batch statistics, drifting averages.
+        released_teacher: run the teacher in train mode, as the release does: dropout and batch statistics.
         probe: clouds for the linear probe, or None.
     """
 
@@ -70,7 +70,7 @@ class StudentModule(StageModule):
         """Put the teacher where the student is."""
         self._teacher[0].to(self.device)
 
-    def losses(self, points: Tensor) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss for points (B, N, 3): cut once, seen whole by the teacher and in part by the student."""
         patches = self.model.patchify(points)
         with torch.no_grad():
