@@ -107,8 +107,18 @@ def test_equals_the_layers_it_was_read_from(case: str, tmp_path: Path) -> None:
     assert backbone.spec == backbone_spec(f"untrained:hf:{tmp_path}")
 
 
-@pytest.mark.parametrize(("name", "size"), [("CLIP", 1), ("Siglip", 1)])
-def test_vision_tower_of_a_pair_of_towers(name: str, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["vit", "beit, pooled by mean", "dinov2", "dinov2 with swiglu"])
+def test_names_that_transformers_5_uses_in_memory(case: str, tmp_path: Path) -> None:
+    model = _model(*CASES[case])
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    backbone = load_backbone(f"hf:{tmp_path}")
+    x = torch.randn(3, 5, 16)
+    torch.testing.assert_close(backbone(x), _expected(model, x, backbone.spec["final_norm"]), atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["CLIP", "Siglip"])
+def test_vision_tower_of_a_pair_of_towers(name: str, tmp_path: Path) -> None:
     model = _model(name, {"text_config": TEXT, "vision_config": IMAGE})
     backbone = load_backbone(_save(model, tmp_path))
     x = torch.randn(2, 5, 16)
