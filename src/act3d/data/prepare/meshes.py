@@ -225,10 +225,11 @@ def read_ply(path: Path) -> Shape:
 def read_dae(path: Path) -> Shape:
     """A Collada file with the transforms of its scene."""
     import collada
+    from collada.common import DaeBrokenRefError, DaeError, DaeUnsupportedError
 
     try:
-        scene = collada.Collada(str(path), ignore=[collada.DaeUnsupportedError, collada.DaeBrokenRefError]).scene
-    except collada.DaeError as error:
+        scene = collada.Collada(str(path), ignore=[DaeUnsupportedError, DaeBrokenRefError]).scene
+    except DaeError as error:
         raise InputError(f"is not readable Collada ({str(error).splitlines()[0]})") from None
     vertices: list[np.ndarray] = []
     faces: list[np.ndarray] = []
@@ -237,8 +238,9 @@ def read_dae(path: Path) -> Shape:
         for primitive in geometry.primitives():
             if primitive.vertex is None or primitive.vertex_index is None or len(primitive.vertex_index) == 0:
                 continue
-            if hasattr(primitive, "polyindex"):
-                sizes, corners = primitive.polyends - primitive.polystarts, primitive.vertex_index
+            polygons = getattr(primitive, "original", None)
+            if hasattr(polygons, "vcounts"):
+                sizes, corners = np.asarray(polygons.vcounts), primitive.vertex_index
             elif primitive.vertex_index.ndim == 2 and primitive.vertex_index.shape[1] == 3:
                 sizes, corners = np.full(len(primitive.vertex_index), 3), primitive.vertex_index.reshape(-1)
             else:  # lines

@@ -1,0 +1,142 @@
+"""Pickles from strangers: NumPy arrays, numbers, texts and plain containers, and nothing that could run."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act3d.errors import InputError
+
+
+def load(path: str | Path) -> Any:
+    """Read a pickle that holds arrays and plain containers only.
+
+    Raises:
+        InputError: no such file, cut off, damaged, or it asks for anything else.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            return _finished(_ArrayUnpickler(file, encoding="latin1").load())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist") from None
+    except _Refused as error:
+        raise InputError(
+            f"{path}: refused, the pickle asks for {error}; only arrays of numbers and plain containers may be in it"
+        ) from None
+    except MemoryError:
+        raise InputError(f"{path} does not fit into memory") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is damaged or cut off ({reason})") from None
+
+
+class _Refused(Exception):
+    """The pickle names something that is not on the list."""
+
+
+# NumPy's own types are never built from the file's instructions: their state could claim, say, that plain bytes are
+# object pointers. These stand-ins record the state and check it; real arrays are made from it at the end.
+
+
+class _Dtype:
+    """A dtype of numbers, booleans or texts."""
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str):
+            raise _Refused(f"a dtype made from {type(code).__name__}")
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "biufcSU":
+            raise _Refused(f"an array of {self.dtype.name} items")
+
+    def __setstate__(self, state: Any) -> None:
+        order, subdtype, names, fields = state[1:5]
+        if order not in ("<", ">", "=", "|") or any(item is not None for item in (subdtype, names, fields)):
+            raise _Refused("a structured dtype")
+        if order in "<>":
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array that waits for its content."""
+
+    def __init__(self, *_: Any) -> None:
+        self.value = np.zeros(0)
+
+    def __setstate__(self, state: Any) -> None:
+        shape, dtype, fortran, content = state[-4:]
+        self.value = _numbers(dtype, content).reshape(shape, order="F" if fortran else "C")
+
+
+class _Value:
+    """An array or number that is complete."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Name:
+    """Stands for `numpy.ndarray`, which pickles only mention."""
+
+    def __init__(self, *_: Any) -> None:
+        raise _Refused("a call of numpy.ndarray")
+
+
+def _numbers(dtype: Any, content: Any) -> np.ndarray:
+    if not isinstance(dtype, _Dtype):
+        raise _Refused("an array without a plain dtype")
+    if isinstance(content, str):  # written by Python 2
+        content = content.encode("latin1")
+    if not isinstance(content, bytes | bytearray):
+        raise _Refused("an array of objects")
+    return np.frombuffer(bytes(content), dtype=dtype.dtype).copy()
+
+
+def _scalar(dtype: Any, content: Any = b"") -> _Value:
+    return _Value(_numbers(dtype, content)[0])
+
+
+def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Value:
+    return _Value(_numbers(dtype, content).reshape(shape, order=order))
+
+
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    if encoding != "latin1":
+        raise _Refused(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_CORES = ("numpy.core", "numpy._core")  # before and since NumPy 2
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Name,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+    **{(f"{core}.multiarray", "_reconstruct"): _Array for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _frombuffer for core in _CORES},
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Refused(f"{module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _Refused("an object outside the file")
+
+
+def _finished(item: Any) -> Any:
+    """Containers with arrays in place of stand-ins."""
+    if isinstance(item, _Array | _Value):
+        return item.value
+    if isinstance(item, list | tuple | set):
+        return type(item)(_finished(part) for part in item)
+    if isinstance(item, dict):
+        return {_finished(key): _finished(value) for key, value in item.items()}
+    if isinstance(item, type | _Dtype):
+        raise _Refused("a type")
+    return item

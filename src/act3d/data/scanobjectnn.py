@@ -1,0 +1,121 @@
+"""The released ScanObjectNN (Uy et al., ICCV 2019): scanned objects of 15 classes, three variants."""
+
+from pathlib import Path
+
+import numpy as np
+
+from act3d.data.arrays import ArrayClouds, check_clouds, first_base
+from act3d.data.fingerprint import of_files
+from act3d.errors import InputError
+
+# Label order of the release; its files hold numbers only.
+CLASSES = (
+    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
+    "sofa", "toilet",
+)  # fmt: skip
+# Variant -> folder and what follows `training_objectdataset` in its file names.
+VARIANTS = {
+    "hardest": ("main_split", "_augmentedrot_scale75"),
+    "objbg": ("main_split", ""),
+    "objonly": ("main_split_nobg", ""),
+}
+SPLITS = {"train": "training", "test": "test"}
+FOLDERS = ("ScanObjectNN", "h5_files", "ScanObjectNN/h5_files")
+
+
+def find_base(root: Path) -> Path | None:
+    """The folder that holds `main_split` or `main_split_nobg`; None if there is none."""
+    return first_base(root, FOLDERS, ("main_split", "main_split_nobg"))
+
+
+def file_of(base: Path, variant: str, split: str) -> Path:
+    """The released file of a variant and split."""
+    folder, ending = VARIANTS[variant]
+    return base / folder / f"{SPLITS[split]}_objectdataset{ending}.h5"
+
+
+def variants_in(base: Path) -> list[str]:
+    """The variants of which at least one split lies there."""
+    return [name for name in VARIANTS if any(file_of(base, name, split).is_file() for split in SPLITS)]
+
+
+def read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, P, 3) float32 and labels (n,) int64 of one file, checked.
+
+    Raises:
+        InputError: missing, cut off or damaged, or content that is not clouds of the 15 classes.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    try:
+        with h5py.File(path, "r") as file:
+            points = np.asarray(file["data"], dtype=np.float32)
+            labels = np.asarray(file["label"]).astype(np.int64).reshape(-1)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or ["?"])[0]
+        raise InputError(f"{path} is damaged, cut off or not a ScanObjectNN file ({reason})") from None
+    if (labels == -1).any():
+        raise InputError(f"{path}: cloud {int(np.argmin(labels))} has label -1, outside 0..{len(CLASSES) - 1}")
+    check_clouds(points, labels, len(CLASSES), str(path))
+    return points, labels
+
+
+class ScanObjectNN(ArrayClouds):
+    """One variant. Coordinates are given as stored: the release does not normalize them.
+
+    Args:
+        root: `ScanObjectNN`, its `h5_files`, or the folder that holds it.
+        split: "train", "test", "train+test", or None for both.
+        points: Points per cloud; all (2048) by default.
+        seed: Seed of their random subset.
+        normalize: "none" as released, or "unit_sphere".
+        variant: "hardest" (PB_T50_RS), "objbg" or "objonly"; not needed where only one is there.
+
+    Raises:
+        InputError: a file is missing or damaged, or the variant is not clear.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str | None = None,
+        points: int | None = None,
+        seed: int = 0,
+        normalize: str | None = None,
+        variant: str | None = None,
+    ):
+        base = find_base(Path(root))
+        if base is None:
+            raise InputError(f"{root} does not hold ScanObjectNN's main_split or main_split_nobg")
+        there = variants_in(base)
+        if variant is None and len(there) != 1:
+            raise InputError(f"{base} holds ScanObjectNN's {', '.join(there) or 'folders, but no file'}; choose one by data.subset")
+        variant = variant or there[0]
+        if variant not in VARIANTS:
+            raise InputError(f"data.subset: {variant!r} is no variant of ScanObjectNN; it has {', '.join(VARIANTS)}")
+        wanted = list(SPLITS) if split is None else split.split("+")
+        unknown = [name for name in wanted if name not in SPLITS]
+        if unknown:
+            raise InputError(f"ScanObjectNN has no split {unknown[0]!r}; it has train, test (join them by +)")
+        read = {name: read_h5(file_of(base, variant, name)) for name in wanted}
+        files = [file_of(base, variant, name) for name in SPLITS]
+        about = {
+            "name": f"scanobjectnn-{variant}",
+            "fingerprint": of_files(file for file in files if file.is_file()),
+            "licence": "ScanObjectNN terms of use",
+            "source": "ScanObjectNN",
+        }
+        names = [f"{name}/{row:05d}" for name, (clouds, _) in read.items() for row in range(len(clouds))]
+        super().__init__(
+            np.concatenate([clouds for clouds, _ in read.values()]),
+            np.concatenate([labels for _, labels in read.values()]),
+            CLASSES,
+            names,
+            about,
+            points,
+            seed,
+            normalize or "none",
+        )
+        self.split = [name for name, (clouds, _) in read.items() for _ in clouds]
