@@ -230,3 +230,29 @@ def test_conversion_of_a_relu_model(timm) -> None:
     backbone = timm_models.convert("relu", model, None)
     x = torch.randn(2, 4, 32)
     torch.testing.assert_close(backbone(x), _expected(model, x), atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["shallow", "deep"])
+@pytest.mark.parametrize(
+    ("name", "prompts"), [("mixer_s32_224", 17), ("vit_tiny_patch16_224", 5), ("beit_base_patch16_224", 5)]
+)
+def test_both_kinds_of_prompt(timm, name: str, prompts: int, deep: bool) -> None:
+    from act3d.models.prompting import PromptedTransformer
+
+    backbone = load_backbone(f"untrained:timm:{name}")
+    prompted = PromptedTransformer(24, backbone, prompts, deep, prompt_dropout=0.0)
+    features, centers = torch.randn(2, 32, 24), torch.randn(2, 32, 3)
+    out = prompted(features, centers)
+    assert out.shape == (2, 32, 24)
+    (out * torch.randn_like(out)).sum().backward()
+    used = [prompted.prompt_token, prompted.deep_prompt_tokens] if deep else [prompted.prompt_token]
+    assert all(token is not None and token.grad is not None and token.grad.abs().sum() > 0 for token in used)
+    assert all(p.grad is None for p in backbone.parameters())
+
+
+def test_prompts_that_do_not_fit_a_mixer_are_refused(timm) -> None:
+    from act3d.models.prompting import PromptedTransformer
+
+    prompted = PromptedTransformer(24, load_backbone("untrained:timm:mixer_s32_224"), 8, True, 0.0)
+    with pytest.raises(InputError, match=r"49 tokens: G = 32 patches \+ P = 8 prompts are 40; take P = 17"):
+        prompted(torch.randn(2, 32, 24), torch.randn(2, 32, 3))
