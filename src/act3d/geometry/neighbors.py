@@ -2,21 +2,23 @@
 
 import torch
 
+from act3d.errors import InputError
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 
-# The search runs on |q|^2 - 2 q.p + |p|^2 (one matrix product), whose rounding may swap near equals at the
-# edge; a few candidates more than asked for, measured again by differences, make the answer exact.
+# The search runs on |q|^2 - 2 q.p + |p|^2 (one matrix product), whose rounding may swap near equals. So it takes a
+# few candidates more than asked for, measures these again by differences, and looks at all points of the few queries
+# for which a point outside the candidates could still be among the nearest.
 _SPARE = 8
 _ENTRIES = 1 << 25  # of the distance matrix held at once (128 MB in float32)
 
 
 @torch.no_grad()
 def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
-    """Indices of the k points nearest to each query, nearest first.
+    """Indices of the k points nearest to each query, nearest first; equal distances by the lower index.
 
-    Equal distances are ordered by the lower index. (On a GPU this holds among the k + 8 nearest; a tie that
-    reaches beyond them is cut where the device's top-k cuts it.)
+    (On a GPU, points that differ by less than the rounding of a matrix product may be taken for equals when they
+    straddle the k + 8 nearest: checking that would make the host wait for the device.)
 
     Args:
         query: Tensor with shape (B, Q, 3).
@@ -27,17 +29,16 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
         int64 Tensor with shape (B, Q, k).
 
     Raises:
-        InputError: Wrong shape, empty or non-finite cloud, k > N.
+        InputError: Wrong shape, different batch sizes, empty or non-finite cloud, k > N.
     """
     check_points(query, "query")
     check_points(points)
-    check_count(k, points.shape[1], "k", "the points of a cloud")
+    if query.shape[0] != points.shape[0]:
+        raise InputError(f"query {tuple(query.shape)} and points {tuple(points.shape)} differ in batch size")
+    check_count(k, points.shape[1], "k", f"points of shape {tuple(points.shape)}")
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
     query = query.to(points.dtype)
-    # The product form cancels badly far from the origin, so search around the middle of each cloud.
-    middle = points.mean(dim=1, keepdim=True)
-    query, points = query - middle, points - middle
     rows = max(1, _ENTRIES // (points.shape[0] * points.shape[1]))
     return torch.cat([_search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
 
@@ -45,16 +46,33 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
 def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     number = points.shape[1]
     candidates = min(k + _SPARE, number)
-    # |q|^2 is the same for all points of a query: it does not change the order.
-    squared = torch.baddbmm(points.square().sum(2).unsqueeze(1), query, points.transpose(1, 2), alpha=-2)
-    found = squared.topk(candidates, dim=2, largest=False, sorted=False).indices.sort(dim=2).values
+    # The product form cancels badly far from the origin: go around the middle of each cloud.
+    middle = points.mean(dim=1, keepdim=True)
+    q, p = query - middle, points - middle
+    size = p.square().sum(2).unsqueeze(1)  # (B, 1, N)
+    # |q|^2 is the same for all points of a query and does not change the order.
+    approximate, found = torch.baddbmm(size, q, p.transpose(1, 2), alpha=-2).topk(
+        candidates, largest=False, sorted=False
+    )
+    found = found.sort(dim=2).values
     exact = (gather(points, found) - query.unsqueeze(2)).square().sum(3)  # (B, Q, candidates)
     distance, order = exact.sort(dim=2, stable=True)
     result = found.gather(2, order[:, :, :k])
     if candidates < number and points.device.type == "cpu":
-        tied = distance[:, :, k - 1] >= distance[:, :, -1]
-        if tied.any():  # more equals than candidates: look at all points of these queries
-            cloud, row = tied.nonzero(as_tuple=True)
-            everything = (points[cloud] - query[cloud, row].unsqueeze(1)).square().sum(2)
-            result[cloud, row] = everything.sort(dim=1, stable=True).indices[:, :k]
+        own = q.square().sum(2)
+        rounding = 8 * torch.finfo(q.dtype).eps * (own + size.amax(dim=2))
+        unsure = distance[:, :, k - 1] + rounding >= approximate.amax(dim=2) + own
+        if unsure.any():
+            result[unsure] = _search_all(query, points, unsure, k)
     return result
+
+
+def _search_all(query: torch.Tensor, points: torch.Tensor, rows: torch.Tensor, k: int) -> torch.Tensor:
+    """The same by differences to every point, for the queries marked in `rows` (B, Q): (marked, k)."""
+    clouds, places = rows.nonzero(as_tuple=True)
+    step = max(1, _ENTRIES // (3 * points.shape[1]))
+    parts = []
+    for cloud, place in zip(clouds.split(step), places.split(step), strict=True):
+        distance = (points[cloud] - query[cloud, place].unsqueeze(1)).square().sum(2)
+        parts.append(distance.sort(dim=1, stable=True).indices[:, :k])
+    return torch.cat(parts)

@@ -24,8 +24,8 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> t
         InputError: Wrong shape, empty or non-finite cloud, `count` or `start` out of range.
     """
     check_points(points)
-    check_count(count, points.shape[1], "count", "the points of a cloud")
-    check_count(start + 1, points.shape[1], "start + 1", "the points of a cloud")
+    check_count(count, points.shape[1], "count", f"points of shape {tuple(points.shape)}")
+    check_count(start + 1, points.shape[1], "start + 1", f"points of shape {tuple(points.shape)}")
     points = points.detach()
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()

@@ -43,7 +43,7 @@ class NTXentLoss(nn.Module):
     """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1) among the patches of a cloud.
 
     The prediction and the target of a patch are each other's positive; the other 2H - 2 features of the cloud are
-    negatives. Divided by H, as in the release.
+    negatives. Divided by H, as in the release (which divides by 1 when nothing is hidden).
     """
 
     def __init__(self, temperature: float = 0.07) -> None:
@@ -85,4 +85,4 @@ class BarlowTwinsLoss(nn.Module):
 def _standardise(features: torch.Tensor) -> torch.Tensor:
     """Mean 0 and standard deviation 1 over the patches of each cloud; a constant column stays 0."""
     std, mean = torch.std_mean(features, dim=1, keepdim=True)
-    return (features - mean) / std.clamp_min(torch.finfo(features.dtype).tiny)
+    return (features - mean) / std.clamp_min(1e-6)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.geometry import Patches, chamfer, patchify
+from act3d.geometry import Patches, chamfer
+from act3d.inputs import Points, as_patches
 from act3d.models.folding import Folded, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
@@ -98,9 +99,9 @@ class Autoencoder(nn.Module):
         """Width of the features that this autoencoder teaches."""
         return self.width
 
-    def patchify(self, points: torch.Tensor) -> Patches:
-        """Cut points (B, N, 3) into this model's patches."""
-        return patchify(points, self.patches, self.patch_size)
+    def patchify(self, points: Points) -> Patches:
+        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(
         self, patches: Patches, temperature: float | torch.Tensor = 1.0, noise: bool = True
@@ -136,7 +137,8 @@ class Autoencoder(nn.Module):
         truth = patches.neighborhoods.flatten(0, 1)  # (B, G, M, 3) -> (B G, M, 3)
         reconstruction = chamfer(output.coarse.flatten(0, 1), truth) + chamfer(output.fine.flatten(0, 1), truth)
         # log q in the log domain: no code's probability can underflow to log 0
-        log_q = torch.logsumexp(F.log_softmax(output.logits.float(), dim=2), dim=1) - math.log(output.logits.shape[1])
+        logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+        log_q = torch.logsumexp(F.log_softmax(logits, dim=2), dim=1) - math.log(output.logits.shape[1])
         kl = (-math.log(self.codes) - log_q).mean(dim=1).mean()
         return reconstruction, kl
 
@@ -158,17 +160,17 @@ class Autoencoder(nn.Module):
         return self.feature_head(self.transform(codes, patches.centers), graph)
 
     @torch.no_grad()
-    def tokenize(self, points: torch.Tensor) -> torch.Tensor:
+    def tokenize(self, points: Points) -> torch.Tensor:
         """Points (B, N, 3) -> the code of every patch, int64 (B, G)."""
         return self.tokens(self.patchify(points))
 
     @torch.no_grad()
-    def teacher_features(self, points: torch.Tensor) -> torch.Tensor:
+    def teacher_features(self, points: Points) -> torch.Tensor:
         """Points (B, N, 3) -> features (B, G, C) that stage II learns from."""
         return self.features(self.patchify(points))
 
     @torch.no_grad()
-    def reconstruct(self, points: torch.Tensor) -> Reconstruction:
+    def reconstruct(self, points: Points) -> Reconstruction:
         """Points (B, N, 3) -> patches decoded from their arg-max codes."""
         patches = self.patchify(points)
         folded: Folded = self.decoder(self.features(patches))

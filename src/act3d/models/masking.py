@@ -56,14 +56,20 @@ def split(mask: torch.Tensor, hidden: int) -> tuple[torch.Tensor, torch.Tensor]:
     return order[:, : mask.shape[1] - hidden], order[:, mask.shape[1] - hidden :]
 
 
-def count_hidden(mask: torch.Tensor) -> int:
+def count_hidden(mask: torch.Tensor, centers: torch.Tensor) -> int:
     """The number of hidden patches, the same in every row (this one looks at the values: not for inner loops).
+
+    Args:
+        mask: bool Tensor with shape (B, G).
+        centers: Tensor with shape (B, G, 3), the patches that it is for.
 
     Raises:
         InputError: Not a bool (B, G) mask, rows that differ, or nothing left visible.
     """
     if mask.ndim != 2 or mask.dtype != torch.bool:
         raise InputError(f"mask has shape {tuple(mask.shape)} and dtype {mask.dtype}; expected bool (B, G)")
+    if mask.shape != centers.shape[:2]:
+        raise InputError(f"mask {tuple(mask.shape)} does not fit patches {tuple(centers.shape[:2])}")
     counts = mask.sum(dim=1)
     first = int(counts[0])
     if not bool((counts == first).all()):

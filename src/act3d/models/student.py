@@ -36,6 +36,17 @@ class StudentOutput(NamedTuple):
     predicted_cls: torch.Tensor | None
 
 
+class NormedResidualBlock(Block):
+    """A block of ReCon (Qi et al., 2023): what attention and MLP give is added to the normed tokens."""
+
+    def forward(self, x: torch.Tensor, prefix: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = self.norm1(x)
+        x = x + self.drop_path(self.attn(x, prefix))
+        x = self.norm2(x)
+        return x + self.drop_path(self.mlp(x))
+
+
 class PointEncoder(nn.Module):
     """The 3D Transformer that all downstream tasks use: patches -> features of a class token and of every patch.
 
@@ -46,6 +57,7 @@ class PointEncoder(nn.Module):
         drop_path: Rate of the last block; earlier ones rise to it from 0.
         class_token: Put a class token in front (Point-MAE has none).
         embed_width: Width of the patch embedding, if a linear layer takes it to `width` (Point-BERT); None = no layer.
+        normed_residual: Blocks add to what they have normed (ReCon).
     """
 
     def __init__(
@@ -56,6 +68,7 @@ class PointEncoder(nn.Module):
         drop_path: float = 0.1,
         class_token: bool = True,
         embed_width: int | None = None,
+        normed_residual: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
@@ -64,8 +77,9 @@ class PointEncoder(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.pos_embed = position_mlp(width)
+        block = NormedResidualBlock if normed_residual else Block
         self.blocks = nn.ModuleList(
-            Block(width, heads, qkv_bias=False, drop_path=rate) for rate in drop_path_rates(depth, drop_path)
+            block(width, heads, qkv_bias=False, drop_path=rate) for rate in drop_path_rates(depth, drop_path)
         )
         self.norm = nn.LayerNorm(width)
         self.apply(init_weights)
@@ -238,7 +252,7 @@ class Student(nn.Module):
         """Points (B, N, 3), mask (B, G), True = hidden -> predicted teacher features (B, H, D), patches ascending."""
         patches = self.patchify(points)
         mask = as_mask(mask, patches)
-        return self(patches, mask, count_hidden(mask)).predicted
+        return self(patches, mask, count_hidden(mask, patches.centers)).predicted
 
     def loss(self, points: Points, mask: Mask, kind: str = "cosine") -> torch.Tensor:
         """Loss of this student against the teacher it carries.
@@ -255,7 +269,7 @@ class Student(nn.Module):
             raise InputError("this student carries no teacher: its checkpoint holds the student alone")
         patches = self.patchify(points)
         mask = as_mask(mask, patches)
-        output = self(patches, mask, count_hidden(mask))
+        output = self(patches, mask, count_hidden(mask, patches.centers))
         with torch.no_grad():
             target = gather(self.teacher.features(patches), output.hidden)
         return distillation_loss(build_loss(kind), output, target)
