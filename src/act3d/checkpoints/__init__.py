@@ -53,7 +53,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Any:
         loaded = load_released(path)
         model = loaded.model
         model.meta = {"source": path.name, "released": True}
-        model.left_over = loaded.left_over
+        model.left_over, model.missing = loaded.left_over, loaded.missing
     return model if device is None else model.to(device)
 
 

@@ -28,6 +28,7 @@ class PointMAE(nn.Module):
         width, depth, heads, drop_path: Of the encoder.
         decoder_depth, decoder_heads: Of the decoder, which is as wide as the encoder.
         embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
+        normed_residual: Blocks of the encoder add to what they have normed, as in ReCon.
     """
 
     kind: ClassVar[str] = "point_mae"
@@ -43,12 +44,13 @@ class PointMAE(nn.Module):
         decoder_depth: int = 4,
         decoder_heads: int = 6,
         embed_visible_only: bool = False,
+        normed_residual: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.embed_visible_only = embed_visible_only
-        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False)
+        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False, normed_residual=normed_residual)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
         self.decoder_pos_embed = position_mlp(width)
         self.decoder = StudentDecoder(width, decoder_depth, decoder_heads, drop_path)

@@ -49,7 +49,7 @@ class PromptedTransformer(nn.Module):
             InputError: The backbone is a token mixer and G + P is not the length it was built for.
         """
         self.backbone.check_length(features.shape[1], self.prompts)
-        x, pos = self.proj_pre(features), self.pos_embed(centers)
+        x, pos = self.backbone.norm_pre(self.proj_pre(features)), self.pos_embed(centers)
         if not self.prompts:
             for block in self.backbone.blocks:
                 x = block(x + pos)
@@ -68,7 +68,7 @@ class PromptedTransformer(nn.Module):
     def _carrying_prompts(self, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
         """Prompts stand in front of the patches; deep ones replace them from the second block on."""
         batch, prompts = x.shape[0], self.prompts
-        tokens = self.dropout(self.prompt_token.expand(batch, -1, -1))
+        tokens = self.backbone.norm_pre(self.dropout(self.prompt_token.expand(batch, -1, -1)))
         front = self.prompt_pos.expand(batch, -1, -1)
         for layer, block in enumerate(self.backbone.blocks):
             if layer and self.deep:
@@ -87,6 +87,8 @@ class PromptedTransformer(nn.Module):
             tokens, pos = self.deep_prompt_tokens[layer - 1 : layer], self.deep_prompt_pos[layer - 1 : layer]
         if self.training and self.dropout.p > 0:
             tokens = self.dropout(tokens.expand(batch, -1, -1))
+        if layer == 0:
+            tokens = self.backbone.norm_pre(tokens)
         return tokens + pos
 
 

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "eps": 1e-6,
     "activation": "gelu",  # or "gelu_tanh", "quick_gelu", "relu", "swiglu"
     "layer_scale": None,  # what layer scale starts from; None = there is none
+    "pre_norm": False,  # a norm before the first block (only in released files with CLIP inside; otherwise left out)
     "final_norm": None,  # None = after pre-norm blocks only
     "length": None,  # number of tokens a mixer was built for; None = any
     "init_std": 0.02,  # of random weights
@@ -66,6 +67,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
+        self.norm_pre: nn.Module = (
+            nn.LayerNorm(spec["width"], eps=spec["eps"]) if spec.get("pre_norm") else nn.Identity()
+        )
         self.spec = spec
         self.source = source
         self.width: int = spec["width"]
@@ -93,6 +97,7 @@ class Backbone(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """All blocks and the norm, without prompts or positions: (B, T, C) -> (B, T, C)."""
         self.check_length(x.shape[1])
+        x = self.norm_pre(x)
         for block in self.blocks:
             x = block(x)
         return self.norm(x)

@@ -1,0 +1,72 @@
+"""Reading a file of torch.save without trusting it: tensors by name, and nothing in it is run."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from act3d.errors import CheckpointError
+
+State = dict[str, torch.Tensor]
+
+WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model")
+_SLACK = 1 << 20
+
+
+def read_released(path: str | Path) -> State:
+    """Tensors of a released file by name, without the wrapper and the `module.` in front.
+
+    Raises:
+        CheckpointError: Not a file, truncated, holds more than tensors and plain containers, unpacks to far more than
+            its own size, or has no weights.
+    """
+    path = Path(path)
+    try:
+        _refuse_bomb(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except Exception as error:  # a damaged file can fail anywhere inside the unpickler
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            reason = "refused, it is not a plain file of tensors (torch.load, weights_only)"
+        else:
+            reason = "cannot be read; truncated, or not a PyTorch file"
+        raise CheckpointError(f"{path}: {reason}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds {type(content).__name__}, not a dict of weights")
+    state = {str(k).removeprefix("module."): _plain(v, k, path) for k, v in content.items() if torch.is_tensor(v)}
+    if not state:
+        raise CheckpointError(f"{path}: holds no weights under 'base_model' or 'model_state_dict'")
+    # Many names for one stretch of the file would make a small file fill the memory of the model built from it.
+    if sum(t.numel() * t.element_size() for t in state.values()) > 4 * os.path.getsize(path) + _SLACK:
+        raise CheckpointError(f"{path}: refused, its tensors claim far more bytes than the file holds")
+    return state
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse an archive that is small only because it is packed; torch.save never packs."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > 4 * path.stat().st_size + _SLACK:
+                raise CheckpointError(f"{path}: refused, it unpacks to far more than its own size")
+
+
+def _plain(tensor: torch.Tensor, name: Any, path: Path) -> torch.Tensor:
+    """A tensor that models can hold: dense, on the CPU, with memory of its own for every value."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise CheckpointError(f"{path}: {name!r} is no plain tensor (it is {tensor.layout} on {tensor.device})")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise CheckpointError(f"{path}: {name!r} claims more values than it holds")
+    if tensor.is_complex():
+        raise CheckpointError(f"{path}: {name!r} holds complex numbers")
+    return tensor.detach()
