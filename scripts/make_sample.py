@@ -86,10 +86,10 @@ def debian_holders(text: str) -> list[tuple[str, str]]:
 
 
 def copyright_of(item: Item, holders: list[tuple[str, str]]) -> str:
-    """The model's own copyright line; what Debian found where it has none."""
+    """The model's own copyright line; what Debian found where it has none, or one that nobody filled in."""
     head = item.path.read_bytes()[:8192].decode("utf-8", errors="replace")
     own = [line.lstrip("# ").strip() for line in head.splitlines() if re.match(r"#\s*copyright \(c\)", line, re.I)]
-    if own:
+    if own and not any("your name" in line for line in own):
         return "; ".join(dict.fromkeys(own))
     name = f"{item.path.parent.name}/{item.path.name}"
     return "Copyright " + [holder for pattern, holder in holders if fnmatch.fnmatchcase(name, pattern)][-1]

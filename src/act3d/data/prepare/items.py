@@ -34,10 +34,14 @@ class Item:
 
     def state(self) -> list[object]:
         """What decides this item's cloud, to notice when a file changed between two runs."""
-        file = self.path.stat()
+        try:
+            file = self.path.stat()
+            state = [file.st_size, int(file.st_mtime)]
+        except OSError:  # a dangling link: the reader will say so
+            state = [-1, -1]
         rotation = None if self.rotation is None else list(self.rotation)
         own = [self.name, self.cls, self.split, self.member, rotation, self.extra]
-        return [*own, file.st_size, int(file.st_mtime)]
+        return [*own, *state]
 
 
 @dataclass

@@ -239,7 +239,7 @@ def read_dae(path: Path) -> Shape:
             if primitive.vertex is None or primitive.vertex_index is None or len(primitive.vertex_index) == 0:
                 continue
             polygons = getattr(primitive, "original", None)
-            if hasattr(polygons, "vcounts"):
+            if polygons is not None and hasattr(polygons, "vcounts"):
                 sizes, corners = np.asarray(polygons.vcounts), primitive.vertex_index
             elif primitive.vertex_index.ndim == 2 and primitive.vertex_index.shape[1] == 3:
                 sizes, corners = np.full(len(primitive.vertex_index), 3), primitive.vertex_index.reshape(-1)
