@@ -80,7 +80,8 @@ def _gradients(
     model: nn.Module, outputs: list[Tensor], inputs: list[Tensor], seed: int
 ) -> tuple[dict[str, Tensor | None], list[Tensor | None]]:
     generator = torch.Generator().manual_seed(seed)
-    total = sum((torch.randn(o.shape, generator=generator, dtype=o.dtype) * o).sum() for o in outputs)
+    weights = [torch.randn(o.shape, generator=generator, dtype=o.dtype) for o in outputs]
+    total = torch.stack([(w * o).sum() for w, o in zip(weights, outputs, strict=True)]).sum()
     parameters = {k: v for k, v in model.named_parameters() if v.requires_grad}
     found = torch.autograd.grad(total, [*parameters.values(), *inputs], allow_unused=True)
     return dict(zip(parameters, found, strict=False)), list(found[len(parameters) :])
@@ -112,8 +113,8 @@ def compare(
     largest = max(v.abs().max().item() for v in partners.values() if v is not None) if partners else 0.0
     for name, gradient in partners.items():
         _assert_same_gradient(got[name], gradient, tolerance, largest, name)
-    for number, (a, b) in enumerate(zip(got_inputs, wanted_inputs, strict=True)):
-        _assert_same_gradient(a, b, tolerance, 0.0, f"gradient of input {number}")
+    for number, (mine, theirs) in enumerate(zip(got_inputs, wanted_inputs, strict=True)):
+        _assert_same_gradient(mine, theirs, tolerance, 0.0, f"gradient of input {number}")
     buffers = dict(fast.named_buffers())
     for name, value in plain.named_buffers():
         if not name.startswith(skip or ("\0",)) and not name.endswith("seed"):

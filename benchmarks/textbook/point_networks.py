@@ -63,7 +63,7 @@ class DGCNN(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Folding: coarse points by an MLP, then four fine points around each. (B, G, C) -> (B, G, M/4, 3), (B, G, M, 3)."""
+    """Folding: coarse points by an MLP, four fine points around each. (B, G, C) -> (B, G, M/4, 3), (B, G, M, 3)."""
 
     seed: Tensor
 

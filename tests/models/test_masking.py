@@ -67,10 +67,13 @@ def test_counts_out_of_bounds_are_refused() -> None:
 def test_masks_that_no_student_can_use_are_refused() -> None:
     ragged = torch.zeros(2, 8, dtype=torch.bool)
     ragged[0, :3] = True
+    centers = torch.randn(2, 8, 3)
     for mask in (ragged, torch.ones(2, 8, dtype=torch.bool), torch.ones(2, 8), torch.ones(8, dtype=torch.bool)):
         with pytest.raises(InputError, match="mask"):
-            count_hidden(mask)
-    assert count_hidden(random_mask(3, 8, 5)) == 5
+            count_hidden(mask, centers)
+    with pytest.raises(InputError, match=r"\(3, 8\).*\(2, 8\)"):
+        count_hidden(random_mask(3, 8, 5), centers)
+    assert count_hidden(random_mask(2, 8, 5), centers) == 5
 
 
 @pytest.mark.gpu
