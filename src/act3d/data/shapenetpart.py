@@ -1,0 +1,159 @@
+"""ShapeNetPart as released: one text file a shape, x y z nx ny nz part on every line."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset
+from act3d.errors import InputError
+
+FOLDER = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
+CATEGORIES = "synsetoffset2category.txt"
+LISTS = "train_test_split"
+SPLITS = ("train", "val", "test")
+COLUMNS = 7
+
+# Parts of every category in the order of their ids, 0 to 49; names as in the dataset's documentation.
+PARTS = {
+    "Airplane": ["body", "wing", "tail", "engine"], "Bag": ["handle", "body"], "Cap": ["panels", "peak"],
+    "Car": ["roof", "hood", "wheel", "body"], "Chair": ["back", "seat", "leg", "arm"],
+    "Earphone": ["earphone", "headband", "wire"], "Guitar": ["head", "neck", "body"], "Knife": ["blade", "handle"],
+    "Lamp": ["base", "shade", "bulb", "tube"], "Laptop": ["keyboard", "screen"],
+    "Motorbike": ["gas tank", "seat", "wheel", "handle", "light", "frame"], "Mug": ["handle", "body"],
+    "Pistol": ["barrel", "handle", "trigger"], "Rocket": ["body", "fin", "nose"],
+    "Skateboard": ["wheel", "deck", "board"], "Table": ["top", "leg", "support"],
+}  # fmt: skip
+NAMES = [f"{category} {part}" for category, parts in PARTS.items() for part in parts]
+
+
+def part_ids() -> dict[str, list[int]]:
+    """The ids of every category's parts."""
+    ids = iter(range(len(NAMES)))
+    return {category: [next(ids) for _ in parts] for category, parts in PARTS.items()}
+
+
+def find_layout(root: Path) -> Path | None:
+    """The released folder at `root` or directly in it; None if it is not there."""
+    return next((base for base in (root, root / FOLDER) if (base / CATEGORIES).is_file()), None)
+
+
+class ShapeNetPart(CloudDataset):
+    """The released ShapeNetPart. Labels are categories, `parts` of a batch the part ids 0 to 49.
+
+    Files are read when a shape is first asked for, and kept in memory from then on (about 0.6 GB for all).
+
+    Args:
+        root: The released folder, or the one that holds it.
+        split: "train", "val", "test", several joined by "+", or None for all. The field trains on "train+val".
+        points: Points per cloud, a random choice (a shape with fewer gives all of them, and some again).
+        seed: Seed of that choice.
+        normalize: "unit_sphere" or "none".
+
+    Raises:
+        InputError: A list or a shape is missing or damaged, a split or a category unknown.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str | None = None,
+        points: int | None = None,
+        seed: int = 0,
+        normalize: str = "unit_sphere",
+    ) -> None:
+        super().__init__(seed, normalize)
+        base = find_layout(Path(root))
+        if base is None:
+            raise InputError(f"{root} does not hold {CATEGORIES}")
+        wanted = list(SPLITS) if split is None else split.split("+")
+        unknown = [name for name in wanted if name not in SPLITS]
+        if unknown:
+            raise InputError(f"ShapeNetPart has no split {unknown[0]!r}; it has {', '.join(SPLITS)} (join them by +)")
+        synsets = read_categories(base / CATEGORIES)
+        listed = {name: read_list(base, name, synsets) for name in wanted}
+        self.files = [path for files in listed.values() for path in files]
+        if not self.files:
+            raise InputError(f"{base}: the lists of {'+'.join(wanted)} are empty")
+        missing = [path for path in self.files if not path.is_file()]
+        if missing:
+            raise InputError(f"{missing[0]} and {len(missing) - 1} more of {len(self.files)} listed shapes are missing")
+        self.name = "shapenetpart"
+        self.classes = list(synsets.values())
+        self.names = [f"{path.parent.name}/{path.stem}" for path in self.files]
+        self.split = [name for name, files in listed.items() for _ in files]
+        place = {synset: i for i, synset in enumerate(synsets)}
+        self.labels = np.array([place[path.parent.name] for path in self.files], dtype=np.int64)
+        self.parts, self.class_parts = list(NAMES), {k: v for k, v in part_ids().items() if k in self.classes}
+        self.points = 2048 if points is None else points
+        self.fingerprint = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
+        self.meta = {
+            "name": self.name, "up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": "ShapeNet terms",
+            "source": FOLDER, "fingerprint": self.fingerprint, "normalization": normalize, "points": self.points,
+            "classes": self.classes,
+        }  # fmt: skip
+        self._shapes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def shape(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """All points (P, 3) float32 of a shape and their part ids (P,) uint8."""
+        if row not in self._shapes:
+            parts = self.class_parts[self.classes[self.labels[row]]]
+            self._shapes[row] = read_shape(self.files[row], parts)
+        return self._shapes[row]
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        points = np.empty((len(rows), self.points, 3), dtype=np.float32)
+        parts = np.empty((len(rows), self.points), dtype=np.int64)
+        for place, row in enumerate(rows.tolist()):
+            stored, ids = self.shape(row)
+            key = np.array([(self.seed % 2**32) << 32 | epoch % 2**32, row], dtype=np.uint64)
+            order = np.random.Generator(np.random.Philox(key=key)).permutation(len(stored))
+            chosen = np.resize(order, self.points)
+            points[place], parts[place] = stored[chosen], ids[chosen]
+        return torch.from_numpy(points), torch.from_numpy(parts)
+
+
+def read_categories(path: Path) -> dict[str, str]:
+    """Synset -> category, in the order of the file, which is that of the labels."""
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    wrong = [row for row in rows if len(row) != 2 or row[0] not in PARTS]
+    if wrong or not rows:
+        shown = " ".join(wrong[0]) if wrong else "nothing"
+        raise InputError(f"{path}: {shown!r} is not a category of ShapeNetPart and its synset")
+    return {synset: category for category, synset in rows}
+
+
+def read_list(base: Path, split: str, synsets: dict[str, str]) -> list[Path]:
+    """The files that one split lists; its entries read shape_data/<synset>/<id>."""
+    path = base / LISTS / f"shuffled_{split}_file_list.json"
+    try:
+        entries = [str(entry).split("/") for entry in json.loads(path.read_text(encoding="utf-8"))]
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    wrong = ["/".join(entry) for entry in entries if len(entry) < 2 or entry[-2] not in synsets or ".." in entry]
+    if wrong:
+        raise InputError(f"{path}: entry {wrong[0]!r} is not of the form shape_data/<synset>/<id>")
+    return [base / entry[-2] / f"{entry[-1]}.txt" for entry in entries]
+
+
+def read_shape(path: Path, parts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Points (P, 3) and part ids (P,) of one file.
+
+    Raises:
+        InputError: Not seven numbers a line, no points, or a part that its category does not have.
+    """
+    try:
+        rows = np.array(path.read_bytes().split(), dtype=np.float64).reshape(-1, COLUMNS)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not {COLUMNS} numbers a line ({error})") from None
+    ids = rows[:, 6]
+    if not len(rows) or not np.isfinite(rows[:, :3]).all():
+        raise InputError(f"{path} holds no points, or some that are not finite")
+    if not np.isin(ids, parts).all():
+        raise InputError(f"{path} has part {np.setdiff1d(ids, parts)[0]:g}; its category has {parts}")
+    return rows[:, :3].astype(np.float32), ids.astype(np.uint8)
