@@ -50,6 +50,8 @@ class Autoencoder(nn.Module):
         prompts: P, prompt tokens; 0 for none.
         deep_prompts: New prompts in every block (the released default), or one set carried through.
         prompt_dropout: Dropout on prompt tokens in training.
+        graph_width: Width of the widest layer of both heads, a multiple of 32.
+        folding_width: Width of the folding decoder's layers.
     """
 
     kind: ClassVar[str] = "autoencoder"
@@ -64,11 +66,13 @@ class Autoencoder(nn.Module):
         prompts: int = 64,
         deep_prompts: bool = True,
         prompt_dropout: float = 0.1,
+        graph_width: int = 1024,
+        folding_width: int = 512,
     ) -> None:
         super().__init__()
         self.patches, self.patch_size, self.width, self.codes = patches, patch_size, width, codes
         self.patch_embedding = PatchEmbedding(width)
-        self.token_head = GraphNetwork(width, codes)
+        self.token_head = GraphNetwork(width, codes, graph_width)
         self.codebook = nn.Parameter(torch.randn(codes, width))
         self.prompted: PromptedTransformer | None = None
         if teacher is not None:
@@ -76,8 +80,8 @@ class Autoencoder(nn.Module):
             self.prompted = PromptedTransformer(width, backbone, prompts, deep_prompts, prompt_dropout)
             # What has no source to come from again travels with the checkpoint, so a file names its architecture.
             teacher = backbone.source or backbone.spec
-        self.feature_head = GraphNetwork(width, width)
-        self.decoder = FoldingDecoder(width, patch_size)
+        self.feature_head = GraphNetwork(width, width, graph_width)
+        self.decoder = FoldingDecoder(width, patch_size, folding_width)
         self.config: dict[str, Any] = {
             "patches": patches,
             "patch_size": patch_size,
@@ -87,6 +91,8 @@ class Autoencoder(nn.Module):
             "prompts": prompts,
             "deep_prompts": deep_prompts,
             "prompt_dropout": prompt_dropout,
+            "graph_width": graph_width,
+            "folding_width": folding_width,
         }
 
     @property

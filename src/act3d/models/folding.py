@@ -23,29 +23,34 @@ class FoldingDecoder(nn.Module):
 
     The layer over [patch feature, seed, coarse point] is split: the feature's part is computed once a patch, the
     seed's once for all. Parameter names and shapes stay those of the released 1x1 convolutions.
+
+    Args:
+        width: C, of a patch's feature.
+        patch_size: M, a multiple of 4.
+        hidden: Width of the folding layers; the MLP is twice as wide.
     """
 
-    def __init__(self, width: int, patch_size: int) -> None:
+    def __init__(self, width: int, patch_size: int, hidden: int = 512) -> None:
         super().__init__()
         if patch_size % 4:
             raise ValueError(f"patch_size = {patch_size}; the folding decoder needs a multiple of 4")
-        self.width = width
+        self.hidden = hidden
         self.coarse_points = patch_size // 4
         self.mlp = nn.Sequential(
-            nn.Linear(width, 1024),
+            nn.Linear(width, 2 * hidden),
             nn.ReLU(),
-            nn.Linear(1024, 1024),
+            nn.Linear(2 * hidden, 2 * hidden),
             nn.ReLU(),
-            nn.Linear(1024, 3 * self.coarse_points),
+            nn.Linear(2 * hidden, 3 * self.coarse_points),
         )
         self.final_conv = nn.Sequential(
-            nn.Conv1d(width + 5, 512, 1),
-            nn.BatchNorm1d(512),
+            nn.Conv1d(width + 5, hidden, 1),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(),
-            nn.Conv1d(512, 512, 1),
-            nn.BatchNorm1d(512),
+            nn.Conv1d(hidden, hidden, 1),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(),
-            nn.Conv1d(512, 3, 1),
+            nn.Conv1d(hidden, 3, 1),
         )
         self.register_buffer("seeds", torch.tensor(SEEDS), persistent=False)
         self.seeds: torch.Tensor
@@ -63,11 +68,11 @@ class FoldingDecoder(nn.Module):
         rows = features.reshape(-1, width)  # (B G, C)
         coarse = self.mlp(rows).view(-1, self.coarse_points, 1, 3)
         conv1, norm1, _, conv2, norm2, _, conv3 = self.final_conv
-        of_patch = pointwise(conv1, rows, slice(0, width)).view(-1, 1, 1, 512)
-        of_seed = pointwise(conv1, self.seeds.to(rows.dtype), slice(width, width + 2), bias=False)  # (4, 512)
-        of_coarse = pointwise(conv1, coarse, slice(width + 2, width + 5), bias=False)  # (B G, M/4, 1, 512)
-        x = (of_coarse + of_patch) + of_seed  # (B G, M/4, 4, 512)
-        x = F.relu(norm1(x.view(-1, 512)))
+        of_patch = pointwise(conv1, rows, slice(0, width)).view(-1, 1, 1, self.hidden)
+        of_seed = pointwise(conv1, self.seeds.to(rows.dtype), slice(width, width + 2), bias=False)  # (4, hidden)
+        of_coarse = pointwise(conv1, coarse, slice(width + 2, width + 5), bias=False)  # (B G, M/4, 1, hidden)
+        x = (of_coarse + of_patch) + of_seed  # (B G, M/4, 4, hidden)
+        x = F.relu(norm1(x.view(-1, self.hidden)))
         x = F.relu(norm2(pointwise(conv2, x)))
         offsets = pointwise(conv3, x).view(-1, self.coarse_points, 4, 3)
         fine = (coarse + offsets).view(batch, patches, -1, 3)

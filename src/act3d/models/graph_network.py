@@ -19,17 +19,25 @@ class GraphNetwork(nn.Module):
     [neighbour - centre, centre] for every edge; with W = [W1, W2] that equals W1 neighbour + (W2 - W1) centre: two
     products a patch, then a gather. Since the normalisation after it is per channel and cloud, and increasing or
     decreasing in each channel, the maximum over neighbours is taken only after it.
+
+    Args:
+        width_in, width_out: C_in and C_out, the latter a multiple of 4.
+        hidden: Width of the last edge layer, a multiple of 32; the others are a quarter, half and half of it.
     """
 
-    def __init__(self, width_in: int, width_out: int) -> None:
+    def __init__(self, width_in: int, width_out: int, hidden: int = 1024) -> None:
         super().__init__()
-        self.input_trans = nn.Conv1d(width_in, 128, 1)
-        self.layer1 = _edge_layer(256, 256)
-        self.layer2 = _edge_layer(512, 512)
-        self.layer3 = _edge_layer(1024, 512)
-        self.layer4 = _edge_layer(1024, 1024)
+        if hidden % 32:
+            raise ValueError(f"hidden = {hidden}; the graph network needs a multiple of 32")
+        eighth, quarter, half = hidden // 8, hidden // 4, hidden // 2
+        self.input_trans = nn.Conv1d(width_in, eighth, 1)
+        self.layer1 = _edge_layer(quarter, quarter)
+        self.layer2 = _edge_layer(half, half)
+        self.layer3 = _edge_layer(hidden, half)
+        self.layer4 = _edge_layer(hidden, hidden)
+        joined = quarter + half + half + hidden
         self.layer5 = nn.Sequential(
-            nn.Conv1d(2304, width_out, 1, bias=False), nn.GroupNorm(4, width_out), nn.LeakyReLU(0.2)
+            nn.Conv1d(joined, width_out, 1, bias=False), nn.GroupNorm(4, width_out), nn.LeakyReLU(0.2)
         )
 
     def forward(self, features: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
@@ -48,7 +56,7 @@ class GraphNetwork(nn.Module):
             x = _edge_convolution(layer, x, neighbors)
             outputs.append(x)
         convolution, norm, _ = self.layer5
-        joined = pointwise(convolution, torch.cat(outputs, dim=2))  # (B, G, 2304) -> (B, G, C_out)
+        joined = pointwise(convolution, torch.cat(outputs, dim=2))  # (B, G, 9/4 hidden) -> (B, G, C_out)
         return F.leaky_relu(_group_norm(norm, joined), 0.2)
 
 
