@@ -54,7 +54,13 @@ class ArrayClouds(CloudDataset):
             raise InputError(f"{self.points} points per cloud were asked of {self.name}; it stores {stored.shape[1]}")
         self.fingerprint = str(about["fingerprint"])
         defaults = {"up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": None, "source": None}
-        self.meta = {**defaults, **about, "normalization": normalization, "points": self.points, "classes": self.classes}
+        self.meta = {
+            **defaults,
+            **about,
+            "normalization": normalization,
+            "points": self.points,
+            "classes": self.classes,
+        }
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
         if self.points == self.stored.shape[1]:
@@ -64,9 +70,11 @@ class ArrayClouds(CloudDataset):
 
 
 def check_clouds(stored: np.ndarray, labels: np.ndarray, classes: int, where: str, names: Sequence[str] = ()) -> None:
-    """Refuse clouds that no model should see: names the file or dataset, the first bad cloud, and how many there are."""
+    """Refuse clouds that no model should see; the error names the first bad cloud and says how many there are."""
     if stored.ndim != 3 or stored.shape[2] != 3 or labels.ndim != 1 or len(stored) != len(labels):
-        raise InputError(f"{where}: points {stored.shape} and labels {labels.shape} must be (clouds, points, 3) and (clouds,)")
+        raise InputError(
+            f"{where}: points {stored.shape} and labels {labels.shape} must be (clouds, points, 3) and (clouds,)"
+        )
     if not len(stored):
         raise InputError(f"{where} holds no clouds")
 

@@ -21,7 +21,7 @@ def load(path: str | Path) -> Any:
             return _finished(_ArrayUnpickler(file, encoding="latin1").load())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
-    except _Refused as error:
+    except _RefusedError as error:
         raise InputError(
             f"{path}: refused, the pickle asks for {error}; only arrays of numbers and plain containers may be in it"
         ) from None
@@ -32,7 +32,7 @@ def load(path: str | Path) -> Any:
         raise InputError(f"{path} is damaged or cut off ({reason})") from None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The pickle names something that is not on the list."""
 
 
@@ -45,15 +45,15 @@ class _Dtype:
 
     def __init__(self, code: Any, *_: Any) -> None:
         if not isinstance(code, str):
-            raise _Refused(f"a dtype made from {type(code).__name__}")
+            raise _RefusedError(f"a dtype made from {type(code).__name__}")
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "biufcSU":
-            raise _Refused(f"an array of {self.dtype.name} items")
+            raise _RefusedError(f"an array of {self.dtype.name} items")
 
     def __setstate__(self, state: Any) -> None:
         order, subdtype, names, fields = state[1:5]
         if order not in ("<", ">", "=", "|") or any(item is not None for item in (subdtype, names, fields)):
-            raise _Refused("a structured dtype")
+            raise _RefusedError("a structured dtype")
         if order in "<>":
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -80,16 +80,16 @@ class _Name:
     """Stands for `numpy.ndarray`, which pickles only mention."""
 
     def __init__(self, *_: Any) -> None:
-        raise _Refused("a call of numpy.ndarray")
+        raise _RefusedError("a call of numpy.ndarray")
 
 
 def _numbers(dtype: Any, content: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
-        raise _Refused("an array without a plain dtype")
+        raise _RefusedError("an array without a plain dtype")
     if isinstance(content, str):  # written by Python 2
         content = content.encode("latin1")
     if not isinstance(content, bytes | bytearray):
-        raise _Refused("an array of objects")
+        raise _RefusedError("an array of objects")
     return np.frombuffer(bytes(content), dtype=dtype.dtype).copy()
 
 
@@ -103,7 +103,7 @@ def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Value:
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
-        raise _Refused(f"encoding {encoding!r}")
+        raise _RefusedError(f"encoding {encoding!r}")
     return text.encode("latin1")
 
 
@@ -123,10 +123,10 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+            raise _RefusedError(f"{module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _Refused("an object outside the file")
+        raise _RefusedError("an object outside the file")
 
 
 def _finished(item: Any) -> Any:
@@ -138,5 +138,5 @@ def _finished(item: Any) -> Any:
     if isinstance(item, dict):
         return {_finished(key): _finished(value) for key, value in item.items()}
     if isinstance(item, type | _Dtype):
-        raise _Refused("a type")
+        raise _RefusedError("a type")
     return item

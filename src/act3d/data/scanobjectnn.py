@@ -91,7 +91,9 @@ class ScanObjectNN(ArrayClouds):
             raise InputError(f"{root} does not hold ScanObjectNN's main_split or main_split_nobg")
         there = variants_in(base)
         if variant is None and len(there) != 1:
-            raise InputError(f"{base} holds ScanObjectNN's {', '.join(there) or 'folders, but no file'}; choose one by data.subset")
+            raise InputError(
+                f"{base} holds ScanObjectNN's {', '.join(there) or 'folders, but no file'}; choose one by data.subset"
+            )
         variant = variant or there[0]
         if variant not in VARIANTS:
             raise InputError(f"data.subset: {variant!r} is no variant of ScanObjectNN; it has {', '.join(VARIANTS)}")

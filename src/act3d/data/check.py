@@ -1,0 +1,191 @@
+"""Looking at a folder before anything is trained on it: which dataset it is, what is there, what is missing."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from act3d.data import fewshot, modelnet40, open_dataset, scanobjectnn
+from act3d.data.arrays import check_clouds
+from act3d.data.clouds import CloudDataset
+from act3d.data.fingerprint import of_files
+from act3d.data.shapenet55 import find_layout
+from act3d.errors import InputError
+
+
+@dataclass
+class Part:
+    """One split or fold group: clouds, points per cloud, and clouds per class ("" = unlabelled)."""
+
+    clouds: int
+    points: int
+    classes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Found:
+    """One dataset in a folder.
+
+    dataset, variant: what it is; variant is empty where there is one kind only.
+    fingerprint: goes into every result from this data; None when too much is missing.
+    parts: by split. problems: what is missing, cut off or wrong, one line each; empty = usable.
+    notes: what is good to know and no problem.
+    """
+
+    dataset: str
+    variant: str = ""
+    fingerprint: str | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check(root: str | Path) -> list[Found]:
+    """All datasets that a folder holds in a form act3d reads; every cloud is read and looked at.
+
+    Raises:
+        InputError: no such folder, or nothing in it that act3d knows.
+    """
+    folder = Path(root)
+    if str(root) != "sample" and not folder.is_dir():
+        raise InputError(f"{folder} is not a folder")
+    found = list(_known(folder, str(root)))
+    if not found:
+        raise InputError(
+            f"{folder} holds no dataset that act3d knows (looked for: prepared folder, ShapeNet-55, ModelNet40, "
+            "few-shot folds, ScanObjectNN, ShapeNetPart)"
+        )
+    return found
+
+
+def _known(folder: Path, root: str) -> Iterator[Found]:
+    if root == "sample" or (folder / "dataset.json").is_file():
+        yield _by_opening("prepared", root, None)
+        return
+    if find_layout(folder) is not None:
+        yield _by_opening("ShapeNet-55", root, ("train", "test"))
+    if (base := modelnet40.find_base(folder)) is not None:
+        yield _modelnet40(base)
+    if (base := fewshot.find_base(folder)) is not None:
+        yield _fewshot(base)
+    if (base := scanobjectnn.find_base(folder)) is not None:
+        yield from (_scanobjectnn(base, variant) for variant in scanobjectnn.variants_in(base))
+        if not scanobjectnn.variants_in(base):
+            yield Found("ScanObjectNN", problems=[f"{base}: main_split without any of the released .h5 files"])
+    if next(folder.rglob("synsetoffset2category.txt"), None) is not None:
+        yield _by_opening("ShapeNetPart", root, None)
+
+
+def _by_opening(dataset: str, root: str, splits: tuple[str, ...] | None) -> Found:
+    """Open a dataset as training would, split by split, and read all of it."""
+    found = Found(dataset)
+    try:
+        whole = open_dataset(root)
+    except InputError as error:
+        found.problems.append(str(error))
+        return found
+    found.variant, found.fingerprint = (whole.name if dataset == "prepared" else ""), whole.fingerprint
+    for split in splits or dict.fromkeys(getattr(whole, "split", ["all"])):
+        try:
+            clouds = whole if split == "all" else open_dataset(root, split)
+            found.parts[split] = _part(clouds)
+            found.problems += _bad_clouds(clouds)
+        except InputError as error:
+            found.problems.append(str(error))
+    return found
+
+
+def _part(clouds: CloudDataset) -> Part:
+    counts = Counter(clouds.labels.tolist())
+    named = {clouds.classes[i] if i >= 0 else "": n for i, n in sorted(counts.items())}
+    return Part(len(clouds), clouds.points, named)
+
+
+def _bad_clouds(clouds: CloudDataset) -> list[str]:
+    bad = []
+    for start in range(0, len(clouds), 64):
+        rows = np.arange(start, min(start + 64, len(clouds)))
+        points = clouds.read(rows, 0)[0].numpy()
+        bad += [clouds.names[rows[i]] for i in np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))]
+    return [f"{len(bad)} clouds hold coordinates that are not finite, the first {bad[0]}"] if bad else []
+
+
+def _counts(labels: np.ndarray, classes: tuple[str, ...] | list[str]) -> dict[str, int]:
+    return {classes[i]: n for i, n in sorted(Counter(labels.tolist()).items())}
+
+
+def _scanobjectnn(base: Path, variant: str) -> Found:
+    found = Found("ScanObjectNN", variant)
+    files = [scanobjectnn.file_of(base, variant, split) for split in scanobjectnn.SPLITS]
+    for split, path in zip(scanobjectnn.SPLITS, files, strict=True):
+        try:
+            points, labels = scanobjectnn.read_h5(path)
+            found.parts[split] = Part(len(points), points.shape[1], _counts(labels, scanobjectnn.CLASSES))
+        except InputError as error:
+            found.problems.append(str(error))
+    found.fingerprint = of_files(path for path in files if path.is_file())
+    return found
+
+
+def _modelnet40(base: Path) -> Found:
+    found = Found("ModelNet40")
+    try:
+        classes = modelnet40.read_lines(base / modelnet40.SHAPE_NAMES)
+    except InputError as error:
+        found.problems.append(str(error))
+        return found
+    caches = []
+    for split in modelnet40.SPLITS:
+        cache = base / modelnet40.cache_name(split)
+        try:
+            if cache.is_file():
+                caches.append(cache)
+                points, labels = modelnet40.read_cache(cache, len(classes))
+                check_clouds(points, labels, len(classes), str(cache))
+                found.parts[split] = Part(len(points), points.shape[1], _counts(labels, classes))
+            else:
+                found.parts[split] = _text_split(base, split, found)
+        except InputError as error:
+            found.problems.append(str(error))
+    if len(caches) == len(modelnet40.SPLITS):
+        found.fingerprint = of_files(caches)
+    return found
+
+
+def _text_split(base: Path, split: str, found: Found) -> Part:
+    """A split that has text files only; all are looked for, and the first of each class is read."""
+    shapes = modelnet40.listed(base, split)
+    missing = [shape for cls, shape in shapes if not (base / cls / f"{shape}.txt").is_file()]
+    if missing:
+        found.problems.append(
+            f"{base}: {len(missing)} of {len(shapes)} listed shapes are missing, the first {missing[0]}"
+        )
+    firsts = {cls: shape for cls, shape in reversed(shapes) if shape not in set(missing)}
+    sizes = [len(modelnet40.read_shape(base / cls / f"{shape}.txt")) for cls, shape in firsts.items()]
+    found.notes.append(
+        f"{modelnet40.cache_name(split)} is not there; the first training run makes it from the text files"
+    )
+    return Part(len(shapes) - len(missing), min(sizes, default=0), dict(Counter(cls for cls, _ in shapes)))
+
+
+def _fewshot(base: Path) -> Found:
+    found = Found("ModelNet40 few-shot")
+    mark = fewshot.fingerprint(base)
+    for (way, shot), folds in fewshot.settings_in(base).items():
+        missing = [fold for fold in range(fewshot.FOLDS) if fold not in folds]
+        if missing:
+            found.problems.append(f"{base}/{way}way_{shot}shot lacks folds {', '.join(map(str, missing))}")
+        sizes: set[tuple[int, int, int]] = set()
+        for fold in folds:
+            try:
+                task = fewshot.read_fold(base, way, shot, fold, mark)
+                sizes.add((len(task.train), len(task.test), task.train.points))
+            except InputError as error:
+                found.problems.append(str(error))
+        for train, test, points in sorted(sizes):
+            name = f"{way}-way {shot}-shot, {train} + {test} shapes"
+            found.parts[name] = Part(train + test, points)
+    found.fingerprint = mark
+    return found

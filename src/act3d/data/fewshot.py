@@ -1,0 +1,184 @@
+"""Few-shot tasks: the released ModelNet40 folds, and folds drawn from any labelled dataset.
+
+A fold is a task of `way` classes: `shot` training shapes and 20 test shapes of each. The released files are
+`{way}way_{shot}shot/{fold}.pkl` = {"train": [(points, label, class)], "test": [...]}.
+"""
+
+import pickle
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from act3d.data import safe_pickle
+from act3d.data.arrays import ArrayClouds, check_clouds, first_base
+from act3d.data.clouds import CloudDataset
+from act3d.data.fingerprint import of_files
+from act3d.errors import InputError
+from act3d.files import atomic_path
+
+QUERIES = 20
+SETTINGS = ((5, 10), (5, 20), (10, 10), (10, 20))
+FOLDS = 10
+_FOLDER = re.compile(r"(\d+)way_(\d+)shot")
+
+
+class Fold(NamedTuple):
+    """Training and test clouds of one task; their labels are 0 .. way - 1."""
+
+    train: CloudDataset
+    test: CloudDataset
+
+
+def find_base(root: Path) -> Path | None:
+    """The folder that holds `5way_10shot` and the like; None if there is none."""
+    marks = [f"{way}way_{shot}shot" for way, shot in SETTINGS]
+    base = first_base(root, ("ModelNetFewshot",), marks)
+    if base is None and root.is_dir() and any(_FOLDER.fullmatch(p.name) and p.is_dir() for p in root.iterdir()):
+        return root
+    return base
+
+
+def file_of(base: Path, way: int, shot: int, fold: int) -> Path:
+    """The released file of one fold."""
+    return base / f"{way}way_{shot}shot" / f"{fold}.pkl"
+
+
+def settings_in(base: Path) -> dict[tuple[int, int], list[int]]:
+    """The folds that lie there, by (way, shot)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for folder in sorted(base.iterdir()):
+        if (match := _FOLDER.fullmatch(folder.name)) and folder.is_dir():
+            folds = sorted(int(path.stem) for path in folder.glob("*.pkl") if path.stem.isdigit())
+            found[int(match[1]), int(match[2])] = folds
+    return dict(sorted(found.items()))
+
+
+def fingerprint(base: Path) -> str:
+    """Of all folds that lie there."""
+    return of_files(base.glob("*way_*shot/*.pkl"))
+
+
+def read_fold(base: Path, way: int, shot: int, fold: int, mark: str | None = None) -> Fold:
+    """One released fold; points are centred and scaled to the unit sphere as ModelNet40's are.
+
+    Args:
+        base: The folder of `5way_10shot` and the like.
+        way, shot, fold: Which one.
+        mark: The fingerprint of all folds, if it is known already.
+
+    Raises:
+        InputError: no such file, or it is cut off, hostile, or not a task of `way` classes.
+    """
+    path = file_of(base, way, shot, fold)
+    content = safe_pickle.load(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in ("train", "test")):
+        raise InputError(f'{path} does not hold {{"train": [...], "test": [...]}}')
+    mark = mark or fingerprint(base)
+    return Fold(*(_read_part(path, part, content[part], way, mark) for part in ("train", "test")))
+
+
+def _read_part(path: Path, part: str, triples: list[Any], way: int, mark: str) -> ArrayClouds:
+    where = f"{path} ({part})"
+    if not triples or not all(isinstance(item, tuple | list) and len(item) >= 2 for item in triples):
+        raise InputError(f"{where} does not hold (points, label, class) triples")
+    try:
+        points = np.stack([np.asarray(item[0], dtype=np.float32) for item in triples])
+        labels = np.array([int(np.asarray(item[1]).reshape(-1)[0]) for item in triples], dtype=np.int64)
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(f"{where} holds something that is not numbers ({error})") from None
+    if points.ndim != 3 or points.shape[2] < 3:
+        raise InputError(f"{where} holds clouds of shape {points.shape[1:]}; expected (points, 3 or more)")
+    points = np.ascontiguousarray(points[:, :, :3])
+    check_clouds(points, labels, way, where)
+    if len(set(labels.tolist())) != way or labels.min() < 0:
+        raise InputError(f"{where} has {len(set(labels.tolist()))} classes, not {way}")
+    named = {int(label): str(item[2]) for label, item in zip(labels, triples, strict=True) if len(item) > 2}
+    classes = [named.get(label, str(label)) for label in range(way)]
+    about = {"name": "modelnet40-fewshot", "fingerprint": mark, "licence": "ModelNet terms of use"}
+    return ArrayClouds(points, labels, classes, [f"{part}/{row}" for row in range(len(labels))], about)
+
+
+class FoldRows(NamedTuple):
+    """The rows of a task in its datasets, and their labels within the task; classes are ids in the dataset."""
+
+    classes: np.ndarray
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+def usable_classes(train: np.ndarray, test: np.ndarray, shot: int, queries: int) -> np.ndarray:
+    """Ids of the classes with `shot` training and `queries` test shapes, from the labels of both."""
+    ids = np.unique(train[train >= 0])
+    return np.array([i for i in ids if (train == i).sum() >= shot and (test == i).sum() >= queries], dtype=np.int64)
+
+
+def draw_fold(
+    train: np.ndarray, test: np.ndarray, way: int, shot: int, fold: int, seed: int = 0, queries: int = QUERIES
+) -> FoldRows:
+    """Draw one task from the labels of training and test shapes: a pure function of its arguments.
+
+    Raises:
+        InputError: not enough classes with enough shapes.
+    """
+    usable = usable_classes(train, test, shot, queries)
+    if len(usable) < way:
+        raise InputError(
+            f"a {way}-way {shot}-shot task needs {way} classes with {shot} training and {queries} test shapes; "
+            f"there are {len(usable)}"
+        )
+    rng = np.random.default_rng([seed % 2**32, way, shot, fold])
+    classes = rng.permutation(usable)[:way]
+    chosen = [rng.permutation(np.flatnonzero(train == i))[:shot] for i in classes]
+    asked = [rng.permutation(np.flatnonzero(test == i))[:queries] for i in classes]
+    places = np.arange(way)
+    return FoldRows(classes, np.concatenate(chosen), places.repeat(shot), np.concatenate(asked), places.repeat(queries))
+
+
+class Task(CloudDataset):
+    """Some clouds of a dataset, with labels of a task of their own."""
+
+    def __init__(self, source: CloudDataset, rows: np.ndarray, labels: np.ndarray, classes: Sequence[str]):
+        super().__init__(source.seed, source.normalization)
+        self.source, self.rows = source, rows
+        self.name, self.fingerprint, self.points = source.name, source.fingerprint, source.points
+        self.parts, self.class_parts = [], {}
+        self.labels, self.classes = labels.astype(np.int64), list(classes)
+        self.names = [source.names[row] for row in rows]
+        self.meta = {**source.meta, "classes": self.classes}
+
+    def read(self, rows: np.ndarray, epoch: int) -> Any:
+        return self.source.read(self.rows[rows], epoch)[0], None
+
+
+def make_fold(
+    train: CloudDataset,
+    test: CloudDataset,
+    way: int,
+    shot: int,
+    fold: int,
+    seed: int = 0,
+    queries: int = QUERIES,
+) -> Fold:
+    """One task from a labelled dataset: training shapes from `train`, test shapes from `test`."""
+    rows = draw_fold(train.labels, test.labels, way, shot, fold, seed, queries)
+    names = [train.classes[i] for i in rows.classes]
+    return Fold(Task(train, rows.train, rows.train_labels, names), Task(test, rows.test, rows.test_labels, names))
+
+
+def write_fold(base: Path, task: Fold, way: int, shot: int, fold: int) -> Path:
+    """Store a fold in the released form, whole or not at all."""
+    content = {}
+    for part, clouds in (("train", task.train), ("test", task.test)):
+        points = clouds.fetch(range(len(clouds)), 0)["points"].numpy()
+        content[part] = [
+            (cloud, int(label), clouds.classes[label]) for cloud, label in zip(points, clouds.labels, strict=True)
+        ]
+    path = file_of(base, way, shot, fold)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        pickle.dump(content, file)
+    return path

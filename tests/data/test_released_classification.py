@@ -1,0 +1,215 @@
+"""ModelNet40, ScanObjectNN and few-shot folds in their released layouts, whole and broken."""
+
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from act3d.data import fewshot, modelnet40, open_dataset, scanobjectnn
+from act3d.data.check import check
+from act3d.errors import InputError
+from act3d.geometry import farthest_point_sample
+from tests.fixtures import released_layouts as layouts
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ModelNet40's text files, with its caches built."""
+    base = layouts.modelnet40(tmp_path_factory.mktemp("modelnet"))
+    modelnet40.ModelNet40(base)
+    return base
+
+
+def test_modelnet40_from_text_and_cache(texts: Path) -> None:
+    with (texts / "modelnet40_train_8192pts_fps.dat").open("rb") as file:
+        clouds, labels = pickle.load(file)  # the released code reads it like this
+    assert [cloud.shape for cloud in clouds] == [(8192, 6)] * 12
+    assert clouds[0].dtype == np.float32
+    assert labels[4].tolist() == [1]
+    assert labels[4].dtype == np.int32
+    rows = np.loadtxt(texts / "airplane" / "airplane_0001.txt", delimiter=",", dtype=np.float32)
+    assert np.array_equal(np.sort(clouds[0], axis=0), np.sort(rows, axis=0))  # 8192 of 8192
+    assert np.array_equal(clouds[0][0], rows[0])
+    test = open_dataset(texts.parent.parent, "test")
+    assert (len(test), test.points, test.classes) == (6, 8192, list(layouts.CLASSES))
+    assert test.names[4] == "night_stand_0005"
+    assert test.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    points = test.fetch([0], 0)["points"]
+    assert torch.allclose(points.norm(dim=2).amax(), torch.ones(()))
+    assert torch.allclose(points.mean(dim=1), torch.zeros(1, 3), atol=1e-5)
+    assert test.fingerprint == open_dataset(texts, "train").fingerprint
+    both = open_dataset(texts, "train+test", points=100)
+    assert len(both) == 18
+    assert not torch.equal(both.fetch([3], 0)["points"], both.fetch([3], 1)["points"])
+
+
+def test_farthest_points_are_kept(tmp_path: Path) -> None:
+    base = layouts.modelnet40(tmp_path, 1, 0, points=40)
+    clouds = modelnet40.sample_shapes([base / "bathtub" / "bathtub_0001.txt"], 16)
+    rows = torch.from_numpy(modelnet40.read_shape(base / "bathtub" / "bathtub_0001.txt"))
+    picks = farthest_point_sample(rows[None, :, :3], 16)[0]
+    assert torch.equal(torch.from_numpy(clouds[0]), rows[picks])
+
+
+def test_cache_is_built_in_parallel_exactly_once(tmp_path: Path) -> None:
+    base = layouts.modelnet40(tmp_path, 12, 1, points=20)  # three chunks
+    serial = modelnet40.sample_shapes([base / c / f"{s}.txt" for c, s in modelnet40.listed(base, "train")], 16)
+    code = (
+        "import sys; from pathlib import Path; from act3d.data import modelnet40 as m\n"
+        "if __name__ == '__main__':\n"
+        "    built = []; inner = m._sample_all\n"
+        "    m._sample_all = lambda *a: built.append(1) or inner(*a)\n"
+        "    m.build_cache(Path(sys.argv[1]), 'train', 16, workers=2); print(len(built))\n"
+    )
+    script = tmp_path / "build.py"
+    script.write_text(code)
+    runs = [
+        subprocess.Popen([sys.executable, str(script), str(base)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert sorted(int(run.communicate(timeout=120)[0]) for run in runs) == [0, 1]
+    with (base / modelnet40.cache_name("train", 16)).open("rb") as file:
+        clouds, _ = pickle.load(file)
+    assert all(np.array_equal(a, b) for a, b in zip(clouds, serial, strict=True))
+
+
+def test_a_killed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = layouts.modelnet40(tmp_path, 2, 1, points=20)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(modelnet40.pickle, "dump", die)
+    with pytest.raises(KeyboardInterrupt):
+        modelnet40.build_cache(base, "train", 16)
+    assert not list(base.glob("*.dat")) + list(base.glob(".*tmp"))
+    monkeypatch.undo()
+    path = modelnet40.build_cache(base, "train", 16)
+    before = path.stat().st_mtime_ns
+    time.sleep(0.01)
+    assert modelnet40.build_cache(base, "train", 16).stat().st_mtime_ns == before
+
+
+def test_broken_modelnet40(tmp_path: Path) -> None:
+    base = layouts.modelnet40(tmp_path / "a", 2, 1, points=20)
+    (base / "bathtub" / "bathtub_0001.txt").unlink()
+    with pytest.raises(InputError, match=r"bathtub_0001.txt is missing"):
+        modelnet40.build_cache(base, "train", 16)
+    assert check(base)[0].problems[0].endswith("1 of 6 listed shapes are missing, the first bathtub_0001")
+    (base / "bathtub" / "bathtub_0001.txt").write_text("1,2,nan,0,0,1\n" * 20)
+    with pytest.raises(InputError, match="not finite"):
+        modelnet40.build_cache(base, "train", 16)
+    base = layouts.modelnet40_cache(tmp_path / "b", 2, 1, points=32, bad_label=True)
+    with pytest.raises(InputError, match=r"train_8192pts_fps.dat: cloud 0 has label 40, outside 0..2"):
+        open_dataset(base, "train")
+    base = layouts.modelnet40_cache(tmp_path / "c", 2, 1, points=32)
+    layouts.truncate(base / "modelnet40_train_8192pts_fps.dat")
+    with pytest.raises(InputError, match="cut off"):
+        open_dataset(base, "train")
+    layouts.hostile_pickle(base / "modelnet40_test_8192pts_fps.dat", tmp_path / "ran")
+    found = check(base)[0]
+    assert len(found.problems) == 2
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("h5_files", [False, True])
+def test_scanobjectnn(tmp_path: Path, h5_files: bool) -> None:
+    layouts.scanobjectnn(tmp_path, h5_files, only=list(scanobjectnn.VARIANTS))
+    with pytest.raises(InputError, match="hardest, objbg, objonly; choose one"):
+        open_dataset(tmp_path, "train")
+    for variant in scanobjectnn.VARIANTS:
+        train = open_dataset(tmp_path, "train", subset=variant)
+        assert (len(train), train.points, len(train.classes)) == (30, 2048, 15)
+        assert train.name == f"scanobjectnn-{variant}"
+        assert train.meta["normalization"] == "none"
+    points = train.fetch([0], 3)["points"]
+    assert torch.equal(points, train.fetch([0], 0)["points"])  # all of them, in the stored order
+    assert points.mean() > 0.1  # not centred
+    marks = {found.variant: found.fingerprint for found in check(tmp_path)}
+    assert len(set(marks.values())) == 3
+    assert marks["objonly"] == train.fingerprint
+
+
+def test_broken_scanobjectnn(tmp_path: Path) -> None:
+    root = layouts.scanobjectnn(tmp_path, points=64)
+    train = scanobjectnn.file_of(root, "hardest", "train")
+    good = train.read_bytes()
+    layouts.truncate(train)
+    with pytest.raises(InputError, match="damaged, cut off"):
+        open_dataset(tmp_path, "train")
+    train.write_bytes(good)
+    clouds, labels = np.zeros((3, 8, 3)), np.array([0, 15, 200])
+    layouts.write_h5(train, clouds, labels)
+    with pytest.raises(InputError, match=r"cloud 1 has label 15, outside 0..14, and 1 more"):
+        open_dataset(tmp_path, "train")
+    clouds[2] = np.nan
+    layouts.write_h5(train, clouds, labels % 15)
+    with pytest.raises(InputError, match="cloud 2 holds coordinates that are not finite"):
+        open_dataset(tmp_path, "train")
+    (found,) = check(tmp_path)
+    assert "not finite" in found.problems[0]
+    assert found.parts["test"].classes["toilet"] == 2
+    train.unlink()
+    assert "is missing" in check(tmp_path)[0].problems[0]
+
+
+def test_released_folds(tmp_path: Path) -> None:
+    base = layouts.fewshot(tmp_path, settings=[(5, 10), (10, 20)], folds=2, points=40)
+    fold = fewshot.read_fold(base, 10, 20, 1)
+    assert (len(fold.train), len(fold.test), fold.train.points, len(fold.train.classes)) == (200, 200, 40, 10)
+    assert np.bincount(fold.train.labels).tolist() == [20] * 10
+    assert torch.allclose(fold.train.fetch([0])["points"].norm(dim=2).amax(), torch.ones(()))
+    (found,) = check(tmp_path)
+    assert found.fingerprint == fold.train.fingerprint == fewshot.fingerprint(base)
+    assert [problem.split("lacks folds ")[1] for problem in found.problems] == ["2, 3, 4, 5, 6, 7, 8, 9"] * 2
+    layouts.hostile_pickle(base / "5way_10shot" / "0.pkl", tmp_path / "ran")
+    with pytest.raises(InputError, match="refused"):
+        fewshot.read_fold(base, 5, 10, 0)
+    (base / "5way_10shot" / "1.pkl").write_bytes(pickle.dumps({"train": [(np.zeros((4, 3)), 7, 1)], "test": []}))
+    with pytest.raises(InputError, match=r"label 7, outside 0..4"):
+        fewshot.read_fold(base, 5, 10, 1)
+    with pytest.raises(InputError, match="does not exist"):
+        fewshot.read_fold(base, 5, 20, 0)
+
+
+def test_folds_from_modelnet40(texts: Path, tmp_path: Path) -> None:
+    train, test = open_dataset(texts, "train"), open_dataset(texts, "test")
+    task = fewshot.make_fold(train, test, 2, 3, 0, queries=2)
+    again = fewshot.make_fold(train, test, 2, 3, 0, queries=2)
+    assert task.train.names == again.train.names
+    others = [fewshot.make_fold(train, test, 2, 3, fold, queries=2).train.names for fold in range(1, 4)]
+    assert any(names != task.train.names for names in others)
+    assert set(task.train.names).isdisjoint(task.test.names)
+    for clouds in task:
+        kinds = [name.rpartition("_")[0] for name in clouds.names]
+        assert [clouds.classes[label] for label in clouds.labels] == kinds
+    assert np.bincount(task.test.labels).tolist() == [2, 2]
+    path = fewshot.write_fold(tmp_path, task, 2, 3, 0)
+    back = fewshot.read_fold(tmp_path, 2, 3, 0)
+    assert path.name == "0.pkl"
+    assert back.train.classes == task.train.classes
+    assert torch.allclose(back.test.fetch([1])["points"], task.test.fetch([1], 0)["points"], atol=1e-6)
+    with pytest.raises(InputError, match="needs 3 classes with 5 training and 2 test shapes; there are 0"):
+        fewshot.make_fold(train, test, 3, 5, 0, queries=2)
+
+
+def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
+    (found,) = check(texts)
+    assert (found.dataset, found.problems, found.notes) == ("ModelNet40", [], [])
+    assert found.parts["train"].classes == dict.fromkeys(layouts.CLASSES, 4)
+    assert found.fingerprint == open_dataset(texts, "test").fingerprint
+    only_text = layouts.modelnet40(tmp_path, 2, 1, points=20)
+    (found,) = check(only_text)
+    assert found.problems == []
+    assert "run makes it" in found.notes[0]
+    (sample,) = check("sample")
+    assert sample.problems == []
+    assert sum(sample.parts["train"].classes.values()) == sample.parts["train"].clouds
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no dataset that act3d knows"):
+        check(tmp_path / "empty")
