@@ -50,6 +50,8 @@ class AutoencoderConfig:
     patch_size: int = option(32, "points of a patch; a multiple of 4", unit="points", ge=4)
     width: int = option(384, "channels of a patch", unit="channels", ge=8)
     codes: int = option(8192, "codes in the codebook", ge=2)
+    graph_width: int = option(1024, "widest layer of both heads; a multiple of 32", unit="channels", ge=32)
+    folding_width: int = option(512, "layers of the folding decoder", unit="channels", ge=8)
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,7 @@ def autoencode(
     clouds = open_clouds(data, seed)
     torch.manual_seed(seed)  # initial weights
     model = Autoencoder(
-        patches=autoencoder.patches,
-        patch_size=autoencoder.patch_size,
-        width=autoencoder.width,
-        codes=autoencoder.codes,
+        **asdict(autoencoder),
         teacher=None if teacher.name == "none" else teacher.name,
         prompts=teacher.prompts,
         deep_prompts=teacher.deep_prompts,
