@@ -1,6 +1,7 @@
 """The callback that keeps a run: its position, its log, its checkpoints, and a clean end when it is interrupted."""
 
 import signal
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -56,6 +57,8 @@ class RunKeeper(lightning.Callback):
     def open(self, module: StageModule) -> None:
         """Open the log and the progress line; before Lightning starts, since validation may come first."""
         position = module.position
+        # Remembered before Lightning puts its own in their place.
+        self._handlers = {number: signal.getsignal(number) for number in SIGNALS}
         if self.first:
             columns = [*module.train_columns, "lr", "clouds_per_s", *module.eval_columns]
             self._log = MetricsLog(self.folder.path, columns, position.rows, module.step)
@@ -72,9 +75,9 @@ class RunKeeper(lightning.Callback):
         if self._log:
             self._log.close()
         self._log = None
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
 
     def _start_clocks(self) -> None:
         now = time.monotonic()
@@ -94,11 +97,9 @@ class RunKeeper(lightning.Callback):
 
     def listen(self) -> None:
         """From now on, Ctrl-C and SIGTERM ask for a clean stop; a second Ctrl-C stops at once."""
-        try:
+        if threading.current_thread() is threading.main_thread():  # in others signals are not ours to take
             for number in SIGNALS:
-                self._handlers[number] = signal.signal(number, self._on_signal)
-        except ValueError:  # not the main thread, as in some notebooks: signals are not ours to take
-            self._handlers.clear()
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal and number == signal.SIGINT:

@@ -16,7 +16,6 @@ from act3d.training import parallel
 from act3d.training.clouds import Remaining
 from act3d.training.optimizer import build_optimizer
 from act3d.training.run_folder import RunFolder
-from act3d.training.run_folder import RunFolder
 from act3d.training.schedules import learning_rate
 from act3d.training.seeding import reseed
 from act3d.training.state import Position
