@@ -135,12 +135,15 @@ def _assert_same_gradient(
     assert_agree(found, expected, tolerance, f"gradient of {what}")
 
 
+SMALL = {"patches": 8, "patch_size": 8, "codes": 40, "width": 16, "graph_width": 64, "folding_width": 32}
+
+
 def textbook_autoencoder(
     norm_first: bool = True, deep: bool = True, dropout: float = 0.0, depth: int = 3, prompts: int = 3
 ) -> PromptedAutoencoder:
-    """A small prompted autoencoder: G 8, M 8, C 16, K 40, backbone of width 24 with 2 heads."""
+    """A `SMALL` prompted autoencoder with a backbone of width 24 and 2 heads."""
     blocks, norm = vit(24, depth, 2) if norm_first else bert(24, depth, 2)
-    plain = PromptedAutoencoder(blocks, norm, 24, prompts, deep, dropout, patches=8, patch_size=8, codes=40, width=16)
+    plain = PromptedAutoencoder(blocks, norm, 24, prompts, deep, dropout, **SMALL)
     randomize(plain)
     return plain
 

@@ -25,14 +25,22 @@ class Output(NamedTuple):
 class DiscreteVAE(nn.Module):
     """The Point-BERT dVAE: tokens between two graph networks, folding behind them."""
 
-    def __init__(self, patches: int = 64, patch_size: int = 32, codes: int = 8192, width: int = 256) -> None:
+    def __init__(
+        self,
+        patches: int = 64,
+        patch_size: int = 32,
+        codes: int = 8192,
+        width: int = 256,
+        graph_width: int = 1024,
+        folding_width: int = 512,
+    ) -> None:
         super().__init__()
         self.patches, self.patch_size, self.codes = patches, patch_size, codes
         self.codebook = nn.Parameter(torch.randn(codes, width))
         self.encoder = Encoder(width)
-        self.dgcnn_1 = DGCNN(width, codes)
-        self.dgcnn_2 = DGCNN(width, width)
-        self.decoder = Decoder(width, patch_size)
+        self.dgcnn_1 = DGCNN(width, codes, graph_width)
+        self.dgcnn_2 = DGCNN(width, width, graph_width)
+        self.decoder = Decoder(width, patch_size, folding_width)
 
     def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Patches of the clouds: (B, G, M, 3), (B, G, 3)."""
@@ -95,8 +103,10 @@ class PromptedAutoencoder(DiscreteVAE):
         patch_size: int = 32,
         codes: int = 8192,
         width: int = 384,
+        graph_width: int = 1024,
+        folding_width: int = 512,
     ) -> None:
-        super().__init__(patches, patch_size, codes, width)
+        super().__init__(patches, patch_size, codes, width, graph_width, folding_width)
         stack = nn.Sequential(*blocks)
         self.visual_embed = nn.Sequential(stack, norm)
         self.visual_embed.requires_grad_(False)

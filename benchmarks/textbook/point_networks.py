@@ -31,14 +31,15 @@ class Encoder(nn.Module):
 class DGCNN(nn.Module):
     """Graph network on the patches of a cloud. (B, G, C), (B, G, 3) -> (B, G, out)."""
 
-    def __init__(self, width: int, out: int) -> None:
+    def __init__(self, width: int, out: int, hidden: int = 1024) -> None:
         super().__init__()
-        self.input_trans = nn.Conv1d(width, 128, 1)
-        self.layer1 = self._edge_layer(256, 256)
-        self.layer2 = self._edge_layer(512, 512)
-        self.layer3 = self._edge_layer(1024, 512)
-        self.layer4 = self._edge_layer(1024, 1024)
-        self.layer5 = nn.Sequential(nn.Conv1d(2304, out, 1, bias=False), nn.GroupNorm(4, out), nn.LeakyReLU(0.2))
+        self.input_trans = nn.Conv1d(width, hidden // 8, 1)
+        self.layer1 = self._edge_layer(hidden // 4, hidden // 4)
+        self.layer2 = self._edge_layer(hidden // 2, hidden // 2)
+        self.layer3 = self._edge_layer(hidden, hidden // 2)
+        self.layer4 = self._edge_layer(hidden, hidden)
+        joined = hidden * 9 // 4
+        self.layer5 = nn.Sequential(nn.Conv1d(joined, out, 1, bias=False), nn.GroupNorm(4, out), nn.LeakyReLU(0.2))
 
     @staticmethod
     def _edge_layer(inputs: int, outputs: int) -> nn.Sequential:
@@ -67,24 +68,24 @@ class Decoder(nn.Module):
 
     seed: Tensor
 
-    def __init__(self, width: int, fine: int) -> None:
+    def __init__(self, width: int, fine: int, hidden: int = 512) -> None:
         super().__init__()
         self.fine, self.coarse = fine, fine // 4
         self.mlp = nn.Sequential(
-            nn.Linear(width, 1024),
+            nn.Linear(width, 2 * hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(1024, 1024),
+            nn.Linear(2 * hidden, 2 * hidden),
             nn.ReLU(inplace=True),
-            nn.Linear(1024, 3 * self.coarse),
+            nn.Linear(2 * hidden, 3 * self.coarse),
         )
         self.final_conv = nn.Sequential(
-            nn.Conv1d(width + 5, 512, 1),
-            nn.BatchNorm1d(512),
+            nn.Conv1d(width + 5, hidden, 1),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
-            nn.Conv1d(512, 512, 1),
-            nn.BatchNorm1d(512),
+            nn.Conv1d(hidden, hidden, 1),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(inplace=True),
-            nn.Conv1d(512, 3, 1),
+            nn.Conv1d(hidden, 3, 1),
         )
         seed = [[-0.05, 0.05, -0.05, 0.05], [-0.05, -0.05, 0.05, 0.05]]
         self.register_buffer("seed", torch.tensor(seed), persistent=False)

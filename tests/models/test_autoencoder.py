@@ -11,7 +11,7 @@ from act3d.geometry import Patches
 from act3d.models import build
 from act3d.models.autoencoder import Autoencoder
 from benchmarks.textbook.autoencoder import DiscreteVAE
-from tests.helpers import AUTOENCODER_NAMES, assert_agree, backbone_spec, compare, copy_weights, randomize
+from tests.helpers import AUTOENCODER_NAMES, SMALL, assert_agree, backbone_spec, compare, copy_weights, randomize
 from tests.helpers import textbook_autoencoder as textbook
 
 CASES: dict[str, dict[str, Any]] = {
@@ -27,15 +27,14 @@ CASES: dict[str, dict[str, Any]] = {
 def pair(
     backbone: bool = True, norm_first: bool = True, deep: bool = True, dropout: float = 0.0, depth: int = 3
 ) -> tuple[DiscreteVAE, Autoencoder]:
-    small: dict[str, Any] = {"patches": 8, "patch_size": 8, "codes": 40, "width": 16}
     if not backbone:
-        plain = DiscreteVAE(**small)
+        plain = DiscreteVAE(**SMALL)
         randomize(plain)
-        fast = Autoencoder(**small, teacher=None).double()
+        fast = Autoencoder(**SMALL, teacher=None).double()
     else:
         plain = textbook(norm_first, deep, dropout, depth)
         spec = backbone_spec(norm_first, depth)
-        fast = Autoencoder(**small, teacher=spec, prompts=3, deep_prompts=deep, prompt_dropout=dropout).double()
+        fast = Autoencoder(**SMALL, teacher=spec, prompts=3, deep_prompts=deep, prompt_dropout=dropout).double()
     copy_weights(plain, fast, AUTOENCODER_NAMES, skip=("deep_prompt",) if depth == 1 else ())
     return plain, fast
 
@@ -130,7 +129,7 @@ def test_a_config_builds_the_same_model_again() -> None:
 
 
 def test_no_prompts_at_all() -> None:
-    model = Autoencoder(patches=8, patch_size=8, codes=40, width=16, teacher=backbone_spec(), prompts=0).eval()
+    model = Autoencoder(**SMALL, teacher=backbone_spec(), prompts=0).eval()
     assert not any("prompt_" in name for name in model.state_dict())
     assert model.teacher_features(torch.randn(2, 40, 3)).shape == (2, 8, 16)
 

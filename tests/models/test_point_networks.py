@@ -31,10 +31,10 @@ def test_patch_embedding_has_a_name_for_every_released_tensor() -> None:
     assert list(PatchEmbedding(384).state_dict()) == list(Encoder(384).state_dict())
 
 
-@pytest.mark.parametrize("patches", [4, 9])
+@pytest.mark.parametrize(("patches", "hidden"), [(4, 1024), (9, 1024), (9, 96)])
 @pytest.mark.parametrize("training", [False, True])
-def test_graph_network(training: bool, patches: int) -> None:
-    plain, fast = pair(DGCNN(12, 20), GraphNetwork(12, 20), training)
+def test_graph_network(training: bool, patches: int, hidden: int) -> None:
+    plain, fast = pair(DGCNN(12, 20, hidden), GraphNetwork(12, 20, hidden), training)
     centers = torch.randn(2, patches, 3, dtype=torch.float64)
     graph = center_graph(centers)
     compare(
@@ -73,9 +73,9 @@ def test_graph_network_in_float32_is_as_good_as_the_textbook_form() -> None:
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("size", [4, 32])
-def test_folding_decoder(training: bool, size: int) -> None:
-    plain, fast = pair(Decoder(12, size), FoldingDecoder(12, size), training)
+@pytest.mark.parametrize(("size", "hidden"), [(4, 512), (32, 512), (32, 48)])
+def test_folding_decoder(training: bool, size: int, hidden: int) -> None:
+    plain, fast = pair(Decoder(12, size, hidden), FoldingDecoder(12, size, hidden), training)
     compare(plain, fast, plain, fast, [torch.randn(2, 5, 12, dtype=torch.float64)])
 
 

@@ -16,6 +16,7 @@ from benchmarks.textbook.losses import LOSSES
 from benchmarks.textbook.student import PointDistillation
 from tests.helpers import (
     AUTOENCODER_NAMES,
+    SMALL,
     STUDENT_NAMES,
     assert_agree,
     backbone_spec,
@@ -25,7 +26,7 @@ from tests.helpers import (
     textbook_autoencoder,
 )
 
-TEACHER: dict[str, Any] = {"patches": 8, "patch_size": 8, "codes": 40, "width": 16, "prompts": 3, "prompt_dropout": 0.0}
+TEACHER: dict[str, Any] = {**SMALL, "prompts": 3, "prompt_dropout": 0.0}
 NOT_STUDENT = ("dvae_tokenizer.",)
 
 

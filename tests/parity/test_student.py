@@ -60,6 +60,15 @@ def test_the_small_file_itself_is_read(tmp_path: Path) -> None:
     assert student.embed(torch.randn(1, 100, 3)).shape == (1, 128)
 
 
+def test_a_file_of_the_encoder_alone_is_read_and_says_what_it_lacks(tmp_path: Path) -> None:
+    state = {f"module.{k}": v for k, v in _small_state().items() if k.startswith("ACT_encoder.")}
+    torch.save({"base_model": state}, tmp_path / "s.pth")
+    student = load(tmp_path / "s.pth")
+    assert torch.equal(student.encoder.norm.weight, state["module.ACT_encoder.norm.weight"])
+    assert student.missing
+    assert all(name.startswith(("decoder", "mask_token", "head.")) for name in student.missing)
+
+
 def _small_state() -> dict[str, torch.Tensor]:
     from benchmarks.textbook.student import PointDistillation
 
