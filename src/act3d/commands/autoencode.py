@@ -1,5 +1,7 @@
 """`act3d autoencode`: stage I."""
 
+from dataclasses import asdict
+
 from act3d.commands.common import checkpoint_meta, finished_run, protocol_of, shortened
 from act3d.config import (
     AutoencoderConfig,
