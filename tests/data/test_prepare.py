@@ -153,7 +153,8 @@ def test_works_when_processes_are_spawned(meshes: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: signal.Signals) -> None:
     for i in range(400):
         write_obj(tmp_path / "in" / "abc"[i % 3] / f"{i}.obj", CUBE_VERTICES * [1, 1 + i / 100, 1])
     arguments = [str(tmp_path / "in"), str(tmp_path / "out")]
@@ -163,12 +164,14 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path) -> None:
         "run.read_shape = lambda path: (time.sleep(0.005), read(path))[1]\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), points=32, workers=2)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     partial = tmp_path / ".out.partial"
     while process.poll() is None and not list(partial.glob("rows-*.json")):
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(blow)
+    process.wait(20)
     finished = {path.name: path.stat().st_mtime_ns for path in partial.glob("points-*.npy")}
     assert 0 < len(finished) < 4
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from act3d.data.transforms import NORMALIZATIONS, normalize
+from act3d.data.frames import NORMALIZATIONS
+from act3d.data.transforms import normalize
 from act3d.errors import InputError
 
 

@@ -13,8 +13,6 @@ A folder holds
 Opening reads the description and the table; a cloud is read by its place, without reading any other.
 """
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +21,10 @@ import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, choose_points
+from act3d.data.description import DESCRIPTION, TABLE, read_description, read_table
 from act3d.errors import InputError
 
-FORMAT = "act3d-packed"
-VERSION = 1
-DESCRIPTION = "dataset.json"
-TABLE = "clouds.csv"
-
-
-def read_description(root: Path) -> dict[str, Any]:
-    """The checked content of `root/dataset.json`."""
-    path = root / DESCRIPTION
-    if not path.is_file():
-        raise InputError(f"{root} is not a packed dataset: it has no {DESCRIPTION}")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise InputError(f"{path} does not describe a packed dataset (format {FORMAT!r} expected)")
-    if info.get("version") != VERSION:
-        raise InputError(f"{path} has version {info.get('version')!r}; this act3d reads version {VERSION}")
-    wanted = ("name", "classes", "parts", "points", "dtype", "shards", "splits", "fingerprint", "up", "normalization")
-    missing = [key for key in wanted if key not in info]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}")
-    return info
-
-
-def read_table(path: Path) -> dict[str, list[str]]:
-    """The columns of a CSV table with a header line."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if any(len(row) != len(header) for row in rows):
-        raise InputError(f"{path} is damaged: not every row has {len(header)} columns")
-    columns = zip(*rows, strict=True) if rows else ([] for _ in header)
-    return {name: list(column) for name, column in zip(header, columns, strict=True)}
+__all__ = ["DESCRIPTION", "TABLE", "PackedDataset", "read_description", "read_table"]
 
 
 def open_shard(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:

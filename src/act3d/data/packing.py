@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.packed import DESCRIPTION, FORMAT, TABLE, VERSION, read_description
+from act3d.data.description import DESCRIPTION, FORMAT, TABLE, VERSION, read_description
 from act3d.errors import InputError
 from act3d.files import atomic_path, write_json, write_text
 

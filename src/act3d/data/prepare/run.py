@@ -6,9 +6,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.packed import TABLE, read_table
+from act3d.data.description import TABLE, read_table
+from act3d.data.frames import rotation_to_y_up
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
 from act3d.data.prepare import kicad, sweethome3d
 from act3d.data.prepare.items import Item, Source, random_for
 from act3d.data.prepare.readers import read_shape
 from act3d.data.prepare.shapes import Shape, sample_surface
-from act3d.data.transforms import rotation_to_y_up
 from act3d.errors import ConfigError
 
 CHUNK = 4
@@ -110,7 +111,9 @@ def _start_worker() -> None:
         threading.Thread(target=follow, args=(parent.sentinel,), daemon=True).start()
 
 
-def _parallel(items: list[Item], work: Callable[[Item], Cloud | Failure], workers: int) -> Iterator[Cloud | Failure]:
+def _parallel(
+    items: list[Item], work: Callable[[Item], Cloud | Failure], workers: int
+) -> Generator[Cloud | Failure, None, None]:
     """`work` on each item, in order. An item that takes its process down becomes a failure."""
     done = 0
     while done < len(items):
@@ -173,21 +176,23 @@ def pack(
     pending = writer.pending()
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
-    results = _parallel(items, work, workers) if workers > 1 and len(items) > CHUNK else map(work, items)
+    parallel = workers > 1 and len(items) > CHUNK
+    results = _parallel(items, work, workers) if parallel else (work(item) for item in items)
     notes = list(source.notes)
     if writer.complete:
         notes.append("was already complete: nothing to do")
     done = count - len(items)
     if done and not writer.complete:
         notes.append(f"went on from {done} models prepared before")
-    for shard in pending:
-        batch = []
-        for _ in writer.items_of(shard):
-            batch.append(next(results))
-            done += 1
-            if progress is not None:
-                progress(done, count)
-        writer.write_shard(shard, batch)
+    with closing(results):  # an interruption must not wait for the models still queued
+        for shard in pending:
+            batch = []
+            for _ in writer.items_of(shard):
+                batch.append(next(results))
+                done += 1
+                if progress is not None:
+                    progress(done, count)
+            writer.write_shard(shard, batch)
     description = writer.finish(declared)
     return summarize(Path(out), description, time.perf_counter() - start, notes)
 
