@@ -273,44 +273,42 @@ def type_text(hint: Any) -> str:
 
 def _check_together(settings: Mapping[str, Any]) -> None:
     """Check what one field alone cannot tell."""
-    data, model, teacher = settings.get("data"), settings.get("autoencoder"), settings.get("teacher")
-    student, mask = settings.get("student"), settings.get("mask")
-    optim, trainer = settings.get("optim"), settings.get("trainer")
-    if isinstance(model, AutoencoderConfig):
-        if model.patch_size % 4:
-            raise ConfigError(
-                f"autoencoder.patch_size: {model.patch_size} must be a multiple of 4 (folding makes 4 of 1)"
-            )
-        if data is not None and max(model.patches, model.patch_size) > data.points:
-            name = "patches" if model.patches > data.points else "patch_size"
+    if isinstance(settings.get("autoencoder"), AutoencoderConfig):
+        _check_autoencoder(settings["autoencoder"], settings.get("data"), settings.get("teacher"))
+    if isinstance(settings.get("student"), StudentConfig):
+        _check_student(settings["student"], settings.get("mask"), settings.get("loss"))
+    if isinstance(settings.get("optim"), OptimConfig) and isinstance(settings.get("trainer"), TrainerConfig):
+        _check_optim(settings["optim"], settings["trainer"])
+
+
+def _check_autoencoder(model: AutoencoderConfig, data: Any, teacher: Any) -> None:
+    if model.patch_size % 4:
+        raise ConfigError(
+            f"autoencoder.patch_size: {model.patch_size} is not allowed; it must be a multiple of 4 (folding makes 4 of 1)"
+        )
+    for name in ("patches", "patch_size"):
+        if data is not None and getattr(model, name) > data.points:
             raise ConfigError(f"autoencoder.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
     if isinstance(teacher, BackboneConfig) and teacher.deep_prompts and teacher.name != "none" and not teacher.prompts:
-        raise ConfigError(
-            "teacher.prompts: 0 with teacher.deep_prompts; ask for prompts, or set teacher.deep_prompts=false"
-        )
-    if student is not None:
-        for name in ("heads", "decoder_heads"):
-            if student.width % getattr(student, name):
-                raise ConfigError(
-                    f"student.{name}: {getattr(student, name)} must divide student.width ({student.width})"
-                )
-    if (
-        isinstance(mask, MaskConfig)
-        and settings.get("loss") is not None
-        and settings["loss"].cls_loss
-        and not mask.ratio
-    ):
-        raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")
-        cls_loss = settings.get("loss") is not None and settings["loss"].cls_loss
-        if cls_loss and student.shallow_block > student.depth:
+        raise ConfigError("teacher.prompts: 0 needs teacher.deep_prompts=false; deep prompts must be >= 1")
+
+
+def _check_student(student: StudentConfig, mask: Any, loss: Any) -> None:
+    for name in ("heads", "decoder_heads"):
+        if student.width % getattr(student, name):
+            raise ConfigError(f"student.{name}: {getattr(student, name)} must divide student.width ({student.width})")
+    if isinstance(loss, LossConfig) and loss.cls_loss:
+        if isinstance(mask, MaskConfig) and not mask.ratio:
+            raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")
+        if student.shallow_block > student.depth:
             raise ConfigError(
                 f"student.shallow_block: {student.shallow_block} must be <= student.depth ({student.depth})"
             )
-    if optim is not None and trainer is not None:
-        if optim.warmup_epochs > trainer.epochs:
-            raise ConfigError(
-                f"optim.warmup_epochs: {optim.warmup_epochs:g} must be <= trainer.epochs ({trainer.epochs})"
-            )
-        for name in ("warmup_lr", "min_lr"):
-            if getattr(optim, name) > optim.lr:
-                raise ConfigError(f"optim.{name}: {getattr(optim, name):g} must be <= optim.lr ({optim.lr:g})")
+
+
+def _check_optim(optim: OptimConfig, trainer: TrainerConfig) -> None:
+    if optim.warmup_epochs > trainer.epochs:
+        raise ConfigError(f"optim.warmup_epochs: {optim.warmup_epochs:g} must be <= trainer.epochs ({trainer.epochs})")
+    for name in ("warmup_lr", "min_lr"):
+        if getattr(optim, name) > optim.lr:
+            raise ConfigError(f"optim.{name}: {getattr(optim, name):g} must be <= optim.lr ({optim.lr:g})")

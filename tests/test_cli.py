@@ -1,0 +1,176 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from act3d import cli
+from act3d.commands.pretrain import pretrain
+from act3d.errors import CheckpointError, ConfigError
+from act3d.presets import preset_names
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = cli.main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def parse(*words: str) -> dict[str, Any]:
+    return cli.parse("pretrain", pretrain, list(words))
+
+
+# ---------------------------------------------------------------------- help
+
+
+def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name}" in out
+        assert command.summary in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from act3d.cli import main; main(['--help']); main(['pretrain', '--help']); "
+        "main(['autoencode', '--help']); heavy = {'torch', 'numpy', 'lightning', 'jsonargparse'} & set(sys.modules); "
+        "sys.exit(f'{heavy} imported' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert f"usage: act3d {name}" in out
+    assert f"\n  act3d {name}" in out  # an example
+
+
+def test_pretrain_help_is_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "pretrain", "--help")
+    text = " ".join(out.split())
+    assert "--optim.lr NUMBER highest learning rate, reached after the warm-up [> 0, <= 10] (default: 0.001)" in text
+    assert "--mask.kind random|block" in out
+    assert "[clouds, >= 1] (default: 128)" in text  # pretrain's own default
+    assert "act/pretrain, small/pretrain" in text
+    assert "--resume [RUN]" in out
+
+
+# ---------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("pretain", "there is no command 'pretain'; did you mean pretrain?"),
+        ("pretrain --optim.lrr 1", "there is no option --optim.lrr in act3d pretrain; did you mean --optim.lr?"),
+        ("pretrain --lr 1", "did you mean --optim.lr?"),
+        ("pretrain --optim.lr abc", "--optim.lr: 'abc' is not allowed; it must be a number"),
+        ("pretrain --data.points 1e3", "--data.points: '1e3' is not allowed; it must be a whole number"),
+        ("pretrain --optim.lr -1", "optim.lr: -1.0 is out of bounds; it must be > 0, <= 10"),
+        ("pretrain --mask.kind blok", "--mask.kind: 'blok' is not allowed; it must be one of random, block"),
+        ("pretrain --trainer.compile maybe", "it must be true or false"),
+        ("pretrain --optim.lr", "--optim.lr: a value is missing"),
+        ("pretrain foo", "'foo' is not expected here"),
+        ("pretrain --config act/pretain", "neither a file nor a preset; presets: act/pretrain, small/pretrain"),
+        ("pretrain", "teacher.checkpoint: missing"),
+        ("pretrain --teacher.checkpoint x --data.root /nowhere --out OUT", "/nowhere is not a folder"),
+        ("prepare", "SOURCE is missing"),
+        ("prepare SRC", "--out is missing"),
+        ("prepare SRC --out OUT --workers many", "workers"),
+        ("pretrain --resume OUT", "holds no run"),
+        ("pretrain --resume OUT --out OTHER", "two folders"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str, message: str
+) -> None:
+    words = words.replace("OUT", str(tmp_path / "run")).replace("SRC", str(tmp_path))
+    code, out, err = run(capsys, *words.split())
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("act3d: error: ")
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("optim: {lrr: 1}", "there is no setting 'optim.lrr' in act3d pretrain; did you mean optim.lr?"),
+        ("optim: {lr: fast}", "optim.lr: 'fast' is not allowed; it must be a number"),
+        ("data: {points: 64.5}", "data.points: 64.5 is not allowed; it must be a whole number"),
+        ("- 1", "must hold settings by name"),
+        ("a: [", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str, message: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    code, _, err = run(capsys, "pretrain", "--config", str(path))
+    assert code == 2
+    assert message in err
+    assert "mine.yaml" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(ConfigError):
+        cli.main(["pretrain", "--optim.lr", "-1", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(CheckpointError("torn\nfile"), 1), (RuntimeError("deep"), 1), (KeyboardInterrupt(), 130), (ConfigError("no"), 2)],
+)
+def test_errors_become_exit_codes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(words: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    found, _, err = run(capsys, "anything")
+    assert found == code
+    assert len(err.splitlines()) == 1
+
+
+# ---------------------------------------------------------------------- where settings come from
+
+
+def test_options_win_over_files_and_later_files_over_earlier(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("optim: {lr: 1e-3, clip: 5}\ndata: {batch_size: 7}\nseed: 1")
+    second.write_text("optim: {lr: 0.002}")
+    settings = parse("--optim.clip=1", "--config", str(first), "--config", str(second), "--trainer.compile")
+    assert (settings["optim"].lr, settings["optim"].clip, settings["optim"].warmup_epochs) == (0.002, 1.0, 10)
+    assert settings["data"].batch_size == 7
+    assert settings["data"].augment == "scale_shift"  # pretrain's default stays where nothing is said
+    assert settings["seed"] == 1
+    assert settings["trainer"].compile is True
+
+
+def test_a_preset_resolves_without_a_path() -> None:
+    assert parse("--config", "act/pretrain")["data"].split == "train+test"
+    assert preset_names("pretrain") == ["act/pretrain", "small/pretrain"]
+
+
+def test_resume_takes_the_runs_own_settings(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.yaml").write_text(yaml.safe_dump({"out": "elsewhere", "seed": 5, "optim": {"lr": 0.25}}))
+    named = parse("--resume", str(out), "--trainer.epochs", "7")
+    assert (named["resume"], named["out"], named["seed"], named["optim"].lr) == (True, str(out), 5, 0.25)
+    assert named["trainer"].epochs == 7
+    alone = parse("--out", str(out), "--resume")
+    assert (alone["resume"], alone["out"], alone["seed"]) == (True, str(out), 5)
+    reset = parse("--resume", str(out), "--optim.lr", "0.001")  # a default that is asked for counts
+    assert reset["optim"].lr == 0.001
