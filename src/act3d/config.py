@@ -274,22 +274,27 @@ def type_text(hint: Any) -> str:
 def _check_together(settings: Mapping[str, Any]) -> None:
     """Check what one field alone cannot tell."""
     if isinstance(settings.get("autoencoder"), AutoencoderConfig):
-        _check_autoencoder(settings["autoencoder"], settings.get("data"), settings.get("teacher"))
+        _check_autoencoder(settings["autoencoder"], settings.get("data"))
+    if isinstance(settings.get("teacher"), BackboneConfig):
+        _check_backbone(settings["teacher"])
     if isinstance(settings.get("student"), StudentConfig):
         _check_student(settings["student"], settings.get("mask"), settings.get("loss"))
     if isinstance(settings.get("optim"), OptimConfig) and isinstance(settings.get("trainer"), TrainerConfig):
         _check_optim(settings["optim"], settings["trainer"])
 
 
-def _check_autoencoder(model: AutoencoderConfig, data: Any, teacher: Any) -> None:
+def _check_autoencoder(model: AutoencoderConfig, data: Any) -> None:
     if model.patch_size % 4:
-        raise ConfigError(
-            f"autoencoder.patch_size: {model.patch_size} is not allowed; it must be a multiple of 4 (folding makes 4 of 1)"
-        )
+        raise ConfigError(f"autoencoder.patch_size: {model.patch_size} is not allowed; it must be a multiple of 4")
+    if model.graph_width % 32:
+        raise ConfigError(f"autoencoder.graph_width: {model.graph_width} is not allowed; it must be a multiple of 32")
     for name in ("patches", "patch_size"):
         if data is not None and getattr(model, name) > data.points:
             raise ConfigError(f"autoencoder.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
-    if isinstance(teacher, BackboneConfig) and teacher.deep_prompts and teacher.name != "none" and not teacher.prompts:
+
+
+def _check_backbone(teacher: BackboneConfig) -> None:
+    if teacher.deep_prompts and teacher.name != "none" and not teacher.prompts:
         raise ConfigError("teacher.prompts: 0 needs teacher.deep_prompts=false; deep prompts must be >= 1")
 
 

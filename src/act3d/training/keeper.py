@@ -247,7 +247,8 @@ class RunKeeper(lightning.Callback):
             self._keep_best(module, numbers[module.best_metric])
         if self.progress and numbers:
             shown = "  ".join(f"{name.removeprefix('val_')} {value:.4g}" for name, value in numbers.items())
-            self.progress.say(f"after epoch {position.epoch}: {shown}  ({duration_text(time.monotonic() - began)})")
+            when = f"step {module.step}" if position.batch else f"epoch {position.epoch}"
+            self.progress.say(f"after {when}: {shown}  ({duration_text(time.monotonic() - began)})")
             self.progress.pause(time.monotonic() - began)
         self._window_began += time.monotonic() - began
         self._count_time(module, training=False)
