@@ -64,7 +64,7 @@ def read_points(
     from act3d.data.transforms import prepare_cloud
 
     try:
-        shape = read_shape(path)
+        shape = read_shape(Path(path))
         points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
         return prepare_cloud(points, meta or {}, up=up)
     except Exception as error:  # readers of foreign formats fail in every way there is; to a user it is one: a bad file
@@ -82,6 +82,12 @@ def is_batch(points: Points, at_least: int) -> TypeGuard[Tensor]:
     )
 
 
+def is_single(points: Points) -> bool:
+    """Whether this is one cloud: a path, or an array or tensor (N, 3)."""
+    points = _unlisted(points)
+    return isinstance(points, str | os.PathLike) or (not isinstance(points, list | tuple) and points.ndim == 2)
+
+
 def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group]:
     """Whatever was given, as batches of equal size on the model's device and in its precision.
 
@@ -94,6 +100,7 @@ def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group
         InputError: Another shape, an empty cloud, coordinates that are not finite.
     """
     clouds: list[Tensor] = []
+    points = _unlisted(points)
     if isinstance(points, list | tuple):
         if not points:
             raise InputError("points is an empty list; expected at least one cloud")
@@ -158,6 +165,19 @@ def per_point(
             return output
         results |= dict(zip(places, output, strict=True))
     return [results[i] for i in range(len(results))]
+
+
+def _unlisted(points: Any) -> Any:
+    """Plain nested lists of numbers as the array they spell; everything else as it is."""
+    if not isinstance(points, list | tuple) or any(
+        isinstance(p, Tensor | np.ndarray | str | os.PathLike) for p in points
+    ):
+        return points
+    try:
+        array = np.asarray(points)
+    except ValueError:  # clouds of different sizes
+        return points
+    return array if array.ndim >= 2 and array.dtype.kind in "fiu" else points
 
 
 def _cloud(item: Any, model: nn.Module, name: str) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 
 from act3d.checkpoints.native import load_native, load_stored_state, read_header, save, stored_state
 from act3d.checkpoints.released import load_released
-from act3d.errors import CheckpointError
+from act3d.errors import CheckpointError, InputError
+from act3d.inputs import POINTS_PER_PATCH
 
 _PREFERRED = ("best.safetensors", "last.safetensors")
 
@@ -38,23 +39,46 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Any:
         device: Where to put it; CPU by default.
 
     Returns:
-        The model; `.meta` holds what the file says of itself, `.left_over` names that a released file had to spare.
+        The model. `.meta` holds what the file says of itself; `.left_over` names that a released file had to spare;
+        `.missing` parameters that it lacked (only what the encoder does not need; they hold random numbers).
 
     Raises:
         CheckpointError: Missing, truncated or foreign file, or one that covers less than its model.
     """
     path = resolve(path)
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     model: Any
     if len(start) == 9 and start[8:9] == b"{":  # safetensors: 8 bytes of length, then JSON
         model = load_native(path)
     else:
         loaded = load_released(path)
         model = loaded.model
-        model.meta = {"source": path.name, "released": True}
+        model.meta = released_meta(model, path)
         model.left_over, model.missing = loaded.left_over, loaded.missing
-    return model if device is None else model.to(device)
+    if device is None:
+        return model
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["not there"])[0]
+        raise InputError(f"device {str(device)!r} cannot be used: {reason}") from error
+
+
+def released_meta(model: Any, path: Path) -> dict[str, Any]:
+    """What a released file does not say of itself, but its recipe does: how clouds are treated."""
+    scenes = model.kind == "segmenter" and not model.categories
+    return {
+        "source": path.name,
+        "released": True,
+        "points": POINTS_PER_PATCH * model.patches,
+        "normalization": "none" if scenes else "unit_sphere",
+        "source_up": "y",
+        "protocol": "legacy",
+    }
 
 
 __all__ = [

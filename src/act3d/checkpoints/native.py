@@ -1,4 +1,14 @@
-"""act3d's own checkpoint: one safetensors file that carries its config and says what it is."""
+"""act3d's own checkpoint: one safetensors file that carries its config and says what it is.
+
+The header's metadata hold one entry, `act3d`, a JSON object: `format`, `kind` and `config` (what `models.build` takes),
+`act3d` (the version that wrote it) and `meta`, facts beside the weights that inference and readers need:
+
+- how a cloud must be treated: `points` (a cloud), `normalization`, `source_up`, `up`, `scale`;
+- what outputs mean: `classes`, `parts`, `class_parts`;
+- where it comes from: `command`, `settings`, `data` {name, fingerprint}, `protocol`, `licence`, `seed`, `source`.
+
+Frozen backbones that a package or a public model holds already are left out, and fetched from there on loading.
+"""
 
 import json
 from pathlib import Path
@@ -10,7 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import act3d
-from act3d.errors import CheckpointError
+from act3d.errors import Act3dError, CheckpointError
 from act3d.files import atomic_path
 from act3d.models import build
 from act3d.models.teachers import Backbone
@@ -62,11 +72,12 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
     Returns:
         The path.
     """
+    missing = list(getattr(model, "missing", []))
     header = {
         "format": FORMAT,
         "kind": model.kind,
         "config": model.config,
-        "meta": meta or {},
+        "meta": {**(meta or {}), **({"missing": missing} if missing else {})},
         "act3d": act3d.__version__,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
@@ -89,8 +100,10 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
     try:
         header = json.loads(metadata["act3d"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: a safetensors file, but not one that act3d wrote") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: a safetensors file, but not one that act3d wrote")
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format {header.get('format')!r}; this version reads {FORMAT!r}")
     return header
@@ -99,12 +112,58 @@ def read_header(path: str | Path) -> dict[str, Any]:
 def load_native(path: str | Path) -> nn.Module:
     """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode, `.meta` attached."""
     header = read_header(path)
-    with safe_open(Path(path), framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    model: Any = build(header["kind"], header["config"])
+    try:
+        with safe_open(Path(path), framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
+    model: Any = _built(header, state, path)
     load_stored_state(model, state, str(path))
-    model.meta = header["meta"]
+    model.meta = header.get("meta") or {}
+    model.missing = list(model.meta.get("missing", []))
     return model.eval()
+
+
+def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:
+    """Build the model of a header, after a look at whether the file can fill it.
+
+    A header is only text: it can ask for a model larger than any memory. So the model is first made without memory,
+    and made in earnest only if the file holds what its shapes promise.
+    """
+    kind, config = header.get("kind"), header.get("config")
+    try:
+        if not isinstance(kind, str) or not isinstance(config, dict):
+            raise ValueError("no kind or no config")
+        _refuse_excess(config, len(state))
+        with torch.device("meta"):
+            shapes = {name: value.shape for name, value in build(kind, _without_sources(config)).state_dict().items()}
+        _compare({k: v for k, v in shapes.items() if k in state}, state, str(path))
+        return build(kind, config)
+    except Act3dError as error:
+        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"{path}: its config makes no model ({_first_line(error)})") from error
+
+
+def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without teachers that would have to be fetched."""
+    teacher = config.get("teacher")
+    return {**config, "teacher": _without_sources(teacher) if isinstance(teacher, dict) else None} if teacher else config
+
+
+def _refuse_excess(config: Any, tensors: int) -> None:
+    """Refuse depths that the file's number of tensors cannot fill, and numbers beyond any model."""
+    for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if isinstance(value, dict | list):
+            _refuse_excess(value, tensors)
+        elif isinstance(value, int) and abs(value) > (tensors if "depth" in str(name) else 1 << 20):
+            raise ValueError(f"{name} = {value} is more than the file can fill")
+
+
+def _compare(shapes: dict[str, torch.Size], state: dict[str, torch.Tensor], where: str) -> None:
+    wrong = [name for name, shape in shapes.items() if state[name].shape != shape]
+    if wrong:
+        raise CheckpointError(f"{where}: {len(wrong)} parameters of another shape than its config says: {wrong[0]}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,5 @@
 """The classifier: a student's encoder over all patches, and a head."""
 
-import os
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -8,7 +7,7 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches
-from act3d.inputs import Points, as_patches
+from act3d.inputs import Points, as_patches, is_single
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.student import PointEncoder, init_weights
 
@@ -121,7 +120,7 @@ class Classifier(nn.Module):
             Of one cloud: every class with its probability, the likeliest first. Of a batch or a list: the likeliest
             class of every cloud with its probability. Classes are named if the checkpoint knows names, else numbered.
         """
-        single = isinstance(points, str | os.PathLike) or (not isinstance(points, list | tuple) and points.ndim == 2)
+        single = is_single(points)
         names = getattr(self, "meta", {}).get("classes") or list(range(self.classes))
         ranked = self(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
         if single:
