@@ -61,7 +61,7 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     if candidates < number and points.device.type == "cpu":
         own = q.square().sum(2)
         rounding = 8 * torch.finfo(q.dtype).eps * (own + size.amax(dim=2))
-        unsure = distance[:, :, k - 1] + rounding >= approximate.amax(dim=2) + own
+        unsure = ~(distance[:, :, k - 1] + rounding < approximate.amax(dim=2) + own)  # also if they overflow
         if unsure.any():
             result[unsure] = _search_all(query, points, unsure, k)
     return result

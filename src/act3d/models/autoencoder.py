@@ -110,7 +110,7 @@ class Autoencoder(nn.Module):
         return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(
-        self, patches: Patches, temperature: float | torch.Tensor = 1.0, noise: bool = True
+        self, patches: Patches, temperature: float | torch.Tensor = 1.0, noise: bool = True, noise_scale: float = 1.0
     ) -> AutoencoderOutput:
         """Encode to codes, decode to points.
 
@@ -118,10 +118,12 @@ class Autoencoder(nn.Module):
             patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers.
             temperature: Of the Gumbel-softmax, > 0.
             noise: Draw soft codes with Gumbel noise (training), or take the arg-max code (evaluation).
+            noise_scale: Scale of that noise; 1 in the paper. With 0 the codes are a plain softmax that hardens as the
+                temperature falls (Agustsson et al., 2017), which a short training needs: the noise drowns young scores.
         """
         graph = center_graph(patches.centers)
         logits = self.token_logits(patches, graph)
-        codes = self._draw(logits, temperature) if noise else self.codebook[logits.argmax(dim=2)]
+        codes = self._draw(logits, temperature, noise_scale) if noise else self.codebook[logits.argmax(dim=2)]
         features = self.feature_head(self.transform(codes, patches.centers), graph)
         coarse, fine = self.decoder(features)
         return AutoencoderOutput(coarse, fine, logits)
@@ -148,10 +150,11 @@ class Autoencoder(nn.Module):
         kl = (-math.log(self.codes) - log_q).mean(dim=1).mean()
         return reconstruction, kl
 
-    def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+    def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
-        soft = F.gumbel_softmax(logits, tau=temperature, dim=2)  # type: ignore[arg-type]
-        return soft @ self.codebook
+        if noise_scale:
+            logits = logits - noise_scale * torch.empty_like(logits).exponential_().log()
+        return F.softmax(logits / temperature, dim=2) @ self.codebook
 
     # ------------------------------------------------------------------ use after training
 

@@ -47,7 +47,7 @@ class AutoencoderModule(StageModule):
     def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""
         patches = self.model.patchify(points)
-        output = self.model(patches, temperature(self.step, self.schedule))
+        output = self.model(patches, temperature(self.step, self.schedule), noise_scale=self.schedule.noise)
         reconstruction, kl = self.model.loss(patches, output)
         loss = reconstruction + kl_weight(self.step, self.schedule) * kl
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
