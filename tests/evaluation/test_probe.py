@@ -76,14 +76,36 @@ def test_scale_of_features_does_not_matter():
     ).all()
 
 
-def test_kernel_matrix_and_features_give_the_same_machine(monkeypatch):
-    x, y = blobs(noise=1.5)
-    test_x, test_y = blobs(noise=1.5, seed=5)
-    shared = linear_probe(x, y, test_x, test_y, c_values=[0.01])
-    monkeypatch.setattr(probe, "GRAM_LIMIT", 0)
-    direct = linear_probe(x, y, test_x, test_y, c_values=[0.01])
-    assert (shared.predictions == direct.predictions).mean() > 0.98
-    assert shared.cv_accuracy == pytest.approx(direct.cv_accuracy, abs=1.5)
+@pytest.mark.parametrize("width", [8, 200])
+@pytest.mark.parametrize("c", [0.001, 0.1])
+def test_the_machine_is_liblinears(width, c):
+    from sklearn.svm import LinearSVC
+
+    x, y = blobs(noise=2.0, width=width)
+    test_x, _ = blobs(noise=2.0, width=width, seed=5)
+    mean, spread = x.mean(0), x.std(0)
+    peer = LinearSVC(C=c, tol=1e-6, max_iter=100_000).fit((x - mean) / spread, y)
+    machine = probe._LinearMachine(x, y).fit(c, steps=2000)
+    scores = machine._features(test_x)
+    scores = (scores if machine.basis is None else scores @ machine.basis) @ machine.weights
+    np.testing.assert_allclose(scores, peer.decision_function((test_x - mean) / spread), atol=0.02)
+    assert (machine.predict(test_x) == peer.predict((test_x - mean) / spread)).mean() > 0.97
+
+
+def test_c_is_chosen_on_a_part_of_many_shapes(monkeypatch):
+    x, y = blobs(per_class=30, noise=0.3)
+    monkeypatch.setattr(probe, "CHOICE_LIMIT", 40)
+    pairs = probe._folds(y, 5, seed=0)
+    assert sorted(np.concatenate([held for _, held in pairs]).tolist()) == sorted({*pairs[0][0], *pairs[0][1]})
+    assert all(len(fit) + len(held) == 40 and not set(fit) & set(held) for fit, held in pairs)
+    assert linear_probe(x, y, x, y).accuracy == 100
+
+
+def test_folds_hold_every_class_evenly():
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [25, 10, 5, 13]))
+    counts = np.array([np.bincount(y[held], minlength=4) for _, held in probe._folds(y, 5, seed=1)])
+    assert (counts.max(0) - counts.min(0) <= 1).all()
+    assert np.ptp(counts.sum(1)) <= 1
 
 
 def test_small_classes_are_probed_with_fewer_folds_or_without_strata():

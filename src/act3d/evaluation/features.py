@@ -48,7 +48,7 @@ def embed(
     return Features(np.concatenate(parts), np.asarray(dataset.labels[labelled], dtype=np.int64))
 
 
-def plain_features(points: Tensor, width: int = 1024, seed: int = 0) -> Tensor:
+def plain_features(points: Tensor, width: int = 256, seed: int = 0) -> Tensor:
     """Features without learning: a PointNet with random weights (after Qi et al., CVPR 2017), max over the points.
 
     A shared MLP 3 -> 64 -> 128 -> `width` with ReLU, then the maximum over points and the mean over points, joined.

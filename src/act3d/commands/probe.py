@@ -1,0 +1,232 @@
+"""`act3d probe`: what simple classifiers read off frozen features, taught against untaught."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from act3d.config import option, validate
+from act3d.errors import CheckpointError, ConfigError, InputError
+
+if TYPE_CHECKING:
+    from act3d.data.clouds import CloudDataset
+    from act3d.evaluation.features import Features
+    from act3d.models.student import Student
+
+
+@dataclass
+class ProbeData:
+    """The labelled shapes to probe on."""
+
+    root: str = option("sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one')
+    split: str = option("train", "split whose shapes train the classifiers")
+    test_split: str = option("test", "split whose shapes judge them")
+    subset: str = option("", 'a named part of the dataset, such as "core" in the KiCad collection; empty = all of it')
+    points: int = option(0, "points of a cloud; 0 = as many as the encoder was trained with", unit="points", ge=0)
+    batch_size: int = option(64, "clouds embedded at once", unit="clouds", ge=1)
+
+
+@dataclass
+class ProbeReport:
+    """What `probe` found.
+
+    metrics: per kind of features ("taught", "untaught", "plain"): linear and knn accuracy in percent, their means over
+    classes, the C and k chosen, and the linear SVM's percent right by class name.
+    features: per kind, the frozen features of training and of test shapes.
+    """
+
+    metrics: dict[str, dict[str, Any]]
+    data: dict[str, Any]
+    features: "dict[str, tuple[Features, Features]]" = field(repr=False)
+    out: Path | None = None
+
+
+DATA = ProbeData()
+
+
+def probe(
+    checkpoint: str,
+    data: ProbeData = DATA,
+    out: str = "",
+    seed: int = 0,
+    device: str = "auto",
+) -> ProbeReport:
+    """Measure what an encoder's frozen features are worth.
+
+    A linear SVM and k nearest neighbours learn the classes from the features of training shapes and are asked about
+    test shapes. The same is done for the same encoder with random weights, and for a plain PointNet with random
+    weights: what teaching brought is the difference. C and k are chosen by cross-validation inside the training shapes.
+
+    Args:
+        checkpoint: the encoder: a run folder of `act3d pretrain`, its .safetensors, or a released .pth file.
+        data: the labelled shapes.
+        out: folder for results.json; empty = print only.
+        seed: seed of the untaught weights, the folds and the points drawn.
+        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
+
+    Returns:
+        All numbers by kind of features.
+
+    Raises:
+        CheckpointError: no such checkpoint, damaged, or without an encoder.
+        InputError: no such data, or no labels.
+    """
+    began = time.monotonic()
+    validate({"data": data})
+    _check_out(out)
+    report = measure(checkpoint, data, seed, device)
+    if out:
+        report.out = Path(out)
+        _write(report, checkpoint, data, seed, time.monotonic() - began)
+    print_report(report)
+    return report
+
+
+def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto") -> ProbeReport:
+    """Do what `probe` does, without writing or printing anything."""
+    student = load_student(checkpoint, device)
+    train, test = open_shapes(data, getattr(student, "meta", {}), seed)
+    features = {
+        "taught": embed_both(student, train, test, data.batch_size),
+        "untaught": embed_both(untaught(student, seed), train, test, data.batch_size),
+        "plain": embed_both(None, train, test, data.batch_size, seed),
+    }
+    metrics = {kind: probe_features(*pair, train.classes, seed) for kind, pair in features.items()}
+    about: dict[str, Any] = {
+        "name": train.name,
+        "fingerprint": train.fingerprint,
+        "split": data.split,
+        "test_split": data.test_split,
+    }
+    about |= {"train_shapes": len(features["taught"][0].y), "test_shapes": len(features["taught"][1].y)}
+    return ProbeReport(metrics, about, features)
+
+
+def load_student(checkpoint: str, device: str = "auto") -> "Student":
+    """Return the student of a checkpoint, frozen, in eval mode, on `device`.
+
+    Raises:
+        CheckpointError: nothing there, or no student in it.
+        ConfigError: no such device.
+    """
+    import torch
+
+    from act3d import checkpoints
+    from act3d.models.student import Student
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = checkpoints.load(checkpoint)
+    if not isinstance(model, Student):
+        raise CheckpointError(
+            f"checkpoint: {checkpoint} holds a {type(model).__name__}, not the student of act3d pretrain"
+        )
+    try:
+        return model.to(device).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def untaught(student: "Student", seed: int) -> "Student":
+    """Return the same architecture with the random weights that training by `seed` would start from, frozen."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        twin = type(student)(**student.config)
+    return twin.to(next(student.parameters()).device).eval().requires_grad_(False)
+
+
+def open_shapes(data: ProbeData, meta: dict[str, Any], seed: int) -> "tuple[CloudDataset, CloudDataset]":
+    """Open training and test shapes, treated as the encoder's own training data was.
+
+    Raises:
+        InputError: no such data, no labels, or one cloud in both splits.
+    """
+    from act3d.data import open_dataset
+
+    points = data.points or meta.get("points") or None
+    splits = (data.split, data.test_split)
+    shared = set(data.split.split("+")) & set(data.test_split.split("+"))
+    if shared:
+        raise InputError(f"data.test_split: {', '.join(sorted(shared))} would both train and judge")
+    train, test = (
+        open_dataset(data.root, split, points, seed, meta.get("normalization"), data.subset or None) for split in splits
+    )
+    return train, test
+
+
+def embed_both(
+    student: "Student | None", train: "CloudDataset", test: "CloudDataset", batch_size: int, seed: int = 0
+) -> "tuple[Features, Features]":
+    """Return features of training and test shapes by the student; by the plain baseline (of this seed) without one."""
+    from act3d.evaluation.features import embed, plain_features
+
+    if student is None:
+        pair = [embed(lambda points: plain_features(points, seed=seed), clouds, batch_size) for clouds in (train, test)]
+    else:
+        device = next(student.parameters()).device
+        pair = [embed(student.embed, clouds, batch_size, device) for clouds in (train, test)]
+    return pair[0], pair[1]
+
+
+def probe_features(train: "Features", test: "Features", classes: list[str], seed: int) -> dict[str, Any]:
+    """Return the numbers of both probes on features, JSON-able."""
+    from act3d.evaluation.probe import knn_probe, linear_probe
+
+    linear, near = linear_probe(*train, *test, seed=seed), knn_probe(*train, *test, seed=seed)
+    return {
+        "linear": linear.accuracy,
+        "linear_macc": linear.macc,
+        "linear_cv": linear.cv_accuracy,
+        "c": linear.c,
+        "knn": near.accuracy,
+        "knn_macc": near.macc,
+        "k": near.k,
+        "per_class": {classes[index]: value for index, value in linear.per_class.items()},
+    }
+
+
+def print_report(report: ProbeReport) -> None:
+    """Print the table of a probe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    about = report.data
+    title = f"{about['name']}: {about['train_shapes']} training and {about['test_shapes']} test shapes, % right"
+    table = Table("features", "linear SVM", "mean class", "C", "k-NN", "k", title=title, title_justify="left", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for kind, m in report.metrics.items():
+        numbers = (f"{m['linear']:.1f}", f"{m['linear_macc']:.1f}", f"{m['c']:g}", f"{m['knn']:.1f}", str(m["k"]))
+        table.add_row(kind, *numbers, style="bold" if kind == "taught" else None)
+    Console().print(table)
+    if report.out:
+        print(f"written: {report.out / 'results.json'}")
+
+
+def _check_out(out: str) -> None:
+    if out and (Path(out) / "results.json").exists():
+        raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
+
+
+def _write(report: ProbeReport, checkpoint: str, data: ProbeData, seed: int, seconds: float) -> None:
+    import yaml
+
+    from act3d.files import write_json, write_text
+    from act3d.training.run_folder import versions
+
+    assert report.out is not None
+    settings = {"checkpoint": checkpoint, "data": asdict(data), "out": str(report.out), "seed": seed}
+    write_text(report.out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    results = {
+        "command": "probe",
+        "protocol": "standard",
+        "metrics": {"oa": report.metrics["taught"]["linear"], "macc": report.metrics["taught"]["linear_macc"]},
+        "features": report.metrics,
+        "seed": seed,
+        "data": report.data,
+        "versions": versions(),
+        "duration_s": round(seconds, 1),
+    }
+    write_json(report.out / "results.json", results)

@@ -1,0 +1,132 @@
+"""A table of embeddings: one row a shape, kept as one npz or parquet file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act3d.errors import InputError, MissingDependency
+from act3d.files import atomic_path
+
+COLUMNS = ("name", "label", "split", "path", "stamp")
+SUFFIXES = (".npz", ".parquet")
+
+
+@dataclass
+class Embeddings:
+    """Vectors of shapes, and what the shapes are.
+
+    Attributes:
+        vectors: (S, F) float32.
+        columns: name, label ("" = unknown), split, path, stamp (tells whether the shape has changed): (S,) texts each.
+        meta: JSON-able facts: checkpoint, its fingerprint, kind, points ...
+    """
+
+    vectors: NDArray[np.float32]
+    columns: dict[str, list[str]]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, name: str) -> list[str]:
+        return self.columns[name]
+
+    def keys(self) -> list[tuple[str, str]]:
+        """What a row stands for: (name, stamp); equal keys mean an equal shape."""
+        return list(zip(self.columns["name"], self.columns["stamp"], strict=True))
+
+    def rows(self, places: list[int]) -> "Embeddings":
+        """Some of the rows, in this order."""
+        columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
+        return Embeddings(self.vectors[places], columns, self.meta)
+
+    def write(self, path: str | Path) -> Path:
+        """Write an .npz or .parquet file, whole or not at all.
+
+        Raises:
+            InputError: Another suffix.
+            MissingDependency: parquet needs pyarrow.
+        """
+        path = Path(path)
+        check_suffix(path)
+        with atomic_path(path) as temporary:
+            if path.suffix == ".npz":
+                with temporary.open("wb") as file:
+                    arrays: dict[str, Any] = {k: np.array(v, dtype=np.str_) for k, v in self.columns.items()}
+                    np.savez(file, embedding=self.vectors, meta=np.array(json.dumps(self.meta)), **arrays)
+            else:
+                _write_parquet(self, temporary)
+        return path
+
+
+def empty(width: int = 0, meta: dict[str, Any] | None = None) -> Embeddings:
+    """A table without rows."""
+    return Embeddings(np.zeros((0, width), dtype=np.float32), {name: [] for name in COLUMNS}, meta or {})
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file name that says no known format, or one whose package is missing."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: suffix {path.suffix!r} is not known; allowed: {', '.join(SUFFIXES)}")
+    if path.suffix == ".parquet":
+        _pyarrow()
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Read what `Embeddings.write` wrote.
+
+    Raises:
+        InputError: No such file, or not such a table.
+    """
+    path = Path(path)
+    check_suffix(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return _read_npz(path) if path.suffix == ".npz" else _read_parquet(path)
+    except MissingDependency:
+        raise
+    except Exception as error:  # zip, NumPy and pyarrow fail in many ways; all mean a bad file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a table of embeddings ({reason})") from error
+
+
+def _read_npz(path: Path) -> Embeddings:
+    with np.load(path, allow_pickle=False) as file:
+        columns = {name: [str(value) for value in file[name]] for name in COLUMNS}
+        return Embeddings(file["embedding"].astype(np.float32), columns, json.loads(str(file["meta"])))
+
+
+def _write_parquet(table: Embeddings, path: Path) -> None:
+    arrow = _pyarrow()
+    width = table.vectors.shape[1]
+    flat = arrow.array(np.ascontiguousarray(table.vectors).reshape(-1), arrow.float32())
+    arrays = [arrow.array(table.columns[name], arrow.string()) for name in COLUMNS]
+    arrays.append(arrow.FixedSizeListArray.from_arrays(flat, width))
+    made = arrow.table(arrays, [*COLUMNS, "embedding"])
+    from pyarrow import parquet
+
+    parquet.write_table(made.replace_schema_metadata({"act3d": json.dumps(table.meta)}), path)
+
+
+def _read_parquet(path: Path) -> Embeddings:
+    _pyarrow()
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    stored = table.column("embedding").combine_chunks()
+    vectors = stored.flatten().to_numpy(zero_copy_only=False).reshape(len(stored), stored.type.list_size)
+    columns = {name: [str(value) for value in table.column(name).to_pylist()] for name in COLUMNS}
+    return Embeddings(vectors.astype(np.float32), columns, json.loads(table.schema.metadata[b"act3d"]))
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise MissingDependency("parquet files need pyarrow: pip install 'act3d[parquet]' (or take .npz)") from error
+    return pyarrow

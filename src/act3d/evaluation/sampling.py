@@ -1,0 +1,68 @@
+"""Which of a cloud's stored points a classifier sees (SPEC 4, the released recipes)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset
+from act3d.errors import InputError
+from act3d.geometry import farthest_point_sample, gather
+
+# Training draws at random from this many farthest points.
+WIDER = {1024: 1200, 2048: 2400, 4096: 4800, 8192: 8192}
+
+
+def widened(count: int, stored: int) -> int:
+    """How many farthest points `count` are drawn from: 1200 of 1024 and so on, never more than are stored."""
+    return min(stored, WIDER.get(count, math.ceil(count * 1200 / 1024)))
+
+
+def draw_training(points: Tensor, count: int) -> Tensor:
+    """Farthest points from a random one on, then a random choice of them in random order.
+
+    Args:
+        points: Stored points, Tensor with shape (B, P, 3).
+        count: N.
+
+    Returns:
+        Tensor with shape (B, N, 3).
+    """
+    stored = points.shape[1]
+    wide = widened(count, stored)
+    if wide < stored:
+        start = int(torch.randint(stored, ()))
+        points = gather(points, farthest_point_sample(points, wide, start))
+    return draw_random(points, count)
+
+
+def draw_random(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """A random choice of points in random order, for every cloud its own: (B, P, 3) -> (B, N, 3)."""
+    batch, stored, _ = points.shape
+    # Ranks from the generator's device, which may be the CPU whatever the points lie on.
+    device = points.device if generator is None else generator.device
+    order = torch.rand(batch, stored, generator=generator, device=device).argsort(dim=1)[:, :count]
+    return gather(points, order.to(points.device))
+
+
+def draw_test(points: Tensor, count: int) -> Tensor:
+    """Farthest points from the first one on: (B, P, 3) -> (B, N, 3)."""
+    if points.shape[1] == count:
+        return points
+    return gather(points, farthest_point_sample(points, count))
+
+
+def fixed_points(clouds: CloudDataset, count: int, batch_size: int = 64, limit: int = 0) -> Tensor:
+    """`count` farthest points of every cloud, the same in every call: Tensor with shape (S, count, 3) on the CPU.
+
+    Raises:
+        InputError: fewer points are stored.
+    """
+    if clouds.points < count:
+        raise InputError(f"{count} points were asked for; {clouds.name} stores {clouds.points} a cloud")
+    rows = range(min(len(clouds), limit) if limit else len(clouds))
+    parts = [
+        draw_test(clouds.fetch(list(rows[start : start + batch_size]), 0)["points"], count)
+        for start in range(0, len(rows), batch_size)
+    ]
+    return torch.cat(parts)
