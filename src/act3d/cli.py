@@ -56,11 +56,42 @@ COMMANDS: dict[str, Command] = {
             "act3d pretrain --resume runs/pretrain --trainer.epochs 400",
         ),
     ),
+    "finetune": Command(
+        "act3d.commands.finetune:finetune",
+        "Make a classifier of a pretrained encoder",
+        examples=(
+            "act3d finetune --config small/finetune --data.root data/mine --checkpoint runs/pretrain",
+            "act3d finetune --config act/finetune-scan-hardest --data.root data/ScanObjectNN --checkpoint act.pth",
+            "act3d finetune --config small/finetune --data.root data/mine --out runs/scratch",
+            "act3d finetune --resume runs/finetune",
+        ),
+    ),
     "probe": Command(
         "act3d.commands.probe:probe",
         "Measure frozen features by linear SVM and nearest neighbours, against an untaught encoder",
         ("checkpoint",),
         ("act3d probe runs/pretrain --data.root data/mine",),
+    ),
+    "embed": Command(
+        "act3d.commands.embed:embed",
+        "Write one vector for every shape of a file, a folder or a dataset",
+        ("input",),
+        (
+            "act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
+            'act3d embed "parts/**/*.obj" --checkpoint student.safetensors --out parts.npz --data.workers 4',
+        ),
+    ),
+    "index": Command(
+        "act3d.commands.index:index",
+        "Make a collection searchable by shape, or bring its index up to date",
+        ("input",),
+        ("act3d index my_meshes --checkpoint runs/pretrain --out index",),
+    ),
+    "search": Command(
+        "act3d.commands.search:search",
+        "Find the shapes of an indexed collection that are nearest to a given one",
+        ("query",),
+        ("act3d search chair.obj --index index -k 10", "act3d search chair.obj --index index --page found.html"),
     ),
 }
 
@@ -187,6 +218,8 @@ def read_words(
     queue = list(words)
     while queue:
         word = queue.pop(0)
+        if len(word) == 2 and word[0] == "-" and word[1] in hints:  # -k 10 is --k 10
+            word = f"-{word}"
         if not word.startswith("--"):
             if not waiting:
                 raise ConfigError(f"{word!r} is not expected here; options start with --, see act3d {name} --help")

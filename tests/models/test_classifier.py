@@ -114,10 +114,12 @@ def test_refuses_what_does_not_fit() -> None:
     model = Classifier(3, **SMALL)
     with pytest.raises(InputError, match="'autoencoder' has no point encoder"):
         model.start_from(Autoencoder(8, 8, 16, 20, teacher=None))
-    with pytest.raises(InputError, match="differs in"):
+    with pytest.raises(InputError, match=r"'width': 32.*; this one is .*'width': 16"):
         model.start_from(Student(8, 8, 32, 2, 2, decoder_heads=2))
-    with pytest.raises(InputError, match="differs in"):
+    with pytest.raises(InputError, match=r"'embed_width': 12"):
         model.start_from(PointBERT(8, 8, 16, 2, 2, embed_width=12, codes=20))
+    with pytest.raises(InputError, match=r"'normed_residual': True"):
+        model.start_from(Classifier(3, **SMALL, normed_residual=True))
     with pytest.raises(ValueError, match="allowed are full, mlp3, linear, side, bitfit"):
         Classifier(3, transfer="half")
     with pytest.raises(ValueError, match="at least 2"):

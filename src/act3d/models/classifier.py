@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         classes: Number of classes.
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
-        width, depth, heads, drop_path, embed_width: Of the encoder, see `PointEncoder`.
+        width, depth, heads, drop_path, embed_width, normed_residual: Of the encoder, see `PointEncoder`.
         transfer: What trains, and which head.
         dropout: In the head of three layers, in training.
     """
@@ -51,6 +51,7 @@ class Classifier(nn.Module):
         heads: int = 6,
         drop_path: float = 0.1,
         embed_width: int | None = None,
+        normed_residual: bool = False,
         transfer: str = "full",
         dropout: float = 0.5,
     ) -> None:
@@ -62,7 +63,9 @@ class Classifier(nn.Module):
             raise ValueError(f"classes = {classes}; a classifier needs at least 2")
         self.classes, self.patches, self.patch_size, self.width = classes, patches, patch_size, width
         self.transfer = transfer
-        self.encoder = PointEncoder(width, depth, heads, drop_path, embed_width=embed_width)
+        self.encoder = PointEncoder(
+            width, depth, heads, drop_path, embed_width=embed_width, normed_residual=normed_residual
+        )
         self.side: PatchEmbedding | None = None
         if transfer == "side":
             self.side = PatchEmbedding(width)
@@ -154,12 +157,10 @@ class Classifier(nn.Module):
         encoder = getattr(source, "encoder", None)
         if not isinstance(encoder, PointEncoder):
             raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
+        if encoder.config != self.encoder.config:
+            raise InputError(f"the encoder to start from is {encoder.config}; this one is {self.encoder.config}")
         own, theirs = self.encoder.state_dict(), encoder.state_dict()
         fresh = [name for name in own if name not in theirs]
-        other = [name for name in own if name in theirs and own[name].shape != theirs[name].shape]
-        other += [name for name in fresh if name not in _CLASS_TOKEN] + [name for name in theirs if name not in own]
-        if other:
-            raise InputError(f"the encoder to start from differs in {len(other)} parameters, the first {other[0]!r}")
         self.encoder.load_state_dict(own | theirs)
         return fresh
 

@@ -71,6 +71,14 @@ class PointEncoder(nn.Module):
         normed_residual: bool = False,
     ) -> None:
         super().__init__()
+        # What a downstream model needs to build the same encoder; drop-path and class token are its own choice.
+        self.config: dict[str, Any] = {
+            "width": width,
+            "depth": depth,
+            "heads": heads,
+            "embed_width": embed_width,
+            "normed_residual": normed_residual,
+        }
         self.width = width
         self.patch_embedding = PatchEmbedding(embed_width or width)
         self.reduce = nn.Linear(embed_width, width) if embed_width else None

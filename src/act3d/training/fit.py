@@ -134,6 +134,7 @@ def _finish(
         data={"name": clouds.name, "fingerprint": clouds.fingerprint},
         duration_s=round(position.duration_s, 1),
         clouds_per_s=round(position.clouds / max(position.training_s, 1e-9), 2),
+        **module.facts,
     )
     return folder.result(metrics)
 

@@ -36,6 +36,7 @@ class StageModule(lightning.LightningModule):
         position: where the run stands; moved on by `RunKeeper`.
         loader: this process's batches.
         names: names of the training clouds, to say which batch went wrong.
+        facts: entries of results.json that only this stage has.
     """
 
     train_columns: tuple[str, ...] = ("loss",)
@@ -56,6 +57,7 @@ class StageModule(lightning.LightningModule):
         self.augment: Callable[[Tensor], Tensor] = augmentation(data.augment)
         self.position = Position()
         self.optimizer_state: dict[str, Any] | None = None
+        self.facts: dict[str, Any] = {}
         self._sums: dict[str, Tensor] = {}
         self._count = 0
         self._unchecked: list[tuple[int, Tensor, Tensor]] = []

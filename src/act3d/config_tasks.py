@@ -1,0 +1,58 @@
+"""Settings of what follows pretraining: fine-tuning, evaluation and few-shot tasks. See `act3d.config`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from act3d.config import DataConfig, option
+from act3d.errors import ConfigError
+
+Protocol = Literal["standard", "legacy"]
+Select = Literal["last", "best"]
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The classifier. Its encoder's size counts from scratch only; with a checkpoint it is the checkpoint's."""
+
+    transfer: Literal["full", "mlp3", "linear", "side", "bitfit"] = option(
+        "full", "what trains beside the head: everything; nothing (mlp3, linear); a side network; the biases"
+    )
+    patches: int = option(64, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
+    patch_size: int = option(32, "points of a patch", unit="points", ge=4)
+    dropout: float = option(0.5, "dropout in the head of three layers", ge=0, lt=1)
+    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
+    label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
+    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
+    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
+    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
+
+
+@dataclass(frozen=True)
+class FewShotConfig:
+    """Which few-shot tasks to run."""
+
+    ways: list[int] = option([5, 10], "classes of a task; every way is run with every shot", ge=2)  # noqa: RUF009
+    shots: list[int] = option([10, 20], "training shapes of a class", ge=1)  # noqa: RUF009
+    folds: list[int] = option(list(range(10)), "folds by number; each draws its clouds anew", ge=0)  # noqa: RUF009
+    queries: int = option(20, "test shapes of a class, when folds are drawn here", ge=1)
+    draw_seed: int = option(0, "seed of the folds drawn here; `seed` is for training", ge=0)
+    keep_weights: bool = option(False, "keep the weights of every fold")
+
+
+def validate_classifier(settings: Mapping[str, Any]) -> None:
+    """Check what `act3d.config.validate` cannot know: patches that fit the points, heads that divide the width.
+
+    Raises:
+        ConfigError: names the key, its value, and what is allowed.
+    """
+    data: DataConfig = settings["data"]
+    model: ClassifierConfig = settings["classifier"]
+    for name in ("patches", "patch_size"):
+        if getattr(model, name) > data.points:
+            raise ConfigError(f"classifier.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
+    if model.width % model.heads:
+        raise ConfigError(f"classifier.heads: {model.heads} must divide classifier.width ({model.width})")
+    test = settings.get("test_split", "")
+    if shared := set(data.split.split("+")) & set(test.split("+")):
+        raise ConfigError(f"test_split: {', '.join(sorted(shared))} is in data.split ({data.split}) as well")

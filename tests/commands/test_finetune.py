@@ -1,0 +1,179 @@
+"""`act3d finetune` end to end on tiny clouds: transfers, protocols, resume, released layouts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from act3d import checkpoints
+from act3d.cli import main
+from act3d.commands.finetune import build_classifier, finetune
+from act3d.config import DataConfig, OptimConfig, TrainerConfig
+from act3d.config_tasks import ClassifierConfig
+from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.models.point_mae import PointMAE
+from act3d.models.student import Student
+from act3d.training import classification
+from act3d.training.keeper import Interrupted
+from tests.fixtures import released_layouts as layouts
+from tests.training.packed import write_dataset
+
+SIZE: dict[str, Any] = {"patches": 8, "patch_size": 8}
+SMALL = ClassifierConfig(**SIZE, width=16, depth=2, heads=2)
+OPTIM = OptimConfig(lr=2e-3, warmup_epochs=1)
+PLAN = TrainerConfig(epochs=3, accelerator="cpu", log_every=2)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """Balls, boxes and rods, 18 of each to train on, 128 points stored."""
+    root = write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=24)
+    return DataConfig(root=str(root), points=64, batch_size=9, augment="rotate_y")
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student's native checkpoint."""
+    torch.manual_seed(7)
+    model = Student(**SIZE, width=16, depth=2, heads=2, decoder_heads=2)
+    return checkpoints.save(model, tmp_path_factory.mktemp("student") / "s.safetensors", {"points": 64})
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    # 120 steps: batch norm's running variance starts at 1 and needs them to forget it (0.9 ** 70 is still too much).
+    plan = replace(PLAN, epochs=20, log_every=50)
+    result = finetune("", shapes, SMALL, OPTIM, plan, out=str(out))
+    assert result.metrics["oa"] > 60  # chance is 33
+    assert "18 test clouds, standard (last): OA" in capsys.readouterr().out
+    found = results(out)
+    assert found["command"] == "finetune"
+    assert (found["protocol"], found["select"], found["augment"]) == ("standard", "last", "rotate_y")
+    assert (found["transfer"], found["start"]["kind"]) == ("full", "scratch")
+    assert found["data"] == {"name": "shapes", "fingerprint": "f" * 16}
+    assert found["clouds"] == {"train": 54, "test": 18}
+    assert sum(map(sum, found["metrics"]["confusion"])) == 18
+    model = checkpoints.load(out)
+    assert model.meta["classes"] == ["ball", "box", "rod"]
+    assert model.meta["points"] == 64
+    assert (out / "metrics.csv").read_text().startswith("step,epoch,loss,train_oa,lr")
+
+
+@pytest.mark.parametrize("transfer", ["full", "mlp3", "linear", "side", "bitfit"])
+def test_every_transfer_starts_from_a_student(transfer: Any, shapes: DataConfig, student: Path, tmp_path: Path) -> None:
+    config = replace(SMALL, transfer=transfer, width=999, heads=9, label_smoothing=0.1)  # the checkpoint's size counts
+    result = finetune(str(student), shapes, config, OPTIM, replace(PLAN, epochs=1), out=str(tmp_path / "run"))
+    model, before = checkpoints.load(result.out), checkpoints.load(student)
+    frozen = torch.equal(model.encoder.blocks[0].attn.qkv.weight, before.encoder.blocks[0].attn.qkv.weight)
+    assert frozen == (transfer != "full")
+    assert not torch.equal(model.encoder.cls_token, before.encoder.cls_token)
+    assert results(result.out)["start"]["kind"] == "student"
+
+
+def test_standard_looks_at_the_test_set_once(
+    shapes: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    inner = classification.ClassifierModule._test
+
+    def counted(self: Any, model: Any, points: torch.Tensor) -> Any:
+        looked.append(len(points))
+        return inner(self, model, points)
+
+    monkeypatch.setattr(classification.ClassifierModule, "_test", counted)
+    last = finetune("", shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "last"))
+    assert looked == [18]
+    assert last.best is None
+    held = replace(shapes, val_fraction=0.2)
+    best = finetune("", held, SMALL, OPTIM, PLAN, select="best", out=str(tmp_path / "best"))
+    assert looked[1:] == [18, 18]  # the last weights and the chosen ones
+    found = results(best.out)
+    assert (found["protocol_name"], found["clouds"]["train"]) == ("standard (best held out)", 42)
+    assert "oa_last" not in found["metrics"]
+
+
+def test_legacy_reports_the_best_epoch_on_the_test_set(shapes: DataConfig, tmp_path: Path) -> None:
+    result = finetune("", shapes, SMALL, OPTIM, PLAN, "legacy", out=str(tmp_path / "run"))
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val_oa")
+    watched = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert len(watched) == 3
+    assert result.metrics["oa"] == pytest.approx(max(watched), abs=1e-4)
+    assert result.metrics["oa_last"] == pytest.approx(watched[-1], abs=1e-4)
+    assert results(result.out)["protocol"] == "legacy"
+    assert checkpoints.load(result.out).meta["protocol"] == "legacy"
+
+
+def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = finetune(str(student), shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "whole"))
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(student.read_bytes())
+    inner = classification.ClassifierModule.losses
+    calls = []
+
+    def stop(self: Any, points: Any, batch: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 8:  # in the middle of the second epoch
+            raise Interrupted("enough", 2)
+        return inner(self, points, batch)
+
+    monkeypatch.setattr(classification.ClassifierModule, "losses", stop)
+    plan = replace(PLAN, save_every_steps=1)
+    with pytest.raises(Interrupted):
+        finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"))
+    copy.unlink()  # not needed again
+    monkeypatch.undo()
+    parts = finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"), resume=True)
+    assert parts.metrics == whole.metrics
+    a, b = checkpoints.load(whole.out).state_dict(), checkpoints.load(parts.out).state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert results(parts.out)["start"]["kind"] == "student"
+
+
+def test_starts_from_point_mae(tmp_path: Path) -> None:
+    model = PointMAE(**SIZE, width=16, depth=2, heads=2, decoder_heads=2)
+    path = checkpoints.save(model, tmp_path / "mae.safetensors")
+    classifier, start = build_classifier(str(path), SMALL, 3, 0)
+    assert start["fresh"] == ["cls_token", "cls_pos"]
+    assert torch.equal(classifier.encoder.norm.weight, model.encoder.norm.weight)
+
+
+def test_released_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.scanobjectnn(tmp_path, points=96)
+    layouts.modelnet40_cache(tmp_path, points=96)
+    fast = ["--trainer.fast_dev_run", "true", "--data.points", "64", "--trainer.accelerator", "cpu"]
+    size = {"patches": 8, "width": 16, "depth": 1, "heads": 2}
+    small = [word for key, value in size.items() for word in (f"--classifier.{key}", str(value))]
+    for name, root in (("scan", tmp_path / "ScanObjectNN"), ("model", tmp_path / "ModelNet")):
+        words = ["finetune", "--data.root", str(root), "--out", str(tmp_path / name), "--optim.warmup_epochs", "0"]
+        assert main([*words, *fast, *small]) == 0
+    assert results(tmp_path / "scan")["data"]["name"] == "scanobjectnn-hardest"
+    assert results(tmp_path / "model")["data"]["name"] == "modelnet40"
+    assert results(tmp_path / "scan")["normalization"] == "none"
+    printed = capsys.readouterr().err
+    assert "published results on scanobjectnn-hardest use data.augment=rotate_y" in printed
+
+
+def test_mistakes_end_in_one_line(shapes: DataConfig, student: Path, tmp_path: Path) -> None:
+    run = {"out": str(tmp_path / "run")}
+    with pytest.raises(ConfigError, match=r"classifier.patches: 80 must be <= data.points \(64\)"):
+        finetune("", shapes, replace(SMALL, patches=80), OPTIM, PLAN, **run)
+    with pytest.raises(InputError, match=r"data.points: 256 asked for; shapes stores 128"):
+        finetune("", replace(shapes, points=256), SMALL, OPTIM, PLAN, **run)
+    with pytest.raises(ConfigError, match=r"test_split: test is in data.split"):
+        finetune("", replace(shapes, split="train+test"), SMALL, OPTIM, PLAN, **run)
+    with pytest.raises(InputError, match="has no split 'val'"):
+        finetune("", shapes, SMALL, OPTIM, PLAN, test_split="val", **run)
+    with pytest.raises(CheckpointError, match="no such file"):
+        finetune(str(tmp_path / "none.pth"), shapes, SMALL, OPTIM, PLAN, **run)
+    bare = write_dataset(tmp_path / "bare", labelled=False)
+    with pytest.raises(InputError, match="no class labels"):
+        finetune("", replace(shapes, root=str(bare)), SMALL, OPTIM, PLAN, **run)
+    assert not (tmp_path / "run" / "config.yaml").exists()
