@@ -84,8 +84,8 @@ def is_batch(points: Points, at_least: int) -> TypeGuard[Tensor]:
 
 def is_single(points: Points) -> bool:
     """Whether this is one cloud: a path, or an array or tensor (N, 3)."""
-    points = _unlisted(points)
-    return isinstance(points, str | os.PathLike) or (not isinstance(points, list | tuple) and points.ndim == 2)
+    given: Any = _unlisted(points)
+    return isinstance(given, str | os.PathLike) or (not isinstance(given, list | tuple) and given.ndim == 2)
 
 
 def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group]:

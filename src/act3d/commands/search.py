@@ -1,0 +1,178 @@
+"""`act3d search`: the shapes of a collection that are nearest to a given one."""
+
+import json as json_format
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from act3d.commands.embed import load_embedder
+from act3d.commands.index import VECTORS, Index, open_index, picture_key
+from act3d.commands.shapes import find_shapes
+from act3d.errors import CheckpointError, ConfigError
+from act3d.files import write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass
+class Hit:
+    """A shape found: rank from 1, name, class ("" = unknown), cosine similarity of the scaled embeddings, and file."""
+
+    rank: int
+    name: str
+    label: str
+    similarity: float
+    path: str
+
+
+@dataclass
+class SearchReport:
+    """What `search` found for every query, and the seconds that each step took, per query."""
+
+    hits: dict[str, list[Hit]]
+    seconds: dict[str, float]
+    clouds: "dict[str, np.ndarray]" = field(repr=False)
+
+
+def search(
+    query: str,
+    index: str,
+    k: int = 10,
+    up: Literal["auto", "x", "y", "z"] = "auto",
+    checkpoint: str = "",
+    json: str = "",
+    page: str = "",
+    split: str = "",
+    limit: int = 0,
+    device: str = "auto",
+) -> SearchReport:
+    """Find the shapes of an indexed collection that are nearest to a mesh or cloud.
+
+    Prints a table; writes JSON and a page with pictures on demand. A query whose own file is in the index finds
+    itself first.
+
+    Args:
+        query: a mesh or cloud, a folder or quoted pattern of them, or a prepared dataset.
+        index: folder that `act3d index` wrote.
+        k: how many shapes to show.
+        up: up axis of the query's file; auto = as in the files that the model was trained on.
+        checkpoint: the model, if it is no longer where the index found it.
+        json: file for the answer as JSON; "-" prints it instead of the table.
+        page: file for the answer as an HTML page with pictures.
+        split: of a prepared dataset given as query.
+        limit: at most this many queries; 0 = all.
+        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
+
+    Returns:
+        The nearest shapes of every query, nearest first.
+    """
+    if k < 1 or limit < 0:
+        raise ConfigError(f"--k: {k} and --limit: {limit} must be at least 1 and 0")
+    opened = open_index(index)
+    report = find(query, opened, k, None if up == "auto" else up, checkpoint, split, limit, device)
+    answer = {name: [vars(hit) for hit in hits] for name, hits in report.hits.items()}
+    whole = {"index": str(opened.folder), "seconds_per_query": report.seconds, "answers": answer}
+    if json and json != "-":
+        write_json(json, whole)
+    if page:
+        write_page_of(report, opened, Path(page))
+    if json == "-":
+        print(json_format.dumps(whole, indent=2, ensure_ascii=False))
+    else:
+        _print(report, opened)
+    return report
+
+
+def find(
+    query: str, opened: Index, k: int, up: str | None, checkpoint: str, split: str, limit: int, device: str
+) -> SearchReport:
+    """Search an opened index; see `search`."""
+    import torch
+
+    from act3d.evaluation.retrieval import load_faiss, measure_scaling
+
+    faiss = load_faiss()
+    model, meta = load_embedder(checkpoint or _checkpoint_of(opened), device)
+    if meta["checkpoint"] != opened.table.meta["checkpoint"]:
+        raise CheckpointError(f"{meta['path']}: not the model that {opened.folder} was made with")
+    try:
+        stored = faiss.read_index(str(opened.folder / VECTORS))
+    except RuntimeError as error:
+        raise CheckpointError(f"{opened.folder / VECTORS}: cannot be read; run act3d index again") from error
+    scaling = measure_scaling(opened.table.vectors)
+    shapes = find_shapes(query, model, split)
+    places = list(range(len(shapes.items)))[: limit or None]
+    hits: dict[str, list[Hit]] = {}
+    clouds: dict[str, Any] = {}
+    spent = dict.fromkeys(("read", "embed", "search"), 0.0)
+    began = time.perf_counter()
+    for good, points, bad in shapes.batches(places, model, 1, 0, up):
+        for place, reason in bad:
+            print(f"act3d: not readable: {shapes.items[place].name}: {reason}", file=sys.stderr)
+        read = time.perf_counter()
+        if good:
+            with torch.inference_mode():
+                vector = model.embed(points).float().cpu().numpy()  # type: ignore[operator]
+            embedded = time.perf_counter()
+            similarity, rows = stored.search(scaling(vector), min(k, len(opened.table)))
+            done = time.perf_counter()
+            name = shapes.items[good[0]].name
+            hits[name] = _hits(opened, rows[0].tolist(), similarity[0].tolist())
+            clouds[name] = points[0].cpu().numpy()
+            for step, seconds in zip(spent, (read - began, embedded - read, done - embedded), strict=True):
+                spent[step] += seconds
+        began = time.perf_counter()
+    if not hits:
+        raise CheckpointError(f"{query}: not one query could be read")
+    return SearchReport(hits, {step: seconds / len(hits) for step, seconds in spent.items()}, clouds)
+
+
+def _checkpoint_of(opened: Index) -> str:
+    path = str(opened.table.meta["path"])
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: the index's model is no longer there; say where it is by --checkpoint")
+    return path
+
+
+def _hits(opened: Index, rows: list[int], similarity: list[float]) -> list[Hit]:
+    table = opened.table
+    return [
+        Hit(rank, table["name"][row], table["label"][row], value, table["path"][row])
+        for rank, (row, value) in enumerate(zip(rows, similarity, strict=True), start=1)
+        if row >= 0
+    ]
+
+
+def _print(report: SearchReport, opened: Index) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    for name, hits in report.hits.items():
+        table = Table("", "shape", "class", "similarity", title=f"nearest to {name}", title_justify="left", box=None)
+        table.columns[0].justify = table.columns[3].justify = "right"
+        for hit in hits:
+            table.add_row(str(hit.rank), hit.name, hit.label, f"{hit.similarity:.3f}")
+        Console().print(table)
+    steps = ", ".join(f"{step} {1000 * seconds:.1f}" for step, seconds in report.seconds.items())
+    print(f"ms per query ({len(opened.table)} shapes in the index): {steps}")
+
+
+def write_page_of(report: SearchReport, opened: Index, path: Path) -> Path:
+    """A self-contained page: every query beside what was found."""
+    from act3d.report import Section, gallery, paragraph, render_cloud, write_page
+
+    sections = []
+    keys = {row: picture_key(*key) for row, key in enumerate(opened.table.keys())}
+    places = {opened.table["name"][row]: key for row, key in keys.items()}
+    for name, hits in report.hits.items():
+        cards = [(name, "query", [("query", render_cloud(report.clouds[name], size=220))])]
+        for hit in hits:
+            cloud = opened.clouds.get(places[hit.name])
+            picture = [] if cloud is None else [(f"{hit.rank}.", render_cloud(cloud.astype("float32"), size=220))]
+            cards.append((hit.name, f"{hit.label} {hit.similarity:.3f}", picture))
+        sections.append(Section(f"Nearest to {name}", gallery(cards)))
+    lead = paragraph(f"{len(opened.table)} shapes in `{opened.folder}`; similarity is the cosine of scaled embeddings.")
+    return write_page(path, "Search by shape", lead, sections, "act3d search")
