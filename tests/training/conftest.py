@@ -35,7 +35,9 @@ def stage1(dataset: Path) -> Stage:
         plan = {"epochs": 3, "log_every": 1, "save_every_minutes": 0.0} | trainer
         return autoencode(
             data=DataConfig(root=str(dataset), points=64, batch_size=4, val_fraction=0.2),
-            autoencoder=AutoencoderConfig(patches=8, patch_size=8, width=16, codes=16),
+            autoencoder=AutoencoderConfig(
+                patches=8, patch_size=8, width=16, codes=16, graph_width=32, folding_width=16
+            ),
             teacher=BackboneConfig(name=teacher, prompts=2),
             schedule=ScheduleConfig(temperature_steps=6, kl_delay=2, kl_steps=4),
             optim=OptimConfig(lr=1e-3, warmup_epochs=1),

@@ -24,15 +24,17 @@ def test_a_log_file_gets_whole_lines_and_few() -> None:
     assert "\r" not in stream.getvalue()
 
 
-def test_a_terminal_gets_one_moving_line() -> None:
+def test_a_terminal_gets_one_moving_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("act3d.training.progress.TERMINAL_SECONDS", 0.0)
+
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     stream = Terminal()
     progress = Progress(total=2, stream=stream)
-    progress.advance("a long first line", force=True)
-    progress.advance("b", force=True)
+    progress.advance("a long first line")
+    progress.advance("b")
     progress.say("done")
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().count("\r") == 4
@@ -41,6 +43,6 @@ def test_a_terminal_gets_one_moving_line() -> None:
 def test_helpers_stay_silent() -> None:
     stream = io.StringIO()
     progress = Progress(total=1, enabled=False, stream=stream)
-    progress.advance("x", force=True)
+    progress.advance("x")
     progress.say("y")
     assert stream.getvalue() == ""

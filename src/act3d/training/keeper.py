@@ -126,9 +126,7 @@ class RunKeeper(lightning.Callback):
         if module.at_step:
             self._after_step(trainer, module, ended)
         assert self.progress is not None
-        self.progress.advance(
-            f"epoch {position.epoch + 1}/{self.plan.epochs}  step {module.step}  {self._shown}", ended
-        )
+        self.progress.advance(f"epoch {position.epoch + 1}/{self.plan.epochs}  step {module.step}  {self._shown}")
 
     def _after_step(self, trainer: Any, module: StageModule, ended: bool) -> None:
         step = module.step

@@ -36,11 +36,11 @@ class Progress:
         self._shown = 0.0
         self._width = 0
 
-    def advance(self, text: str, force: bool = False) -> None:
+    def advance(self, text: str) -> None:
         """Count one batch; show `text` with the time left if it is time to."""
         self.done += 1
         now = time.monotonic()
-        if force or now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
+        if now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
             self._shown = now
             self._write(f"{text}  {self.time_left(now)} left")
 
