@@ -1,0 +1,227 @@
+"""Segmentation of scenes: a class for every point of a room, learned from blocks (SPEC 5)."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from act3d import checkpoints
+from act3d.config import DataConfig, OptimConfig, TrainerConfig
+from act3d.config_segment import SceneConfig
+from act3d.config_tasks import Protocol, Select
+from act3d.data.rooms import Room, RoomFolder, class_weights, open_rooms
+from act3d.data.scenes import SceneBlocks
+from act3d.errors import InputError
+from act3d.evaluation.labelled_clouds import colors_of, write_ply
+from act3d.evaluation.segmentation import UNLABELLED, SceneScores
+from act3d.evaluation.whole_room import segment_room
+from act3d.files import atomic_path
+from act3d.models.segmenter import Segmenter
+from act3d.training import parallel
+from act3d.training.clouds import eval_batches
+from act3d.training.module import StageModule
+from act3d.training.run_folder import RunFolder
+
+NUMBERS = ("miou", "macc", "oa")
+PICTURED = 60_000  # points of a picture
+
+
+class Scenes(NamedTuple):
+    """Blocks that train; blocks watched every epoch, or None; names of the rooms that judge, and where they lie."""
+
+    folder: RoomFolder
+    train: SceneBlocks
+    watch: SceneBlocks | None
+    test: list[str]
+
+
+def open_scenes(data: DataConfig, scenes: SceneConfig, protocol: Protocol, select: Select, seed: int) -> Scenes:
+    """Open the rooms of a run by protocol; see `act3d.training.protocol`. With "best" whole rooms are held out."""
+    folder = open_rooms(data.root)
+    train, test = folder.choose(scenes.held_out)
+    watched: list[str] = []
+    if protocol == "legacy":
+        watched = test
+    elif select == "best":
+        count = max(1, round(data.val_fraction * len(train)))
+        if data.val_split != "holdout" or count >= len(train):
+            raise InputError("data.val_split: select=best holds whole rooms out of training; it needs two at least")
+        chosen = np.random.default_rng([seed % 2**32, 0x726F6F6D]).permutation(len(train))[:count]
+        watched = [train[i] for i in sorted(chosen)]
+        train = [room for room in train if room not in watched]
+
+    def blocks(rooms: list[str], draw: int) -> SceneBlocks:
+        return SceneBlocks(folder, rooms, data.points, scenes.block, scenes.min_points, scenes.coverage, draw)
+
+    return Scenes(folder, blocks(train, seed), blocks(watched, 0) if watched else None, test)
+
+
+class SceneModule(StageModule):
+    """Trains `Segmenter` on blocks of rooms by weighted cross entropy.
+
+    Args:
+        model: the segmenter.
+        rooms: what trains, what is watched, what judges.
+        scenes: how rooms are cut.
+        protocol: see `act3d.training.protocol`.
+    """
+
+    train_columns = ("loss", "train_oa")
+    best_metric = "val_miou"
+    lower_is_better = False
+    model: Segmenter
+
+    def __init__(
+        self,
+        model: Segmenter,
+        rooms: Scenes,
+        scenes: SceneConfig,
+        protocol: Protocol,
+        data: DataConfig,
+        optim: OptimConfig,
+        trainer: TrainerConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(model, data, optim, trainer, seed)
+        self.rooms, self.scenes, self.protocol = rooms, scenes, protocol
+        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.watch is not None else ()
+        weights = class_weights(np.asarray(rooms.train.counts))
+        # Not part of what is saved: it follows from the data.
+        self.register_buffer(
+            "weights", torch.from_numpy(weights if scenes.class_weights else np.ones_like(weights)), persistent=False
+        )
+        self.weights: Tensor
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weighted cross entropy, and the percentage of points that are right."""
+        logits, labels = self.model(points), batch["parts"]
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), self.weights, ignore_index=UNLABELLED)
+        judged = labels != UNLABELLED
+        right = ((logits.argmax(dim=2) == labels) & judged).sum() / judged.sum().clamp(min=1)
+        return {"loss": loss, "train_oa": 100 * right}
+
+    @torch.no_grad()
+    def evaluate(self, limit: int = 0) -> dict[str, Any]:
+        """Return mIoU, mAcc and OA on the watched blocks, all of the same weights."""
+        if self.rooms.watch is None:
+            return {}
+        parallel.share_buffers(self.model)
+        scores = SceneScores(self.rooms.train.classes)
+        for batch in eval_batches(self.rooms.watch, self.data.batch_size, limit):
+            found = self.model(batch["points"].to(self.device)).argmax(dim=2).cpu().numpy()
+            scores.add(found, batch["parts"].numpy())
+        scores.confusion = sum(parallel.gather_objects(scores.confusion))
+        return {f"val_{name}": value for name, value in scores.result().items() if name in NUMBERS}
+
+    def conclude(self, folder: RunFolder) -> dict[str, Any]:
+        """Look at the test rooms, by blocks and as wholes; write the labels of some."""
+        from act3d.training.fit import on_cuda
+
+        device = torch.device("cuda" if on_cuda(self.plan) else "cpu")
+        model, chosen = self.model.to(device).eval(), "last"
+        if self.rooms.watch is not None and folder.best.exists():
+            model, chosen = checkpoints.load(folder.best, device), "best"
+        limit = 1 if self.plan.fast_dev_run else 0
+        metrics = judge_rooms(model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit)
+        return metrics | {"weights": chosen}
+
+
+def judge_rooms(
+    model: nn.Module,
+    folder: RoomFolder,
+    rooms: Sequence[str],
+    data: DataConfig,
+    scenes: SceneConfig,
+    out: Path,
+    limit: int = 0,
+) -> dict[str, Any]:
+    """Judge a segmenter on rooms, one in memory at a time.
+
+    Args:
+        model: in eval mode, on its device.
+        folder: the rooms.
+        rooms: names of those that judge.
+        data: `points` and `batch_size`.
+        scenes: how rooms are cut; of the first `write` rooms labels are written to `out`/predictions.
+        limit: judge this many rooms and batches of blocks only; 0 = all.
+
+    Returns:
+        miou, macc, oa and classes over whole rooms with votes; the same over blocks under "blocks"; "rooms" one by one.
+    """
+    whole, blocks = SceneScores(folder.classes), SceneScores(folder.classes)
+    table: dict[str, Any] = {}
+    written: list[str] = []
+    for number, name in enumerate(rooms[: limit or None]):
+        room = folder.read(name)
+        began = time.monotonic()
+        found = segment_room(
+            model, room.points, len(folder.classes), data.points, data.batch_size, scenes.block, scenes.stride,
+            scenes.votes if not limit else 1,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+        whole.add(found, room.labels)
+        _judge_blocks(model, folder, name, data, scenes, blocks, limit)
+        mine = SceneScores(folder.classes)
+        mine.add(found, room.labels)
+        result = mine.result()
+        table[name] = {key: result[key] for key in (*NUMBERS, "points")} | {"seconds": round(seconds, 2)}
+        print(
+            f"{name}: {len(room.points)} points, mIoU {result['miou']:.1f}, OA {result['oa']:.1f}  ({seconds:.1f} s)",
+            file=sys.stderr,
+        )
+        if number < scenes.write:
+            written += [str(path) for path in write_room(out / "predictions", room, found, folder.classes)]
+    by_block = {key: value for key, value in blocks.result().items() if key in (*NUMBERS, "points")}
+    return whole.result() | {"votes": scenes.votes, "blocks": by_block, "rooms": table, "written": written}
+
+
+@torch.no_grad()
+def _judge_blocks(
+    model: nn.Module,
+    folder: RoomFolder,
+    name: str,
+    data: DataConfig,
+    scenes: SceneConfig,
+    scores: SceneScores,
+    limit: int,
+) -> None:
+    """Add random blocks of a room, always the same, drawn as those of training are."""
+    device = next(model.parameters()).device
+    blocks = SceneBlocks(folder, [name], data.points, scenes.block, scenes.min_points, scenes.coverage, seed=0)
+    rows = np.arange(len(blocks))[: limit * data.batch_size or None]
+    for start in range(0, len(rows), data.batch_size):
+        batch = blocks.fetch(rows[start : start + data.batch_size].tolist(), 0)
+        scores.add(model(batch["points"].to(device)).argmax(dim=2).cpu().numpy(), batch["parts"].numpy())
+
+
+def write_room(out: Path, room: Room, found: np.ndarray, classes: Sequence[str]) -> list[Path]:
+    """Write `<room>_predicted.ply`, `<room>_true.ply` and `<room>.png`, which shows both, without ceiling."""
+    labels = room.labels.astype(np.int64)
+    paths = [
+        write_ply(out / f"{room.name}_predicted.ply", room.points, found, classes),
+        write_ply(out / f"{room.name}_true.ply", room.points, labels, classes),
+    ]
+    picture = out / f"{room.name}.png"
+    with atomic_path(picture) as temporary:
+        temporary.write_bytes(picture_of(room.points, found, labels, classes))
+    return [*paths, picture]
+
+
+def picture_of(points: np.ndarray, found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> bytes:
+    """A PNG of a room from above at an angle: as predicted on the left, the truth on the right."""
+    from act3d.report import render_cloud
+
+    # A lid hides the room: what lies in the highest tenth is left out.
+    inside = np.flatnonzero(points[:, 2] < points[:, 2].min() + 0.9 * np.ptp(points[:, 2]))
+    if len(inside) > PICTURED:
+        inside = np.random.default_rng(0).choice(inside, PICTURED, replace=False)
+    upright = points[inside][:, [0, 2, 1]] * np.array([1, 1, -1])  # z up -> y up
+    beside = upright + np.array([1.15 * np.ptp(upright[:, 0]), 0, 0])
+    colors = np.concatenate([colors_of(found[inside], classes), colors_of(labels[inside], classes)]) / 255
+    return render_cloud(np.concatenate([upright, beside]), colors, size=1400, radius=0.004, azimuth=0, elevation=50)
