@@ -66,6 +66,46 @@ COMMANDS: dict[str, Command] = {
             "act3d finetune --resume runs/finetune",
         ),
     ),
+    "segment": Command(
+        "act3d.commands.segment:segment",
+        "Label every point: parts of shapes, or scenes of rooms",
+        examples=(
+            "act3d segment --config small/parts --data.root data/kicad --data.subset core --checkpoint runs/pretrain",
+            "act3d segment --config act/parts --data.root data/ShapeNetPart --checkpoint act.pth",
+            "act3d segment --config act/scenes --data.root data/S3DIS --scenes.held_out Area_5 --checkpoint act.pth",
+            "act3d segment --evaluate --checkpoint runs/scenes --data.root data/rooms --out runs/scenes-again",
+        ),
+    ),
+    "evaluate": Command(
+        "act3d.commands.evaluate:evaluate",
+        "Test a classifier: accuracies, a table by class, the confusion matrix",
+        ("checkpoint",),
+        (
+            "act3d evaluate runs/finetune --data.root data/mine --out runs/finetune/test",
+            "act3d evaluate released.pth --data.root data/ModelNet --votes 10",
+        ),
+    ),
+    "fewshot": Command(
+        "act3d.commands.fewshot:fewshot",
+        "Learn new classes from a few shapes of each: settings, folds, mean and deviation",
+        examples=(
+            "act3d fewshot --config act/fewshot --data.root data/ModelNetFewshot --checkpoint runs/pretrain",
+            "act3d fewshot --config small/fewshot --data.root data/mine --fewshot.ways 5 --fewshot.shots 10",
+            "act3d fewshot --resume runs/fewshot",
+        ),
+    ),
+    "compare": Command(
+        "act3d.commands.compare:compare",
+        "Put results of several runs into one table: mean, spread and best over seeds",
+        ("runs",),
+        ("act3d compare runs/finetune-*", "act3d compare taught=runs/a-* scratch=runs/b-* --out table.md"),
+    ),
+    "check-data": Command(
+        "act3d.commands.check_data:check_data",
+        "Say which dataset a folder holds, and what is missing or broken",
+        ("root",),
+        ("act3d check-data data/ScanObjectNN", "act3d check-data sample"),
+    ),
     "probe": Command(
         "act3d.commands.probe:probe",
         "Measure frozen features by linear SVM and nearest neighbours, against an untaught encoder",
@@ -221,9 +261,13 @@ def read_words(
         if len(word) == 2 and word[0] == "-" and word[1] in hints:  # -k 10 is --k 10
             word = f"-{word}"
         if not word.startswith("--"):
+            if not waiting and positionals and get_origin(hints[positionals[-1]]) is list:
+                options[positionals[-1]] += f"{word}\n"  # the last positional takes all words that are left
+                continue
             if not waiting:
                 raise ConfigError(f"{word!r} is not expected here; options start with --, see act3d {name} --help")
-            options[waiting.pop(0)] = word
+            key = waiting.pop(0)
+            options[key] = f"{word}\n" if get_origin(hints[key]) is list else word
             continue
         key, equals, value = word[2:].partition("=")
         if key != "config" and key not in hints:
@@ -281,6 +325,11 @@ def checked(where: str, value: Any, hint: Any) -> Any:
     from act3d.config import type_text
 
     text = str(value).strip()
+    if get_origin(hint) is list:
+        # Words of the command line end in a newline each and may hold commas; an option's items are joined by commas.
+        split = value.splitlines() if "\n" in str(value) else text.strip("[]").split(",")
+        items = value if isinstance(value, list) else [item.strip() for item in split if item.strip()]
+        return [checked(where, item, get_args(hint)[0]) for item in items]
     try:
         if hint is bool:
             return {"true": True, "yes": True, "false": False, "no": False}[text.lower()]

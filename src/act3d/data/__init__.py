@@ -27,8 +27,8 @@ def open_dataset(
     """Open the dataset at `root`; its format is recognised by what lies there.
 
     Args:
-        root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN), or
-            "sample" for the 640 shapes that ship with act3d.
+        root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN,
+            ShapeNetPart), or "sample" for the 640 shapes that ship with act3d.
         split: "train", "test", "unlabeled" where the source has it; several joined by "+"; None for everything.
         points: Points per cloud, a random subset that changes every epoch; all stored ones by default.
         seed: Seed of that subset.
@@ -39,7 +39,7 @@ def open_dataset(
     Raises:
         InputError: nothing there that can be opened, a damaged file, or an empty selection.
     """
-    from act3d.data import modelnet40, scanobjectnn
+    from act3d.data import modelnet40, scanobjectnn, shapenetpart
     from act3d.data.packed import DESCRIPTION, PackedDataset
     from act3d.data.shapenet55 import ShapeNet55, find_layout
 
@@ -58,6 +58,10 @@ def open_dataset(
         if subset is not None:
             raise InputError(f"ModelNet40 has no subset {subset!r}")
         return modelnet40.ModelNet40(folder, split, points, seed, normalize)
+    if shapenetpart.find_layout(folder) is not None:
+        if subset is not None:
+            raise InputError(f"ShapeNetPart has no subset {subset!r}")
+        return shapenetpart.ShapeNetPart(folder, split, points, seed, normalize or "unit_sphere")
     raise InputError(
         f"{folder} is neither a prepared dataset (no {DESCRIPTION}) nor a released layout that act3d knows; "
         f"for a folder of meshes run: act3d prepare {folder} --out DIR"
