@@ -136,10 +136,23 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors free: giving it back costs a step on the CPU a fifth of its time."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl has none
+    if mallopt is not None:
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no mapping of its own for every large tensor
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 (failure), 2 (wrong usage), 128 + signal (interrupted)."""
     # Waiting threads that spin make a shared machine many times slower; this must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
