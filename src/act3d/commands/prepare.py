@@ -10,12 +10,15 @@ from act3d.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from act3d.data.prepare.items import Source
     from act3d.data.prepare.run import Summary
+    from act3d.data.prepare.s3dis import SceneSummary
+
+SCENE_FORMATS = ("s3dis", "synthetic-rooms", "scenes")
 
 
 def prepare(
     source: Path,
     out: Path,
-    format: Literal["auto", "folder", "kicad", "sweethome3d"] = "auto",
+    format: Literal["auto", "folder", "kicad", "sweethome3d", "s3dis", "synthetic-rooms", "scenes"] = "auto",
     points: int = 8192,
     up: Literal["auto", "x", "y", "z"] = "auto",
     scale: float | None = None,
@@ -26,7 +29,11 @@ def prepare(
     workers: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
-) -> "Summary":
+    classes: Path | None = None,
+    label: str = "",
+    rooms: int = 30,
+    room_points: int = 150_000,
+) -> "Summary | SceneSummary":
     """Turn a folder of meshes and point clouds into a dataset ready for training.
 
     Points are spread evenly over each surface by area and stored y-up, centred, in the unit sphere, together with the
@@ -35,11 +42,16 @@ def prepare(
     listed with its reason in failures.csv and does not stop the others. A killed run goes on where it was when started
     again, and gives the same bytes.
 
+    Rooms for act3d segment: s3dis turns S3DIS's raw annotations into stanford_indoor3d; synthetic-rooms furnishes rooms
+    with Sweet Home 3D's models, scans them, and writes them in S3DIS's layout, raw and converted; scenes takes a folder
+    of your own labelled clouds (npy, ply, las, laz) and a list of classes.
+
     Args:
         source: Folder with the models. For kicad and sweethome3d: the unpacked Debian package (or its folder 3dmodels
             or furniture), or the .deb file itself.
         out: Folder to write. An existing dataset is never touched unless overwrite is set.
-        format: What the source is; auto looks for KiCad libraries and Sweet Home 3D catalogs, else takes any folder.
+        format: What the source is; auto looks for S3DIS, KiCad libraries and Sweet Home 3D catalogs, else takes any
+            folder of models. Synthetic-rooms and scenes have to be asked for.
         points: Points stored per model.
         up: The up axis in the files; auto means z for KiCad, y otherwise.
         scale: Factor on the coordinates, for instance 0.001 from millimetres to metres (default: 2.54 for KiCad, which
@@ -51,6 +63,11 @@ def prepare(
         workers: Processes that read models (default: one per CPU core).
         seed: Seed of the sampled points and of the test split.
         overwrite: Replace a dataset at out, once the new one is complete.
+        classes: For scenes: text file with the classes, one a line, "name" or "value name".
+        label: For scenes: the label's column (npy, from 0) or property (ply, las); by default the last column, or a
+            property called label, class, classification ...
+        rooms: For synthetic-rooms: how many.
+        room_points: For synthetic-rooms: points of a room, about.
 
     Returns:
         Counts per class and split, failures, time and fingerprint.
@@ -75,6 +92,17 @@ def prepare(
     with tempfile.TemporaryDirectory(prefix="act3d-") as temporary:
         kind = _format_of(source) if format == "auto" else format
         root = _unpacked(source, kind, Path(temporary)) if source.suffix == ".deb" else source
+        if kind in SCENE_FORMATS:
+            from act3d.commands.prepare_rooms import prepare_rooms
+
+            with _Progress() as progress:
+                made = prepare_rooms(
+                    kind, root, out, classes=classes, label=label, up=up, scale=scale, test_fraction=test_fraction,
+                    rooms=rooms, room_points=room_points, workers=workers or os.cpu_count() or 1, seed=seed,
+                    overwrite=overwrite, progress=progress,
+                )  # fmt: skip
+            print_rooms(made)
+            return made
         found = _list(root, out, kind, "y" if up == "auto" else up, scale, unit, test_fraction, seed)
         if up != "auto":
             found.up = up
@@ -89,20 +117,23 @@ def prepare(
 
 def _format_of(source: Path) -> str:
     from act3d.data.prepare.kicad import find_models
+    from act3d.data.prepare.s3dis import find_raw
 
     if source.suffix == ".deb":
         return "sweethome3d" if "sweethome" in source.name else "kicad"
     if source.suffix == ".sh3f" or (source.is_dir() and any(source.glob("**/*.sh3f"))):
         return "sweethome3d"
+    if source.is_dir() and find_raw(source) is not None:
+        return "s3dis"
     return "kicad" if source.is_dir() and find_models(source) else "folder"
 
 
 def _unpacked(package: Path, kind: str, folder: Path) -> Path:
     from act3d.data.prepare.debian import unpack
 
-    suffixes = {"kicad": (".wrl",), "sweethome3d": (".sh3f",)}.get(kind)
+    suffixes = {"kicad": (".wrl",), "sweethome3d": (".sh3f",), "synthetic-rooms": (".sh3f",)}.get(kind)
     if suffixes is None:
-        raise InputError(f"{package} is a Debian package; --format folder needs a folder")
+        raise InputError(f"{package} is a Debian package; --format {kind} needs a folder")
     if unpack(package, suffixes, folder) == 0:
         raise InputError(f"{package} holds no {suffixes[0]} files")
     return folder
@@ -171,3 +202,24 @@ def print_summary(summary: "Summary") -> None:
             print(f"  {name}: {reason}")
         if len(summary.failures) > 10:
             print("  ...")
+
+
+def print_rooms(summary: "SceneSummary") -> None:
+    """Print points per class, rooms, repairs, time."""
+    from rich.console import Console
+    from rich.table import Table
+
+    total = sum(int(count.sum()) for count in summary.counts.values())
+    table = Table("class", "points", "share", "rooms", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for number, name in enumerate(summary.classes):
+        points = sum(int(count[number]) for count in summary.counts.values())
+        with_it = sum(bool(count[number]) for count in summary.counts.values())
+        table.add_row(name, str(points), f"{100 * points / max(total, 1):.1f} %", str(with_it))
+    Console().print(table)
+    print(f"{len(summary.counts)} rooms, {total} labelled points in {summary.out}, {summary.seconds:.0f} s")
+    for note in summary.notes[:20]:
+        print(note)
+    if len(summary.notes) > 20:
+        print(f"... and {len(summary.notes) - 20} more notes")

@@ -193,8 +193,8 @@ def _ply_ascii(element: _Element, lines: list[str], at: int) -> dict[str, Any]:
     }
 
 
-def read_ply(path: Path) -> Shape:
-    """A PLY file, ascii or binary; one without faces is a cloud."""
+def ply_columns(path: Path) -> dict[str, dict[str, Any]]:
+    """All properties of a PLY file, ascii or binary, by element and name; a list is (values, lengths)."""
     data = path.read_bytes()
     kind, elements, at = _ply_header(data)
     columns: dict[str, dict[str, Any]] = {}
@@ -211,6 +211,12 @@ def read_ply(path: Path) -> Shape:
                 columns[element.name], at = _ply_binary(element, data, at, order)
     except ValueError as error:
         raise InputError(str(error) if isinstance(error, InputError) else f"is damaged or cut off ({error})") from None
+    return columns
+
+
+def read_ply(path: Path) -> Shape:
+    """A PLY file, ascii or binary; one without faces is a cloud."""
+    columns = ply_columns(path)
     vertex = columns.get("vertex", {})
     if any(axis not in vertex for axis in "xyz"):
         raise InputError("has no vertices with x, y and z")
