@@ -133,6 +133,38 @@ COMMANDS: dict[str, Command] = {
         ("query",),
         ("act3d search chair.obj --index index -k 10", "act3d search chair.obj --index index --page found.html"),
     ),
+    "predict": Command(
+        "act3d.commands.predict:predict",
+        "Name shapes (a classifier), or colour their points by part (a segmenter)",
+        ("input",),
+        (
+            "act3d predict chair.obj --checkpoint runs/classifier",
+            "act3d predict my_meshes --checkpoint runs/segmenter --out coloured --category chair",
+        ),
+    ),
+    "export": Command(
+        "act3d.commands.export:export",
+        "Write a model as ONNX, checked against PyTorch",
+        ("checkpoint",),
+        ("act3d export runs/pretrain --format onnx --out student.onnx --int8",),
+    ),
+    "convert": Command(
+        "act3d.commands.convert:convert",
+        "Write a released checkpoint as a native one",
+        ("checkpoint",),
+        ("act3d convert ACT.pth --out act.safetensors",),
+    ),
+    "inspect": Command(
+        "act3d.commands.inspect:inspect",
+        "Say what a checkpoint is, what it lacks and what is left over",
+        ("checkpoint",),
+        ("act3d inspect ACT.pth", "act3d inspect runs/pretrain --json"),
+    ),
+    "doctor": Command(
+        "act3d.commands.doctor:doctor",
+        "Say what this installation has and lacks, and check it against stored numbers",
+        examples=("act3d doctor",),
+    ),
 }
 
 

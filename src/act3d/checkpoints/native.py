@@ -148,7 +148,9 @@ def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | 
 def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
     """The config without teachers that would have to be fetched."""
     teacher = config.get("teacher")
-    return {**config, "teacher": _without_sources(teacher) if isinstance(teacher, dict) else None} if teacher else config
+    if not teacher:
+        return config
+    return {**config, "teacher": _without_sources(teacher) if isinstance(teacher, dict) else None}
 
 
 def _refuse_excess(config: Any, tensors: int) -> None:

@@ -105,8 +105,8 @@ class PointEncoder(nn.Module):
         x, pos = tokens, self.pos_embed(centers)
         first = 0
         if self.cls_token is not None and self.cls_pos is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)  # (B, 1 + V, C)
-            pos = torch.cat([self.cls_pos.expand(len(x), -1, -1), pos], dim=1)
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + V, C)
+            pos = torch.cat([self.cls_pos.expand(x.shape[0], -1, -1), pos], dim=1)
             first = 1
         shallow = None
         for number, block in enumerate(self.blocks, start=1):

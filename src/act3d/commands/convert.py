@@ -1,0 +1,65 @@
+"""`act3d convert`: a released checkpoint as a native one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from act3d.errors import ConfigError
+
+
+@dataclass
+class ConvertReport:
+    """What `convert` wrote, and what of the released file it has no use for, or lacked."""
+
+    out: Path
+    kind: str
+    left_over: list[str]
+    missing: list[str]
+
+
+def convert(
+    checkpoint: str,
+    out: str,
+    classes: str = "",
+    licence: str = "",
+    points: int = 0,
+) -> ConvertReport:
+    """Write any checkpoint that act3d reads as one native file, which says what it is and needs nothing else.
+
+    Args:
+        checkpoint: a released .pth file of ACT, Point-MAE, Point-BERT or ReCon, or a native checkpoint.
+        out: file to write, .safetensors.
+        classes: class names, separated by commas, or a text file with one a line: released files do not hold them.
+        licence: of the weights, to be kept inside.
+        points: points a cloud that the model was trained with; 0 = as in its recipe.
+
+    Returns:
+        What was written, left over and missing.
+
+    Raises:
+        CheckpointError: the file cannot be read, or covers less than an encoder.
+    """
+    from act3d import checkpoints
+
+    if not out.endswith(".safetensors"):
+        raise ConfigError(f"--out: {out} must end in .safetensors")
+    model = checkpoints.load(checkpoint)
+    meta = dict(model.meta)
+    names = _names(classes)
+    expected = getattr(model, "classes", None)
+    if names and len(names) != expected:
+        raise ConfigError(f"--classes: {len(names)} names for {expected or 'no'} classes")
+    meta |= {k: v for k, v in {"classes": names, "licence": licence, "points": points}.items() if v}
+    path = checkpoints.save(model, out, meta)
+    left_over, missing = list(getattr(model, "left_over", [])), list(getattr(model, "missing", []))
+    print(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
+    for what, found in (("left over in the file", left_over), ("missing, and left random", missing)):
+        if found:
+            print(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
+    return ConvertReport(path, model.kind, left_over, missing)
+
+
+def _names(classes: str) -> list[str]:
+    path = Path(classes)
+    if classes and path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [name.strip() for name in classes.split(",") if name.strip()]

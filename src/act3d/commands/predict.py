@@ -1,0 +1,202 @@
+"""`act3d predict`: the class of a shape, or the part that each of its points belongs to."""
+
+import csv
+import io
+import json as json_format
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from act3d.commands.embed import load_model
+from act3d.commands.shapes import Shapes, find_shapes
+from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.files import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass
+class PredictReport:
+    """classes: name -> [(class, probability)], likeliest first; files: PLY files written; failures: (name, reason)."""
+
+    classes: dict[str, list[tuple[str | int, float]]]
+    files: list[Path]
+    failures: list[tuple[str, str]]
+    labels: "dict[str, np.ndarray]" = field(repr=False, default_factory=dict)
+
+
+def predict(
+    input: str,
+    checkpoint: str,
+    out: str = "",
+    category: str = "",
+    top: int = 5,
+    up: Literal["auto", "x", "y", "z"] = "auto",
+    split: str = "",
+    batch_size: int = 16,
+    device: str = "auto",
+) -> PredictReport:
+    """Say what shapes are (a classifier), or label their points (a segmenter).
+
+    A classifier prints classes with probabilities; with --out it writes them as .csv or .json. A segmenter writes a
+    coloured PLY file of every shape, with the label of every point.
+
+    Args:
+        input: a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", or a prepared dataset.
+        checkpoint: a classifier or segmenter: run folder, .safetensors, or a released .pth file.
+        out: of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several.
+        category: of a segmenter of parts: what the shapes are, by name or number.
+        top: how many classes to show; all of them are written.
+        up: up axis of the files; auto = as in the files that the model was trained on.
+        split: of a prepared dataset given as input.
+        batch_size: shapes at once.
+        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
+
+    Returns:
+        What was found, and what could not be read.
+
+    Raises:
+        CheckpointError: no such checkpoint, or a model that names nothing.
+        InputError: nothing to read, or a category that the model does not know.
+    """
+    if top < 1 or batch_size < 1:
+        raise ConfigError(f"--top: {top} and --batch_size: {batch_size} must be at least 1")
+    model = load_model(checkpoint, device)
+    axis = None if up == "auto" else up
+    shapes = find_shapes(input, model, split)
+    if model.kind == "classifier":
+        if out and Path(out).suffix not in (".csv", ".json"):
+            raise ConfigError(f"--out: {out} must end in .csv or .json")
+        report = _classify(model, shapes, axis, batch_size)
+        _tell(report, shapes, top, out)
+    elif model.kind == "segmenter":
+        report = _segment(model, shapes, axis, batch_size, category, out)
+    else:
+        raise CheckpointError(
+            f"{checkpoint}: a model of kind {model.kind!r} names nothing; take a classifier or segmenter"
+        )
+    if not report.classes and not report.files:
+        raise InputError(f"{input}: not one shape could be read; the first: {': '.join(report.failures[0])}")
+    return report
+
+
+def _batches(model: Any, shapes: Shapes, up: str | None, batch_size: int, report: PredictReport) -> Any:
+    places = range(len(shapes.items))
+    for good, points, bad in shapes.batches(places, model, batch_size, 0, up):
+        for place, reason in bad:
+            report.failures.append((shapes.items[place].name, reason))
+            print(f"act3d: not readable: {shapes.items[place].name}: {reason}", file=sys.stderr)
+        if good:
+            yield [shapes.items[i].name for i in good], points
+
+
+def _classify(model: Any, shapes: Shapes, up: str | None, batch_size: int) -> PredictReport:
+    import torch
+
+    report = PredictReport({}, [], [])
+    names = model.meta.get("classes") or list(range(model.classes))
+    for found, points in _batches(model, shapes, up, batch_size, report):
+        with torch.inference_mode():
+            values, order = model(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        for name, probability, row in zip(found, values.tolist(), order.tolist(), strict=True):
+            report.classes[name] = [(names[i], p) for i, p in zip(row, probability, strict=True)]
+    return report
+
+
+def _tell(report: PredictReport, shapes: Shapes, top: int, out: str) -> None:
+    """Print a table, and write all probabilities where asked to."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if len(report.classes) == 1:
+        name, ranked = next(iter(report.classes.items()))
+        table = Table("class", "probability", title=name, title_justify="left", box=None)
+        for label, probability in ranked[:top]:
+            table.add_row(str(label), f"{probability:.3f}")
+    else:
+        table = Table("shape", "class", "probability", "then", box=None)
+        for name, ranked in report.classes.items():
+            then = ", ".join(f"{label} {p:.2f}" for label, p in ranked[1 : min(top, 3)])
+            table.add_row(name, str(ranked[0][0]), f"{ranked[0][1]:.3f}", then)
+    table.columns[2 if len(table.columns) > 2 else 1].justify = "right"
+    Console().print(table)
+    known = [(item.label, str(report.classes[item.name][0][0])) for item in shapes.items if item.name in report.classes]
+    labelled = [(truth, found) for truth, found in known if truth]
+    if shapes.dataset is not None and labelled:
+        right = sum(truth == found for truth, found in labelled)
+        print(f"{100 * right / len(labelled):.1f} % right of {len(labelled)} labelled shapes")
+    if out.endswith(".json"):
+        answer = {name: [{"class": c, "probability": p} for c, p in ranked] for name, ranked in report.classes.items()}
+        write_text(out, json_format.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+    elif out:
+        columns = sorted({str(c) for ranked in report.classes.values() for c, _ in ranked})
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["shape", "class", "probability", *columns])
+        for name, ranked in report.classes.items():
+            by_class = {str(c): p for c, p in ranked}
+            writer.writerow([name, ranked[0][0], f"{ranked[0][1]:.6f}", *(f"{by_class[c]:.6f}" for c in columns)])
+        write_text(out, text.getvalue())
+    if out:
+        print(f"written: {out}")
+
+
+def _segment(model: Any, shapes: Shapes, up: str | None, batch_size: int, category: str, out: str) -> PredictReport:
+    """Label the points of every shape, each only with parts that its category has, and write PLY files."""
+    import numpy as np
+    import torch
+
+    from act3d.evaluation.labelled_clouds import write_ply
+
+    if not out:
+        raise ConfigError("--out is missing: a .ply file, or a folder for several")
+    parts = model.meta.get("parts") or model.meta.get("classes") or [f"part {i}" for i in range(model.classes)]
+    if len(parts) != model.classes:
+        parts = [f"part {i}" for i in range(model.classes)]
+    report = PredictReport({}, [], [])
+    chosen = {item.name: _category(model, category or item.label) for item in shapes.items}
+    for found, points in _batches(model, shapes, up, batch_size, report):
+        wanted = [chosen[name] for name in found]
+        with torch.inference_mode():
+            logits = model(points, torch.tensor(wanted)) if model.categories else model(points)
+        for name, cloud, scores, number in zip(found, points, logits.cpu(), wanted, strict=True):
+            allowed = _parts_of(model, number)
+            labels = allowed[scores[:, allowed].argmax(dim=1)].numpy()
+            path = (
+                Path(out)
+                if len(shapes.items) == 1 and out.endswith(".ply")
+                else Path(out) / f"{Path(name).with_suffix('')}.ply"
+            )
+            report.files.append(write_ply(path, cloud.cpu().numpy(), labels, parts))
+            report.labels[name] = labels
+            numbers, counts = np.unique(labels, return_counts=True)
+            share = ", ".join(f"{parts[i]} {100 * c / len(labels):.0f} %" for i, c in zip(numbers, counts, strict=True))
+            print(f"{path}: {share}")
+    return report
+
+
+def _category(model: Any, text: str) -> int:
+    """The number of a category given by name or number; 0 for a segmenter of scenes."""
+    if not model.categories:
+        return 0
+    names = list(model.meta.get("categories") or model.meta.get("classes") or [])
+    names = names if len(names) == model.categories else []
+    if text in names:
+        return names.index(text)
+    if text.isdigit() and int(text) < model.categories:
+        return int(text)
+    allowed = ", ".join(names) if names else f"0 to {model.categories - 1}"
+    what = f"{text!r} is not known" if text else "is missing: this model has to be told what the shapes are"
+    raise InputError(f"--category: {what}; allowed: {allowed}")
+
+
+def _parts_of(model: Any, category: int) -> Any:
+    """The labels that a category's points can have: int64 (P,)."""
+    import torch
+
+    names = list(model.meta.get("categories") or model.meta.get("classes") or [])
+    of_class = model.meta.get("class_parts") or {}
+    own = of_class.get(names[category], []) if model.categories and category < len(names) else []
+    return torch.tensor(sorted(own) or list(range(model.classes)))
