@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from act3d.errors import InputError
 
 # On standardised features: from heavily regularised to almost none.
-C_VALUES = (1e-3, 1e-2, 1e-1, 1.0)
+C_VALUES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # C is chosen on at most so many training shapes; its best value moves little with their number.
 CHOICE_LIMIT = 5000
+SMALL = 1_000_000  # numbers in a matrix of features that one thread handles best
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class _LinearMachine:
     """One linear SVM a class against the rest, all at once: 1/2 |w|^2 + C sum max(0, 1 - t (w x + b))^2.
 
     The bias counts as a weight (Fan et al., LIBLINEAR, JMLR 2008). The loss is smooth, so L-BFGS over all classes needs
-    two matrix products a step, which is much faster than one dual problem a class.
+    two matrix products a step. It runs along the principal axes of the shapes, each scaled by the curvature to expect
+    there, and then takes tens of steps where it would take hundreds; liblinear takes a hundred times longer.
     """
 
     def __init__(self, x: NDArray[Any], y: NDArray[np.int64]) -> None:
@@ -108,28 +110,43 @@ class _LinearMachine:
         self.classes = np.unique(y)
         self.targets = np.where(y[:, None] == self.classes, 1.0, -1.0)  # (S, K)
         x = self._features(x)
-        # Weights lie in the span of the shapes: with fewer shapes than features, turn into that smaller space first.
-        self.basis = np.linalg.svd(x, full_matrices=False)[2].T if len(x) < x.shape[1] else None
-        self.x = x if self.basis is None else x @ self.basis
+        if len(x) < x.shape[1]:
+            # Weights lie in the span of the shapes, so there are no more axes than shapes.
+            self.axes = np.linalg.svd(x, full_matrices=False)[2].T  # (F, S)
+        else:
+            self.axes = np.linalg.eigh(x.T @ x)[1]  # (F, F)
+        self.x = x @ self.axes
+        self.energy = np.square(self.x).sum(axis=0)
         self.weights = np.zeros((self.x.shape[1], len(self.classes)))
 
-    def fit(self, c: float, steps: int = 300) -> "_LinearMachine":
+    def fit(self, c: float, steps: int = 500, tolerance: float = 1e-6) -> "_LinearMachine":
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
+
+        # The Hessian is 1 + 2 C x'x over the shapes inside the margin; a tenth of all is guess enough.
+        scale = (1 + 0.2 * c * self.energy[:, None]) ** -0.5
+        x = self.x * scale.T
 
         def objective(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-            weights = flat.reshape(self.weights.shape)
-            short = np.maximum(0.0, 1 - self.targets * (self.x @ weights))
-            slope = weights - 2 * c * (self.x.T @ (short * self.targets))
-            return 0.5 * float(flat @ flat) + c * float(np.vdot(short, short)), slope.ravel()
+            scaled = flat.reshape(self.weights.shape)
+            weights = scaled * scale
+            short = np.maximum(0.0, 1 - self.targets * (x @ scaled))
+            slope = weights * scale - 2 * c * (x.T @ (short * self.targets))
+            return 0.5 * float(np.vdot(weights, weights)) + c * float(np.vdot(short, short)), slope.ravel()
 
-        options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 20, "ftol": 1e-6, "gtol": 0.0}
-        found = minimize(objective, self.weights.ravel(), jac=True, method="L-BFGS-B", options=options)
-        self.weights = found.x.reshape(self.weights.shape)
+        options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 10, "ftol": tolerance, "gtol": 0.0}
+        # Products as small as these gain nothing from threads, and lose much when other processes want the cores.
+        with threadpool_limits(1 if x.size < SMALL else None):
+            start = (self.weights / scale).ravel()
+            found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        self.weights = found.x.reshape(self.weights.shape) * scale
         return self
 
+    def scores(self, x: NDArray[Any]) -> NDArray[Any]:
+        return self._features(x) @ self.axes @ self.weights
+
     def predict(self, x: NDArray[Any]) -> NDArray[np.int64]:
-        x = self._features(x) if self.basis is None else self._features(x) @ self.basis
-        return np.asarray(self.classes[(x @ self.weights).argmax(axis=1)])
+        return np.asarray(self.classes[self.scores(x).argmax(axis=1)])
 
     def _features(self, x: NDArray[Any]) -> NDArray[Any]:
         return np.hstack([(x - self.mean) / self.spread, np.ones((len(x), 1))])

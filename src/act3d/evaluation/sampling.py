@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,3 +67,23 @@ def fixed_points(clouds: CloudDataset, count: int, batch_size: int = 64, limit: 
         for start in range(0, len(rows), batch_size)
     ]
     return torch.cat(parts)
+
+
+class Farthest(CloudDataset):
+    """The farthest points of every cloud that training draws from, found once and kept in memory.
+
+    Args:
+        source: Clouds with all their stored points.
+        count: Points that training will draw from each.
+        batch_size: Clouds sampled at once.
+    """
+
+    def __init__(self, source: CloudDataset, count: int, batch_size: int = 64):
+        super().__init__(source.seed, "none")  # the source has normalized them
+        self.kept = fixed_points(source, widened(count, source.points), batch_size)
+        self.name, self.fingerprint, self.meta = source.name, source.fingerprint, source.meta
+        self.classes, self.parts, self.class_parts = source.classes, source.parts, source.class_parts
+        self.names, self.labels, self.points = source.names, source.labels, self.kept.shape[1]
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
+        return self.kept[torch.from_numpy(rows)], None

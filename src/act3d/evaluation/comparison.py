@@ -1,0 +1,189 @@
+"""Results of several runs in one table: mean, spread and best over seeds, next to published numbers."""
+
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from act3d.errors import InputError
+from act3d.evaluation.published import METHODS, published
+
+# Settings that may differ between the seeds of one row.
+_FREE = ("out", "seed", "resume", "trainer.devices", "trainer.accelerator", "data.workers", "trainer.log_every")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder says."""
+
+    path: Path
+    results: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.results.get("seed", 0))
+
+    @property
+    def protocol(self) -> str:
+        """Protocol, with how the epoch was chosen."""
+        return str(self.results.get("protocol_name") or self.results.get("protocol", "unknown"))
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Name and fingerprint of its data."""
+        data = self.results.get("data", {})
+        return str(data.get("name", "?")), str(data.get("fingerprint", "?"))
+
+
+@dataclass
+class Row:
+    """One line of the table: the seeds of one setting, in one metric.
+
+    values: by run, in percent. published: method -> as published.
+    """
+
+    name: str
+    metric: str
+    dataset: str
+    fingerprint: str
+    protocol: str
+    values: list[float]
+    seeds: list[int]
+    published: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds; None for a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def best(self) -> float:
+        """The best seed."""
+        return max(self.values)
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder's results.json and config.yaml.
+
+    Raises:
+        InputError: not there (unfinished, or no run), or damaged.
+    """
+    import yaml
+
+    file = path / "results.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"{path} holds no results.json: no run, or one that is not finished")
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        config = file.with_name("config.yaml")
+        settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        raise InputError(f"{file} is damaged ({str(error).splitlines()[0]})") from None
+    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
+        raise InputError(f"{file} is not the result of an act3d run")
+    return Run(file.parent, results, settings or {})
+
+
+def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> list[Row]:
+    """Rows of a table.
+
+    Args:
+        named: (name, runs); an empty name stands for "by setting": runs that differ in their seed only share a row.
+        metrics: Such as "oa", "macc"; a run that does not have one has no row for it.
+
+    Raises:
+        InputError: a named row would mix commands, protocols or datasets, or holds one seed twice.
+    """
+    groups: list[tuple[str, list[Run]]] = []
+    for name, runs in named:
+        if name:
+            groups.append((name, runs))
+            continue
+        by_setting: dict[str, list[Run]] = {}
+        for run in runs:
+            by_setting.setdefault(_setting(run), []).append(run)
+        groups += [("", group) for group in by_setting.values()]
+    rows = []
+    for name, runs in groups:
+        _check_row(name or describe(runs[0]), runs)
+        rows += _rows_of(name or describe(runs[0]), runs, metrics)
+    if not rows:
+        raise InputError(f"none of the runs has {', '.join(metrics)} among its metrics")
+    return rows
+
+
+def describe(run: Run) -> str:
+    """A name for a run: where its encoder came from, and what trained."""
+    start = run.results.get("start") or {}
+    method = METHODS.get(start.get("kind", ""), start.get("kind") or run.results.get("command", "run"))
+    parts = [method, run.results.get("transfer", "")]
+    if votes := run.results.get("votes"):
+        parts.append(f"{votes} votes")
+    return " ".join(part for part in parts if part)
+
+
+def _setting(run: Run) -> str:
+    """All that a row's runs have in common, as a key."""
+
+    def pruned(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+        kept = {k: v for k, v in settings.items() if f"{prefix}{k}" not in _FREE}
+        return {k: pruned(v, f"{prefix}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
+
+    settings = pruned(run.settings)
+    # Every seed has pretraining of its own or shares one: the kind of encoder counts, not its file.
+    settings["checkpoint"] = bool(settings.get("checkpoint"))
+    key = [run.results.get("command"), run.protocol, run.data, run.results.get("start", {}), settings]
+    if isinstance(key[3], dict):
+        key[3] = {k: v for k, v in key[3].items() if k != "checkpoint"}
+    return json.dumps(key, sort_keys=True, default=str)
+
+
+def _check_row(name: str, runs: list[Run]) -> None:
+    for what, values in (
+        ("commands", {str(run.results.get("command")) for run in runs}),
+        ("protocols", {run.protocol for run in runs}),
+        ("datasets", {" ".join(run.data) for run in runs}),
+        ("numbers of votes", {str(run.results.get("votes", 0)) for run in runs}),
+    ):
+        if len(values) > 1:
+            raise InputError(f"row {name!r} would mix {what}: {', '.join(sorted(values))}; give each a row of its own")
+    seeds = [run.seed for run in runs]
+    twice = {seed for seed in seeds if seeds.count(seed) > 1}
+    if twice:
+        folders = ", ".join(str(run.path) for run in runs if run.seed in twice)
+        raise InputError(f"row {name!r} holds seed {min(twice)} more than once: {folders}")
+
+
+def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
+    rows = []
+    dataset, fingerprint = runs[0].data
+    for metric in metrics:
+        found = [(run.seed, _number(run, metric)) for run in runs]
+        values = [(seed, value) for seed, value in found if value is not None]
+        if values:
+            seeds, numbers = [seed for seed, _ in values], [value for _, value in values]
+            beside = published(dataset, runs[0].results.get("points")) if metric == "oa" else {}
+            rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside))
+    settings = runs[0].results["metrics"].get("settings", {})
+    for setting in settings if "oa" in metrics else ():  # few-shot: one row a setting
+        means = [run.results["metrics"]["settings"][setting]["mean"] for run in runs]
+        beside = published(dataset, setting=setting)
+        rows.append(
+            Row(
+                f"{name} {setting}", "oa", dataset, fingerprint, runs[0].protocol, means, [r.seed for r in runs], beside
+            )
+        )
+    return rows
+
+
+def _number(run: Run, metric: str) -> float | None:
+    value = run.results["metrics"].get(metric)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

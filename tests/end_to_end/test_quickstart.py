@@ -1,0 +1,169 @@
+"""The whole quickstart on the shipped sample, with models and runs cut to almost nothing."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+
+from act3d.commands.probe import ProbeData, print_report, probe
+from act3d.commands.quickstart import preset_settings, quickstart, set_aside
+from act3d.commands.quickstart_page import duration, own_commands, read_curve
+from act3d.errors import CheckpointError, ConfigError, InputError
+
+STAGE1 = """
+autoencoder: {patches: 8, patch_size: 8, width: 16, codes: 16}
+teacher: {prompts: 2}
+data: {points: 64, batch_size: 64}
+optim: {warmup_epochs: 0}
+trainer: {epochs: 1, validate_every: 1, log_every: 1}
+"""
+STAGE2 = """
+student: {width: 16, depth: 1, heads: 2, decoder_depth: 1, decoder_heads: 2}
+data: {points: 64, batch_size: 64}
+optim: {warmup_epochs: 0}
+trainer: {epochs: 1, validate_every: 0, log_every: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quickstart")
+    (folder / "stage1.yaml").write_text(STAGE1)
+    (folder / "stage2.yaml").write_text(STAGE2)
+    return folder
+
+
+def run(place, **options):
+    files = {"stage1": str(place / "stage1.yaml"), "stage2": str(place / "stage2.yaml")}
+    return quickstart(**{"out": str(place / "runs"), "seeds": 1, **files, **options})
+
+
+@pytest.fixture(scope="module")
+def result(place):
+    return run(place)
+
+
+def test_it_ends_with_numbers_a_report_and_whole_run_folders(result, place):
+    runs = place / "runs"
+    assert result.report == runs / "report.html"
+    assert set(result.metrics) == {"taught", "untaught", "plain"}
+    assert all(len(v) == 1 and 0 <= v[0] <= 100 for v in result.metrics.values())
+    for stage in ("stage1-seed0", "stage2-seed0"):
+        assert (runs / stage / "results.json").exists()
+        assert (runs / stage / "checkpoints" / "last.safetensors").exists()
+    saved = json.loads((runs / "results.json").read_text())
+    assert saved["metrics"]["oa"] == result.metrics["taught"][0]
+    assert {"command", "protocol", "metrics", "seed", "data", "versions", "duration_s"} <= set(saved)
+    assert (saved["data"]["train_shapes"], saved["data"]["test_shapes"]) == (448, 192)
+
+
+def test_the_plain_baseline_reads_something_off_the_sample(result):
+    # Sixteen balanced classes: chance is 6 %. Random PointNet features with only 64 points are far above.
+    assert result.metrics["plain"][0] > 30
+
+
+def test_the_report_holds_pictures_curves_map_and_commands(result):
+    page = result.report.read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 18
+    assert page.count("<polyline") >= 2
+    assert page.count("<circle cx") >= 640
+    assert "act3d prepare" in page
+    assert "CC-BY-SA" in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_a_second_call_keeps_finished_runs_and_gives_the_same(result, place, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("last.safetensors")}
+    again = run(place)
+    assert before == {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("last.safetensors")}
+    assert again.metrics == result.metrics
+    shown = capsys.readouterr()
+    assert "finished already" in shown.err
+    assert "Taught encoder" in shown.out
+    assert "report.html" in shown.out
+
+
+def test_runs_with_other_settings_are_not_mixed_in(result, place):
+    (place / "other.yaml").write_text(STAGE1.replace("codes: 16", "codes: 32"))
+    with pytest.raises(ConfigError, match=r"other settings.*autoencoder.*--fresh"):
+        run(place, stage1=str(place / "other.yaml"))
+
+
+def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
+    run_folder = str(place / "runs" / "stage2-seed0")
+    report = probe(run_folder, out=str(tmp_path / "p"))
+    assert report.metrics["taught"]["linear"] == pytest.approx(result.metrics["taught"][0])
+    saved = json.loads((tmp_path / "p" / "results.json").read_text())
+    assert saved["metrics"]["oa"] == report.metrics["taught"]["linear"]
+    assert "taught" in capsys.readouterr().out
+    print_report(report)
+    with pytest.raises(ConfigError, match="holds results already"):
+        probe(run_folder, out=str(tmp_path / "p"))
+
+
+def test_probe_refuses_what_it_cannot_use(result, place):
+    with pytest.raises(CheckpointError, match="not the student"):
+        probe(str(place / "runs" / "stage1-seed0"))
+    with pytest.raises(CheckpointError, match="no such"):
+        probe(str(place / "nowhere"))
+    with pytest.raises(InputError, match="both train and judge"):
+        probe(str(place / "runs" / "stage2-seed0"), ProbeData(test_split="train"))
+    with pytest.raises(ConfigError, match=r"data\.batch_size"):
+        probe(str(place / "runs" / "stage2-seed0"), ProbeData(batch_size=0))
+
+
+def test_wrong_arguments_fail_before_any_training(tmp_path):
+    with pytest.raises(ConfigError, match="seeds"):
+        quickstart(out=str(tmp_path / "q"), seeds=0)
+    with pytest.raises(InputError, match="is not a folder"):
+        quickstart(out=str(tmp_path / "q"), root=str(tmp_path / "no"))
+    with pytest.raises(ConfigError, match="neither a file nor a preset"):
+        quickstart(out=str(tmp_path / "q"), stage1="small/nothing")
+    assert not (tmp_path / "q").exists()
+
+
+def test_presets_become_settings_and_options_win(tmp_path):
+    from act3d.commands.autoencode import autoencode
+
+    (tmp_path / "a.yaml").write_text("data: {points: 77, root: elsewhere}\noptim: {lr: 0.5}\n")
+    settings = preset_settings(autoencode, str(tmp_path / "a.yaml"), {"data.root": "sample"})
+    assert (settings["data"].points, settings["data"].root, settings["optim"].lr) == (77, "sample", 0.5)
+    (tmp_path / "b.yaml").write_text("data: {pionts: 77}\n")
+    with pytest.raises(ConfigError, match=r"data\.pionts"):
+        preset_settings(autoencode, str(tmp_path / "b.yaml"), {})
+
+
+def test_fresh_keeps_what_was_there(tmp_path):
+    for text in ("one", "two"):
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "runs" / "x").write_text(text)
+        set_aside(tmp_path / "runs")
+    set_aside(tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    assert (tmp_path / "runs.old1" / "x").read_text() == "one"
+    assert (tmp_path / "runs.old2" / "x").read_text() == "two"
+
+
+def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
+    with (tmp_path / "metrics.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", "loss", "probe"])
+        writer.writerows([step, step * 2, 50 if step % 500 == 0 else ""] for step in range(1000))
+    steps, values = read_curve(tmp_path / "metrics.csv", "loss", limit=100)
+    assert len(steps) == 100
+    np.testing.assert_allclose(values, 2 * steps)
+    assert read_curve(tmp_path / "metrics.csv", "probe")[0].tolist() == [0, 500]
+    assert read_curve(tmp_path / "metrics.csv", "absent")[0].tolist() == []
+
+
+def test_times_read_well_and_commands_name_all_steps():
+    assert duration(59.4) == "59 s"
+    assert duration(501) == "8 min 21 s"
+    assert [name for name in ("prepare", "autoencode", "pretrain", "probe") if f"act3d {name}" in own_commands()] == [
+        "prepare",
+        "autoencode",
+        "pretrain",
+        "probe",
+    ]
