@@ -1,0 +1,94 @@
+"""ShapeNetPart in its released layout."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from act3d.data import open_dataset
+from act3d.data.shapenetpart import FOLDER, NAMES, part_ids
+from act3d.errors import InputError
+
+TRAIN = Path("train_test_split/shuffled_train_file_list.json")
+SYNSETS = {"Airplane": "02691156", "Lamp": "03636649", "Table": "04379243"}
+
+
+def write_release(root: Path, points: int = 40) -> Path:
+    """A few shapes as the release has them: names, spacing and number formats are its own."""
+    base = root / FOLDER
+    (base / "train_test_split").mkdir(parents=True)
+    (base / "synsetoffset2category.txt").write_text("".join(f"{name}\t{code}\n" for name, code in SYNSETS.items()))
+    rng = np.random.default_rng(0)
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for name, code in SYNSETS.items():
+        (base / code).mkdir()
+        for number, split in enumerate(("train", "train", "val", "test")):
+            ids = part_ids()[name]
+            rows = np.column_stack([rng.normal(size=(points, 6)), rng.choice(ids, points)])
+            text = "".join(("%.5f " * 3 + "%.4f " * 3 + "%.6f\n") % tuple(row) for row in rows)
+            (base / code / f"shape{number}.txt").write_text(text)
+            lists[split].append(f"shape_data/{code}/shape{number}")
+    for split, entries in lists.items():
+        (base / "train_test_split" / f"shuffled_{split}_file_list.json").write_text(json.dumps(entries))
+    return base
+
+
+def test_reads_the_released_layout(tmp_path: Path) -> None:
+    base = write_release(tmp_path)
+    clouds = open_dataset(tmp_path, "train+val", 30)
+    assert clouds.classes == list(SYNSETS)
+    assert len(clouds) == 9
+    assert clouds.class_parts == {"Airplane": [0, 1, 2, 3], "Lamp": [24, 25, 26, 27], "Table": [47, 48, 49]}
+    batch = clouds.fetch([0, 5])
+    assert batch["points"].shape == (2, 30, 3)
+    assert batch["parts"].shape == (2, 30)
+    assert batch["label"].tolist() == [0, 2]
+    assert clouds.names[0] == "02691156/shape0"
+    assert set(batch["parts"][1].tolist()) <= {47, 48, 49}
+    assert len(open_dataset(base, "test", 30)) == 3
+
+
+def test_points_keep_their_parts_and_change_by_epoch(tmp_path: Path) -> None:
+    write_release(tmp_path)
+    clouds = open_dataset(tmp_path, "train", 30, normalize="none")
+    rows = np.loadtxt(tmp_path / FOLDER / "02691156" / "shape0.txt", dtype=np.float64)
+    part_at = {tuple(np.float32(row[:3])): int(row[6]) for row in rows}
+    first, again, later = clouds.fetch([0], 0), clouds.fetch([0], 0), clouds.fetch([0], 1)
+    assert [part_at[tuple(p)] for p in first["points"][0].numpy()] == first["parts"][0].tolist()
+    assert (first["points"] == again["points"]).all()
+    assert not (first["points"] == later["points"]).all()
+    more = open_dataset(tmp_path, "train", 90, normalize="none").fetch([0])
+    assert len(np.unique(more["points"][0].numpy(), axis=0)) == 40  # all of them, and some again
+
+
+def test_part_names_and_ids() -> None:
+    ids = part_ids()
+    assert [i for parts in ids.values() for i in parts] == list(range(50))
+    assert ids["Motorbike"] == [30, 31, 32, 33, 34, 35]
+    assert NAMES[46].startswith("Skateboard")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: (b / "03636649" / "shape0.txt").write_text("1 2 3 4 5 6\n"), "7 numbers"),
+        (lambda b: (b / "03636649" / "shape0.txt").write_text("1 2 3 4 5 6 0.0\n"), "its category has"),
+        (lambda b: (b / "03636649" / "shape0.txt").write_text(""), "no points"),
+        (lambda b: (b / "03636649" / "shape0.txt").unlink(), "missing"),
+        (lambda b: (b / TRAIN).write_text("[1"), "cannot be read"),
+        (lambda b: (b / TRAIN).write_text('["a/../b"]'), "not of the form"),
+        (lambda b: (b / "synsetoffset2category.txt").write_text("Dragon 1\n"), "not a category"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
+    base = write_release(tmp_path)
+    damage(base)  # type: ignore[operator]
+    with pytest.raises(InputError, match=message):
+        open_dataset(tmp_path, "train", 30).fetch([0, 1, 2, 3, 4, 5])
+
+
+def test_unknown_split(tmp_path: Path) -> None:
+    write_release(tmp_path)
+    with pytest.raises(InputError, match="no split 'valid'"):
+        open_dataset(tmp_path, "valid", 30)
