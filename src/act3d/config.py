@@ -75,7 +75,9 @@ class ScheduleConfig:
     temperature_start: float = option(1.0, "Gumbel-softmax temperature at step 0", gt=0)
     temperature_end: float = option(0.0625, "temperature after the descent", gt=0)
     temperature_steps: int = option(100_000, "length of the cosine descent", unit="steps", ge=1)
-    noise: float = option(1.0, "scale of the Gumbel noise; 0 = a plain softmax that hardens, for short runs", ge=0, le=1)
+    noise: float = option(
+        1.0, "scale of the Gumbel noise; 0 = a plain softmax that hardens, for short runs", ge=0, le=1
+    )
     kl_weight: float = option(0.1, "weight of KL(uniform || codes) after its rise", ge=0)
     kl_delay: int = option(10_000, "steps before the weight starts to rise from 0", unit="steps", ge=0)
     kl_steps: int = option(100_000, "length of the cosine rise", unit="steps", ge=1)

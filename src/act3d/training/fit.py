@@ -15,6 +15,7 @@ from act3d.errors import ConfigError
 from act3d.training.clouds import train_loader
 from act3d.training.keeper import RunKeeper
 from act3d.training.module import StageModule
+from act3d.training.progress import duration_text
 from act3d.training.run_folder import RunFolder, RunResult
 from act3d.training.state import read_state
 
@@ -63,6 +64,10 @@ def run(
         if not resume:
             module.keep_inputs(folder)
     keeper.open(module)
+    keeper.say(
+        f"{command}: {len(clouds)} clouds of {clouds.name}, {plan.epochs} epochs of {module.steps_per_epoch} steps, "
+        f"from step {module.step}, into {folder.path}"
+    )
     try:
         # A run that was killed while it validated owes that validation before it goes on.
         if module.position.pending:
@@ -136,6 +141,7 @@ def _finish(
         clouds_per_s=round(position.clouds / max(position.training_s, 1e-9), 2),
         **module.facts,
     )
+    keeper.say(f"{command}: finished after {duration_text(position.duration_s)}; weights in {folder.last}")
     return folder.result(metrics)
 
 

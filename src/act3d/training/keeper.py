@@ -79,6 +79,11 @@ class RunKeeper(lightning.Callback):
             for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
+    def say(self, text: str) -> None:
+        """Print a line that stays, in the first process."""
+        if self.progress:
+            self.progress.say(text)
+
     def _start_clocks(self) -> None:
         now = time.monotonic()
         self._saved_at = self._window_began = self._training_at = self._duration_at = now
