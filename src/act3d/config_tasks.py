@@ -23,9 +23,34 @@ class ClassifierConfig:
     dropout: float = option(0.5, "dropout in the head of three layers", ge=0, lt=1)
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
+    resample: bool = option(
+        True, "find farthest points anew every step (released); false = once at the start, much faster on CPUs"
+    )
     width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
     depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
     heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
+
+
+@dataclass(frozen=True)
+class PointMaeConfig:
+    """The patches of Point-MAE, which has no teacher to take them from."""
+
+    patches: int = option(64, "patches of a cloud", unit="patches", ge=2)
+    patch_size: int = option(32, "points of a patch", unit="points", ge=4)
+
+
+@dataclass(frozen=True)
+class PointBertConfig:
+    """The Point-BERT-style student: masks, contrast and mixed clouds."""
+
+    mask_low: float = option(0.25, "smallest share of a cloud's patches that is hidden", gt=0, lt=1)
+    mask_high: float = option(0.45, "largest share; every cloud draws its own", gt=0, lt=1)
+    contrast: bool = option(True, "tell clouds from earlier ones (MoCo)")
+    mix: bool = option(True, "learn from mixtures of two clouds as well")
+    momentum: float = option(0.999, "how slowly the copy follows that makes the keys of the contrast", ge=0, le=1)
+    temperature: float = option(0.07, "temperature of the contrast", gt=0)
+    queue: int = option(16384, "earlier clouds to tell from", unit="clouds", ge=1)
+    contrast_width: int = option(512, "width of what is compared", unit="channels", ge=2)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def finetune(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
+    from act3d.evaluation.sampling import Farthest
     from act3d.training.classification import ClassifierModule
     from act3d.training.fit import check_machine, run
     from act3d.training.protocol import open_protocol, protocol_name
@@ -89,6 +90,8 @@ def finetune(
     check_machine(trainer)
     clouds = open_protocol(data, protocol, select, seed, test_split)
     model, start = build_classifier(checkpoint, classifier, len(clouds.train.classes), seed, folder if resume else None)
+    if not classifier.resample:
+        clouds = clouds._replace(train=Farthest(clouds.train, data.points))
     module = ClassifierModule(
         model, clouds, protocol, select, classifier.label_smoothing, data, optim, shortened(trainer), seed
     )
@@ -100,7 +103,7 @@ def finetune(
         "transfer": classifier.transfer,
         "augment": data.augment,
         "points": data.points,
-        "normalization": clouds.train.normalization,
+        "normalization": clouds.test.normalization,
         "clouds": {"train": len(clouds.train), "test": len(clouds.test)},
         "splits": {"train": data.split, "test": test_split},
     }

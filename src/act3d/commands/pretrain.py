@@ -1,7 +1,7 @@
 """`act3d pretrain`: stage II."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from act3d.commands.common import checkpoint_meta, finished_run, protocol_of, shortened
 from act3d.config import (
@@ -15,13 +15,14 @@ from act3d.config import (
     TrainerConfig,
     validate,
 )
+from act3d.config_tasks import PointBertConfig, PointMaeConfig
 from act3d.errors import ConfigError
 from act3d.training.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
     from act3d.models.autoencoder import Autoencoder
     from act3d.training.clouds import Clouds
-    from act3d.training.student import ProbeClouds
+    from act3d.training.probed import ProbeClouds, ProbedModule
 
 DATA = DataConfig(batch_size=128, augment="scale_shift")
 TEACHER = TeacherConfig()
@@ -31,6 +32,8 @@ LOSS = LossConfig()
 OPTIM = OptimConfig(lr=1e-3)
 TRAINER = TrainerConfig(validate_every=10)
 PROBE = ProbeConfig()
+POINT_MAE = PointMaeConfig()
+POINT_BERT = PointBertConfig()
 
 
 def pretrain(
@@ -42,6 +45,9 @@ def pretrain(
     optim: OptimConfig = OPTIM,
     trainer: TrainerConfig = TRAINER,
     probe: ProbeConfig = PROBE,
+    method: Literal["act", "point_mae", "point_bert"] = "act",
+    point_mae: PointMaeConfig = POINT_MAE,
+    point_bert: PointBertConfig = POINT_BERT,
     out: str = "runs/pretrain",
     seed: int = 0,
     resume: bool = False,
@@ -61,6 +67,10 @@ def pretrain(
         optim: AdamW and the learning rate.
         trainer: how long, on what, how often to look and save.
         probe: the linear SVM that validates.
+        method: "act", or a baseline with the same encoder: "point_mae" (no teacher: rebuilds hidden points) or
+            "point_bert" (guesses the teacher's codes of hidden patches).
+        point_mae: patches of Point-MAE.
+        point_bert: masks and contrast of the Point-BERT-style student; `mask` and `loss` are not used by it.
         out: run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, teacher.safetensors, results.json.
         seed: seed of all randomness.
         resume: go on with the run in `out` exactly where it was saved.
@@ -86,29 +96,64 @@ def pretrain(
         "optim": optim,
         "trainer": trainer,
         "probe": probe,
+        "method": method,
+        "point_mae": point_mae,
+        "point_bert": point_bert,
     }
     validate(settings)
+    check_method(settings)
     folder = RunFolder(out)
     folder.check(resume)
     if resume and (result := finished_run(folder, trainer)):
         return result
-    own_copy = resume and folder.teacher.exists()
-    if not teacher.checkpoint and not own_copy:
+    from act3d.training.clouds import open_clouds
+    from act3d.training.fit import check_machine, run
+
+    check_machine(trainer)
+    build = {"act": build_act, "point_mae": build_point_mae, "point_bert": build_point_bert}[method]
+    source = None if method == "point_mae" else find_teacher(folder, teacher, data, resume)
+    clouds = open_clouds(data, seed)
+    module = build(settings, source, probe_clouds(probe, data, clouds, seed))
+    protocol = protocol_of(probe.test_split or data.val_split)
+    meta = checkpoint_meta(clouds.train, "pretrain", seed, protocol)
+    return run("pretrain", module, clouds.train, folder, settings, meta, protocol, resume)
+
+
+def check_method(settings: dict[str, Any]) -> None:
+    """Check what only some methods need.
+
+    Raises:
+        ConfigError: names the key, its value and what is allowed.
+    """
+    data, mae, bert = settings["data"], settings["point_mae"], settings["point_bert"]
+    if settings["method"] == "point_mae":
+        for name in ("patches", "patch_size"):
+            if getattr(mae, name) > data.points:
+                raise ConfigError(f"point_mae.{name}: {getattr(mae, name)} must be <= data.points ({data.points})")
+    if bert.mask_low > bert.mask_high:
+        raise ConfigError(f"point_bert.mask_low: {bert.mask_low} must be <= point_bert.mask_high ({bert.mask_high})")
+
+
+def find_teacher(folder: RunFolder, teacher: TeacherConfig, data: DataConfig, resume: bool) -> "Autoencoder":
+    """Return the teacher; on resume, the run's own copy of it."""
+    if resume and folder.teacher.exists():
+        return load_teacher(folder.teacher, data.points)
+    if not teacher.checkpoint:
         raise ConfigError(
             "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
         )
+    return load_teacher(Path(teacher.checkpoint), data.points)
 
+
+def build_act(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
+    """Return stage II of ACT at its beginning."""
     import torch
 
     from act3d.models.student import Student
-    from act3d.training.clouds import open_clouds
-    from act3d.training.fit import check_machine, run
     from act3d.training.student import StudentModule
 
-    check_machine(trainer)
-    clouds = open_clouds(data, seed)
-    source = load_teacher(folder.teacher if own_copy else Path(teacher.checkpoint), data.points)
-    torch.manual_seed(seed)  # initial weights
+    student, loss = settings["student"], settings["loss"]
+    torch.manual_seed(settings["seed"])  # initial weights
     model = Student(
         patches=source.patches,
         patch_size=source.patch_size,
@@ -123,21 +168,61 @@ def pretrain(
         shallow_block=student.shallow_block,
         embed_visible_only=student.embed_visible_only,
     )
-    module = StudentModule(
-        model,
-        source,
-        teacher.mode == "released",
-        mask,
-        loss,
-        probe_clouds(probe, data, clouds, seed),
-        data,
-        optim,
-        shortened(trainer),
-        seed,
+    released = settings["teacher"].mode == "released"
+    plan = shortened(settings["trainer"])
+    rest = (settings["data"], settings["optim"], plan, settings["seed"])
+    return StudentModule(model, source, released, settings["mask"], loss, probe, *rest)
+
+
+def build_point_mae(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
+    """Return the Point-MAE baseline at its beginning."""
+    import torch
+
+    from act3d.models.point_mae import PointMAE
+    from act3d.training.baselines import PointMAEModule
+
+    student, cut = settings["student"], settings["point_mae"]
+    torch.manual_seed(settings["seed"])  # initial weights
+    model = PointMAE(
+        patches=cut.patches,
+        patch_size=cut.patch_size,
+        width=student.width,
+        depth=student.depth,
+        heads=student.heads,
+        drop_path=student.drop_path,
+        decoder_depth=student.decoder_depth,
+        decoder_heads=student.decoder_heads,
+        embed_visible_only=student.embed_visible_only,
     )
-    protocol = protocol_of(probe.test_split or data.val_split)
-    meta = checkpoint_meta(clouds.train, "pretrain", seed, protocol)
-    return run("pretrain", module, clouds.train, folder, settings, meta, protocol, resume)
+    plan = shortened(settings["trainer"])
+    rest = (settings["data"], settings["optim"], plan, settings["seed"])
+    return PointMAEModule(model, settings["mask"], probe, *rest)
+
+
+def build_point_bert(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
+    """Return the Point-BERT-style baseline at its beginning; its patch embedding starts as the tokenizer's."""
+    import torch
+
+    from act3d.models.point_bert import PointBERT
+    from act3d.training.baselines import PointBERTModule
+
+    student, config = settings["student"], settings["point_bert"]
+    torch.manual_seed(settings["seed"])  # initial weights
+    model = PointBERT(
+        patches=source.patches,
+        patch_size=source.patch_size,
+        width=student.width,
+        depth=student.depth,
+        heads=student.heads,
+        drop_path=student.drop_path,
+        embed_width=None if source.width == student.width else source.width,
+        codes=source.codes,
+        contrast_width=config.contrast_width,
+    )
+    model.encoder.patch_embedding.load_state_dict(source.patch_embedding.state_dict())
+    plan = shortened(settings["trainer"])
+    rest = (settings["data"], settings["optim"], plan, settings["seed"])
+    return PointBERTModule(model, source, config, probe, *rest)
 
 
 def load_teacher(path: Path, points: int) -> "Autoencoder":
@@ -164,7 +249,7 @@ def load_teacher(path: Path, points: int) -> "Autoencoder":
 def probe_clouds(probe: ProbeConfig, data: DataConfig, clouds: "Clouds", seed: int) -> "ProbeClouds | None":
     """Return the clouds of the linear probe, or None when nothing is held out or there are no labels to probe."""
     from act3d.training.clouds import open_split
-    from act3d.training.student import ProbeClouds
+    from act3d.training.probed import ProbeClouds
 
     train, test = clouds.train, clouds.held_out
     if probe.split or probe.root:

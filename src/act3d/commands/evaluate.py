@@ -1,0 +1,209 @@
+"""`act3d evaluate`: what a classifier gets right on a test set."""
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from act3d.config import DataConfig, option, validate
+from act3d.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from act3d.data.clouds import CloudDataset
+    from act3d.evaluation.classification import ClassScores
+    from act3d.models.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """The labelled clouds that judge."""
+
+    root: str = option("sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one')
+    split: str = option("test", "split to evaluate on")
+    subset: str = option("", 'a named part, such as "core", or the variant of ScanObjectNN; empty = all of it')
+    points: int = option(0, "points of a cloud; 0 = as many as the classifier was trained with", unit="points", ge=0)
+    normalize: Literal["auto", "unit_sphere", "none"] = option(
+        "auto", "auto = as in training, else as the dataset declares"
+    )
+    batch_size: int = option(32, "clouds at once", unit="clouds", ge=1)
+
+
+@dataclass
+class EvaluationReport:
+    """What `evaluate` found: scores (percent), what was evaluated, and warnings."""
+
+    scores: "ClassScores"
+    data: dict[str, Any]
+    warnings: list[str]
+    votes: int = 0
+
+
+DATA = EvaluationData()
+
+
+def evaluate(
+    checkpoint: str,
+    data: EvaluationData = DATA,
+    votes: int = 0,
+    out: str = "",
+    seed: int = 0,
+    device: str = "auto",
+) -> EvaluationReport:
+    """Evaluate a classifier.
+
+    Prints overall accuracy (OA), mean class accuracy (mAcc) and a table by class. With `out`, writes results.json and
+    the confusion matrix as numbers (confusion.csv) and as a picture (confusion.png). A warning says so when clouds
+    are given with another number of points, or another normalisation, than in training.
+
+    Args:
+        checkpoint: a run folder of `act3d finetune`, its .safetensors, or a released .pth file.
+        data: the labelled clouds.
+        votes: average the logits of so many passes over random, scaled and shifted versions of every cloud: one fixed
+            vote by `seed`, not the best of many; 0 = one plain pass.
+        out: folder to write to; empty = print only.
+        seed: seed of the vote.
+        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
+
+    Returns:
+        All numbers.
+
+    Raises:
+        CheckpointError: no such checkpoint, damaged, or no classifier.
+        ConfigError: a setting out of its bounds, or `out` holds results already.
+        InputError: data that cannot be used.
+    """
+    began = time.monotonic()
+    validate({"data": data})
+    if votes < 0:
+        raise ConfigError(f"votes: {votes} is out of bounds; it must be >= 0")
+    if out and (Path(out) / "results.json").exists():
+        raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
+    from act3d.evaluation.classification import score, vote
+
+    model = load_classifier(checkpoint, device)
+    clouds, points, warnings = open_for(model, data)
+    predicted = vote(model, clouds, points, votes, data.batch_size, seed).argmax(dim=1).numpy()
+    scores = score(predicted, clouds.labels, clouds.classes)
+    about: dict[str, Any] = {
+        "name": clouds.name,
+        "fingerprint": clouds.fingerprint,
+        "split": data.split,
+        "clouds": len(clouds),
+    }
+    report = EvaluationReport(
+        scores, about | {"points": points, "normalization": clouds.normalization}, warnings, votes
+    )
+    print_report(report, getattr(model, "meta", {}).get("protocol", ""))
+    if out:
+        _write(report, model, checkpoint, data, Path(out), seed, time.monotonic() - began)
+    return report
+
+
+def load_classifier(checkpoint: str, device: str = "auto") -> "Classifier":
+    """Return the classifier of a checkpoint on `device`, in eval mode.
+
+    Raises:
+        CheckpointError: nothing there, or no classifier.
+        ConfigError: no such device.
+    """
+    import torch
+
+    from act3d import checkpoints
+    from act3d.models.classifier import Classifier
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = checkpoints.load(checkpoint)
+    if not isinstance(model, Classifier):
+        raise CheckpointError(
+            f"checkpoint: {checkpoint} holds a {type(model).__name__}, not the classifier of act3d finetune"
+        )
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+
+
+def open_for(model: "Classifier", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
+    """Open clouds as the classifier wants them: with all stored points, the number to draw, and what is unusual."""
+    from act3d.inputs import points_wanted
+    from act3d.training.protocol import open_stored
+
+    meta: dict[str, Any] = getattr(model, "meta", {})
+    trained, normal = meta.get("points"), meta.get("normalization")
+    points = data.points or points_wanted(model)
+    how: Any = normal or "auto" if data.normalize == "auto" else data.normalize
+    config = DataConfig(root=data.root, subset=data.subset, points=points, normalize=how)
+    clouds = open_stored(config, data.split)
+    names = meta.get("classes") or []
+    if len(clouds.classes) != model.classes or (names and list(names) != clouds.classes):
+        raise CheckpointError(
+            f"the classifier knows {model.classes} classes ({', '.join(map(str, names[:3])) or 'unnamed'} ...), "
+            f"{clouds.name} has {len(clouds.classes)} ({', '.join(clouds.classes[:3])} ...): they are not the same"
+        )
+    warnings = []
+    if trained and points != trained:
+        warnings.append(f"{points} points a cloud; the classifier was trained with {trained}")
+    if normal and clouds.normalization != normal:
+        warnings.append(f"normalization {clouds.normalization!r}; the classifier was trained with {normal!r}")
+    if not trained:
+        warnings.append(f"the checkpoint does not say how many points it was trained with; {points} are used")
+    return clouds, points, warnings
+
+
+def print_report(report: EvaluationReport, protocol: str = "") -> None:
+    """Print the table of an evaluation."""
+    from rich.console import Console
+    from rich.table import Table
+
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    s, about = report.scores, report.data
+    title = f"{about['name']} ({about['split']}), {about['clouds']} clouds of {about['points']} points"
+    table = Table("class", "clouds", "% right", title=title, title_justify="left", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, value in s.per_class.items():
+        table.add_row(name, str(s.counts[name]), f"{value:.1f}")
+    Console().print(table)
+    how = f"{report.votes} votes" if report.votes else "no vote"
+    trained = f", trained under protocol {protocol}" if protocol else ""
+    print(f"OA {s.oa:.2f} %  mAcc {s.macc:.2f} %  ({how}{trained}, data {about['fingerprint']})")
+
+
+def _write(
+    report: EvaluationReport,
+    model: "Classifier",
+    checkpoint: str,
+    data: EvaluationData,
+    out: Path,
+    seed: int,
+    seconds: float,
+) -> None:
+    import yaml
+
+    from act3d.files import write_json, write_text
+    from act3d.report.confusion import write_confusion
+    from act3d.training.run_folder import versions
+
+    meta: dict[str, Any] = getattr(model, "meta", {})
+    settings = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes, "out": str(out), "seed": seed}
+    write_text(out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    results = {
+        "command": "evaluate",
+        "protocol": meta.get("protocol", "unknown"),
+        "metrics": report.scores.as_metrics(),
+        "votes": report.votes,
+        "warnings": report.warnings,
+        "start": meta.get("start"),
+        "transfer": model.transfer,
+        "points": report.data["points"],
+        "seed": meta.get("seed", seed),
+        "data": report.data,
+        "versions": versions(),
+        "duration_s": round(seconds, 1),
+    }
+    write_confusion(report.scores.confusion, meta.get("classes") or list(range(model.classes)), out)
+    write_json(out / "results.json", results)
+    print(f"written: {out}/results.json, confusion.csv, confusion.png")

@@ -1,0 +1,225 @@
+"""`act3d fewshot`: how well new classes are learned from a few shapes of each."""
+
+import dataclasses
+import hashlib
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from act3d.config import DataConfig, OptimConfig, TrainerConfig, to_dict, validate
+from act3d.config_tasks import ClassifierConfig, FewShotConfig, Protocol, validate_classifier
+from act3d.files import write_json
+from act3d.training.run_folder import RunFolder, RunResult
+
+if TYPE_CHECKING:
+    from act3d.data.fewshot import Fold
+
+DATA = DataConfig(batch_size=32, augment="scale_shift")
+CLASSIFIER = ClassifierConfig()
+OPTIM = OptimConfig(lr=5e-4, weight_decay=0.05, clip=10)
+TRAINER = TrainerConfig(epochs=150)
+FEWSHOT = FewShotConfig()
+
+MakeFold = Callable[[int, int, int], "Fold"]
+
+
+def fewshot(
+    checkpoint: str = "",
+    data: DataConfig = DATA,
+    classifier: ClassifierConfig = CLASSIFIER,
+    optim: OptimConfig = OPTIM,
+    trainer: TrainerConfig = TRAINER,
+    fewshot: FewShotConfig = FEWSHOT,
+    protocol: Protocol = "standard",
+    test_split: str = "test",
+    out: str = "runs/fewshot",
+    seed: int = 0,
+    resume: bool = False,
+) -> RunResult:
+    """Learn classes from a few shapes of each.
+
+    For every setting (5- and 10-way, 10- and 20-shot) and every fold a classifier is trained on a handful of shapes
+    and tested on others: mean and standard deviation over folds are the result. Folds come from the released pickles
+    of ModelNet40, or are drawn from any labelled dataset with enough classes. A finished fold is kept: --resume goes
+    on with the next.
+
+    Args:
+        checkpoint: the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth
+            file; empty = from scratch.
+        data: the released folds (`ModelNetFewshot`), or labelled clouds to draw folds from.
+        classifier: what trains, how clouds are cut, and the encoder's size from scratch.
+        optim: AdamW and the learning rate.
+        trainer: epochs and precision.
+        fewshot: which settings and folds.
+        protocol: "standard" tests the last epoch; "legacy" reports the best epoch on the test shapes.
+        test_split: split that test shapes are drawn from.
+        out: folder: config.yaml, folds/*.json, results.json.
+        seed: seed of training.
+        resume: go on with the folds in `out` that are not finished.
+
+    Returns:
+        metrics["settings"]: by setting, such as "5w10s": mean, std and the accuracy of every fold, in percent.
+
+    Raises:
+        ConfigError: a setting out of its bounds, or `out` holds folds of other settings.
+        InputError: data that cannot be used, or too few classes.
+        CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
+    """
+    settings: dict[str, Any] = {
+        "out": out,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "data": data,
+        "classifier": classifier,
+        "optim": optim,
+        "trainer": trainer,
+        "fewshot": fewshot,
+        "protocol": protocol,
+        "test_split": test_split,
+    }
+    validate(settings)
+    validate_classifier(settings)
+    folder = RunFolder(out)
+    folder.check(resume)
+    began = time.monotonic()
+    from act3d.training.fit import check_machine
+
+    check_machine(trainer)
+    make, about = fold_source(data, fewshot, test_split)
+    mark = _mark(settings, about)
+    folder.begin(settings, "fewshot")
+    scores: dict[str, dict[int, float]] = {}
+    start: dict[str, Any] = {}
+    for way, shot in ((w, s) for w in fewshot.ways for s in fewshot.shots):
+        name = f"{way}w{shot}s"
+        for fold in fewshot.folds:
+            file = folder.path / "folds" / f"{name}-{fold}.json"
+            done = _read_fold(file, mark)
+            if done is None:
+                done = _run_fold(settings, make(way, shot, fold), mark, folder, name, fold)
+                write_json(file, done)
+                print(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", file=sys.stderr)
+            scores.setdefault(name, {})[fold] = done["oa"]
+            start = done["start"]
+    metrics = {"settings": {name: summary(folds) for name, folds in scores.items()}}
+    folder.write_results(
+        command="fewshot",
+        protocol=protocol,
+        protocol_name="legacy (best on test)" if protocol == "legacy" else "standard (last)",
+        metrics=metrics,
+        start=start,
+        transfer=classifier.transfer,
+        augment=data.augment,
+        points=data.points,
+        seed=seed,
+        data=about,
+        duration_s=round(time.monotonic() - began, 1),
+    )
+    print_summary(metrics["settings"], about["name"], protocol)
+    return folder.result(metrics)
+
+
+def fold_source(data: DataConfig, config: FewShotConfig, test_split: str) -> tuple[MakeFold, dict[str, Any]]:
+    """Return what makes the fold of (way, shot, number), and name and fingerprint of the data.
+
+    Raises:
+        InputError: data that cannot be used.
+    """
+    from act3d.data import fewshot as folds
+    from act3d.training.protocol import open_stored
+
+    base = folds.find_base(Path(data.root)) if Path(data.root).is_dir() else None
+    if base is not None:
+        mark = folds.fingerprint(base)
+        about = {"name": "modelnet40-fewshot", "fingerprint": mark, "folds": "released"}
+        return (lambda way, shot, fold: folds.read_fold(base, way, shot, fold, mark)), about
+    train, test = open_stored(data, data.split), open_stored(data, test_split)
+    about = {"name": train.name, "fingerprint": train.fingerprint}
+    about |= {"folds": f"drawn by seed {config.draw_seed}, {config.queries} test shapes a class"}
+
+    def make(way: int, shot: int, fold: int) -> "Fold":
+        return folds.make_fold(train, test, way, shot, fold, config.draw_seed, config.queries)
+
+    for way in config.ways:  # say what is not possible before hours are spent
+        make(way, max(config.shots), 0)
+    return make, about
+
+
+def _run_fold(
+    settings: dict[str, Any], task: "Fold", mark: str, folder: RunFolder, name: str, fold: int
+) -> dict[str, Any]:
+    import torch
+
+    from act3d import checkpoints
+    from act3d.commands.finetune import build_classifier
+    from act3d.training.fewshot import train_fold
+    from act3d.training.fit import on_cuda
+
+    began = time.monotonic()
+    config, data, trainer = settings["classifier"], settings["data"], settings["trainer"]
+    if trainer.fast_dev_run:
+        trainer = dataclasses.replace(trainer, epochs=1)
+    seed = settings["seed"] * 1000 + fold
+    model, start = build_classifier(settings["checkpoint"], config, len(task.train.classes), seed)
+    legacy = settings["protocol"] == "legacy"
+    device = torch.device("cuda" if on_cuda(trainer) else "cpu")
+    last, best = train_fold(model, task, data, settings["optim"], trainer, config.label_smoothing, seed, legacy, device)
+    if settings["fewshot"].keep_weights:
+        meta = {"classes": task.train.classes, "points": data.points, "normalization": task.train.normalization}
+        checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
+    return {
+        "oa": best.oa if legacy else last.oa,
+        "oa_last": last.oa,
+        "classes": task.train.classes,
+        "train_shapes": len(task.train),
+        "test_shapes": len(task.test),
+        "start": start,
+        "settings": mark,
+        "duration_s": round(time.monotonic() - began, 1),
+    }
+
+
+def _mark(settings: dict[str, Any], about: dict[str, Any]) -> str:
+    """A hash of all that decides a fold's result."""
+    plain = to_dict(settings)
+    kept = {key: plain[key] for key in ("seed", "checkpoint", "data", "classifier", "optim", "protocol", "test_split")}
+    kept["trainer"] = {key: plain["trainer"][key] for key in ("epochs", "precision", "fast_dev_run")}
+    kept["about"] = about
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read_fold(file: Path, mark: str) -> dict[str, Any] | None:
+    from act3d.errors import ConfigError
+
+    if not file.exists():
+        return None
+    done: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if done["settings"] != mark:
+        raise ConfigError(f"out: {file} was run with other settings or data; choose another folder by --out")
+    return done
+
+
+def summary(folds: dict[int, float]) -> dict[str, Any]:
+    """Mean and standard deviation (of a sample; 0 for one fold) over the folds of a setting, in percent."""
+    values = list(folds.values())
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "std": spread, "folds": {str(fold): oa for fold, oa in folds.items()}}
+
+
+def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: str) -> None:
+    """Print the table of all settings, published numbers beside it where there are some."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from act3d.evaluation.published import published
+
+    title = f"{dataset}, protocol {protocol}, % right"
+    table = Table("setting", "mean", "±", "folds", "published", title=title, title_justify="left", box=None)
+    for name, found in settings.items():
+        beside = ", ".join(f"{method} {value}" for method, value in published(dataset, setting=name).items())
+        table.add_row(name, f"{found['mean']:.1f}", f"{found['std']:.1f}", str(len(found["folds"])), beside)
+    Console().print(table)

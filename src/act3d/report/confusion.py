@@ -1,0 +1,49 @@
+"""The confusion matrix, as numbers and as a picture."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from act3d.files import atomic_path, write_text
+
+
+def write_confusion(confusion: NDArray[np.int64], classes: Sequence[Any], folder: Path) -> None:
+    """Write `confusion.csv` and `confusion.png` into a folder.
+
+    Args:
+        confusion: (K, K) counts; rows are the true classes, columns the predicted ones.
+        classes: K names.
+        folder: Where to.
+    """
+    names = [str(name) for name in classes]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true class", *names])
+    writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
+    write_text(folder / "confusion.csv", text.getvalue())
+    _draw(confusion, names, folder / "confusion.png")
+
+
+def _draw(confusion: NDArray[np.int64], names: list[str], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    size = 2.5 + 0.28 * len(names)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for row, column in zip(*np.nonzero(confusion), strict=True):
+        color = "white" if share[row, column] > 0.6 else "black"
+        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", fontsize=6, color=color)
+    figure.colorbar(image, ax=axes, label="% of the true class", shrink=0.7)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150, format="png")
