@@ -51,7 +51,8 @@ def from_pretrained(name: str, device: str | None = None, **options: Any) -> Any
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        model = _mixin().from_pretrained(name, **options).model
+        # The mixin would first ask for a config.json; ours is inside the weights.
+        model = _mixin()._from_pretrained(model_id=name, **options).model
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, FileNotFoundError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{name}: cannot be had from the Hub ({reason})") from error

@@ -1,0 +1,65 @@
+"""Folders for the Hugging Face Hub, their cards, and uploads up to the network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import act3d
+from act3d.errors import CheckpointError
+
+pytest.importorskip("huggingface_hub")
+
+
+def test_there_and_back(student_file: Path, tmp_path: Path) -> None:
+    model = act3d.load(student_file)
+    folder = act3d.save_pretrained(model, tmp_path / "hub", licence="CC-BY-4.0")
+    found = act3d.from_pretrained(str(folder))
+    points = torch.rand(1, 30, 3)
+    assert torch.equal(found.embed(points), model.embed(points))
+    assert found.meta["data"] == {"name": "boxes", "fingerprint": "f00"}
+    card = (folder / "README.md").read_text()
+    for text in ("license: cc-by-4.0", "boxes", "f00", "standard", "library_name: act3d", "from_pretrained"):
+        assert text in card
+
+
+def test_from_the_hub(student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[Any] = []
+
+    def download(name: str, file: str, **options: Any) -> str:
+        asked.append((name, file, options))
+        return str(student_file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert act3d.from_pretrained("someone/student", revision="v1").kind == "student"
+    assert asked[0][:2] == ("someone/student", "model.safetensors")
+    assert asked[0][2]["revision"] == "v1"
+
+
+def test_upload(student_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi, RepoUrl
+
+    sent: dict[str, Any] = {}
+
+    def create(self: Any, repo_id: str, **options: Any) -> RepoUrl:
+        return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+    def upload(self: Any, *, repo_id: str, folder_path: Any, **options: Any) -> str:
+        sent.update({p.name: p.read_bytes() for p in Path(folder_path).iterdir()}, repository=repo_id)
+        return f"https://huggingface.co/{repo_id}"
+
+    monkeypatch.setattr(HfApi, "create_repo", create)
+    monkeypatch.setattr(HfApi, "upload_folder", upload)
+    act3d.push_to_hub(act3d.load(student_file), "someone/student", licence="MIT")
+    assert sent["repository"] == "someone/student"
+    assert b"license: mit" in sent["README.md"]
+    assert len(sent["model.safetensors"]) > 1000
+
+
+def test_no_such_folder_or_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointError):
+        act3d.from_pretrained(str(tmp_path / "nowhere"), local_files_only=True)

@@ -1,0 +1,115 @@
+"""Native checkpoints: whole, self-describing, and harmless whatever they hold."""
+
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import act3d
+from act3d.checkpoints import read_header
+from act3d.errors import Act3dError, CheckpointError, MissingDependency
+from act3d.models.autoencoder import Autoencoder
+
+
+def test_everything_comes_back(student: Any, student_file: Path) -> None:
+    found = act3d.load(student_file)
+    points = torch.rand(2, 40, 3)
+    assert torch.equal(found.embed(points), student.embed(points))
+    assert not found.training
+    assert found.meta["data"] == {"name": "boxes", "fingerprint": "f00"}
+    assert {"points", "normalization", "protocol", "licence"} <= found.meta.keys()
+    assert read_header(student_file)["kind"] == "student"
+
+
+def test_a_lone_file_is_enough(student_file: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "elsewhere" / "x.safetensors"
+    alone.parent.mkdir()
+    alone.write_bytes(student_file.read_bytes())
+    code = f"import act3d, numpy; print(act3d.load({str(alone)!r}).embed(numpy.ones((9, 3)).cumsum(0)).shape)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=alone.parent, capture_output=True, text=True, check=True)
+    assert "[1, 128]" in done.stdout
+
+
+def test_import_is_light() -> None:
+    code = "import sys, act3d; print([m for m in ('torch', 'numpy', 'lightning', 'trimesh') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_teacher_is_left_out_and_its_absence_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from act3d.models.backbones import minilm
+
+    if minilm.find_weights() is None:
+        pytest.skip("needs act3d[minilm]")
+    model = Autoencoder(8, 8, 64, 32, "minilm", prompts=2).eval()
+    path = act3d.save(model, tmp_path / "a.safetensors", {})
+    assert path.stat().st_size < 40e6  # MiniLM's blocks alone are 43 MB
+    points = torch.rand(1, 40, 3)
+    assert torch.equal(act3d.load(path).teacher_features(points), model.teacher_features(points))
+    monkeypatch.setattr(minilm, "find_weights", lambda: None)
+    with pytest.raises(MissingDependency, match=r"act3d\[minilm\]"):
+        act3d.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "nothing"},
+        {"kind": None},
+        {"config": None},
+        {"config": {"width": 10**9}},
+        {"config": {"depth": 10**7}},
+        {"config": {"wings": 2}},
+        {"config": {"heads": 0}},
+        {"config": {"width": "wide"}},
+        {"format": "act3d-99"},
+    ],
+)
+def test_hostile_headers_end_in_one_line(change: dict[str, Any], student_file: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    header = read_header(student_file)
+    if isinstance(change.get("config"), dict):
+        header["config"] |= change["config"]
+    else:
+        header |= change
+    with safe_open(student_file, framework="pt") as file:
+        state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    path = tmp_path / "h.safetensors"
+    save_file(state, path, metadata={"act3d": json.dumps(header)})
+    _refused(path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 8, 100, 2000, -1])
+def test_truncated_files_end_in_one_line(keep: int, student_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(student_file.read_bytes()[:keep])
+    _refused(path)
+
+
+def test_foreign_files_end_in_one_line(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    _refused(tmp_path / "other.safetensors")
+    (tmp_path / "huge.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{" + b" " * 100)
+    _refused(tmp_path / "huge.safetensors")
+    (tmp_path / "text.pth").write_text("hello")
+    _refused(tmp_path / "text.pth")
+    _refused(tmp_path)
+    _refused(tmp_path / "nowhere.pth")
+
+
+def _refused(path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        act3d.load(path)
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_device_is_named(student_file: Path) -> None:
+    with pytest.raises(Act3dError, match="warp"):
+        act3d.load(student_file, "warp:0")

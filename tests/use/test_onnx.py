@@ -1,0 +1,71 @@
+"""ONNX files give what PyTorch gives, sampling and grouping included."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import act3d
+from act3d.errors import CheckpointError
+from act3d.geometry import patchify
+from act3d.models.autoencoder import Autoencoder
+from act3d.models.classifier import Classifier
+from act3d.models.segmenter import Segmenter
+from act3d.models.student import Student
+from tests.helpers import randomize
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+from act3d.checkpoints import onnx as onnx_module
+
+
+def test_patches_are_those_of_the_geometry() -> None:
+    points = torch.rand(3, 90, 3, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # ties
+    for found, wanted in zip(onnx_module.traceable_patches(points, 9, 7), patchify(points, 9, 7), strict=True):
+        assert torch.equal(found, wanted)
+
+
+MODELS: dict[str, Any] = {
+    "student": lambda: Student(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1),
+    "classifier": lambda: Classifier(3, 6, 8, 64, 1, 1),
+    "autoencoder": lambda: Autoencoder(6, 8, 16, 24, {"width": 64, "depth": 2, "heads": 1}, prompts=2),
+    "segmenter": lambda: Segmenter(4, categories=2, patches=6, patch_size=8, width=64, depth=3, heads=1),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_export_is_the_same_function(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = randomize(MODELS[kind]()).float().eval()
+    points = torch.rand(3, 40, 3)
+    made = onnx_module.export_onnx(model, tmp_path / "m.onnx", points, tolerance=1e-4)
+    assert max(made.differences.values()) < 1e-4
+    run = onnx_module.onnx_session(made.path)
+    assert len(run(np.random.rand(5, 61, 3).astype(np.float32))[0]) == 5  # noqa: NPY002
+    assert model.patchify(points[0]).centers.shape == (1, 6, 3)  # its own way again
+    if kind == "student":
+        assert np.allclose(run(points.numpy())[0], model.embed(points).numpy(), atol=1e-4)
+        small = onnx_module.quantize(made.path, tmp_path / "m.int8.onnx")
+        off = np.abs(onnx_module.onnx_session(small)(points.numpy())[0] - model.embed(points).numpy()).max()
+        assert 0 < off < 0.5
+
+
+def test_a_wrong_export_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_module, "compare", lambda *a: {"embedding": 0.5})
+    with pytest.raises(CheckpointError, match="differs"):
+        onnx_module.export_onnx(MODELS["student"]().eval(), tmp_path / "m.onnx", torch.rand(2, 40, 3))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_the_command_line(student_file: Path, tmp_path: Path, capsys: Any) -> None:
+    from act3d.cli import main
+
+    words = ["export", str(student_file), "--out", str(tmp_path / "s.onnx"), "--int8", "--limit", "32"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "largest difference to PyTorch" in said
+    assert "mAP int8" in said
+    assert (tmp_path / "s.int8.onnx").is_file()
+    assert act3d.load(student_file).kind == "student"
