@@ -90,7 +90,7 @@ COMMANDS: dict[str, Command] = {
         "Learn new classes from a few shapes of each: settings, folds, mean and deviation",
         examples=(
             "act3d fewshot --config act/fewshot --data.root data/ModelNetFewshot --checkpoint runs/pretrain",
-            "act3d fewshot --config small/fewshot --data.root data/mine --fewshot.ways 5 --fewshot.shots 10",
+            "act3d fewshot --config small/fewshot --data.root data/mine --tasks.ways 5 --tasks.shots 10",
             "act3d fewshot --resume runs/fewshot",
         ),
     ),

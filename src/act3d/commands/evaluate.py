@@ -160,8 +160,8 @@ def print_report(report: EvaluationReport, protocol: str = "") -> None:
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     s, about = report.scores, report.data
-    title = f"{about['name']} ({about['split']}), {about['clouds']} clouds of {about['points']} points"
-    table = Table("class", "clouds", "% right", title=title, title_justify="left", box=None)
+    print(f"{about['name']} ({about['split']}), {about['clouds']} clouds of {about['points']} points")
+    table = Table("class", "clouds", "% right", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for name, value in s.per_class.items():

@@ -22,7 +22,7 @@ DATA = DataConfig(batch_size=32, augment="scale_shift")
 CLASSIFIER = ClassifierConfig()
 OPTIM = OptimConfig(lr=5e-4, weight_decay=0.05, clip=10)
 TRAINER = TrainerConfig(epochs=150)
-FEWSHOT = FewShotConfig()
+TASKS = FewShotConfig()
 
 MakeFold = Callable[[int, int, int], "Fold"]
 
@@ -33,7 +33,7 @@ def fewshot(
     classifier: ClassifierConfig = CLASSIFIER,
     optim: OptimConfig = OPTIM,
     trainer: TrainerConfig = TRAINER,
-    fewshot: FewShotConfig = FEWSHOT,
+    tasks: FewShotConfig = TASKS,
     protocol: Protocol = "standard",
     test_split: str = "test",
     out: str = "runs/fewshot",
@@ -54,7 +54,7 @@ def fewshot(
         classifier: what trains, how clouds are cut, and the encoder's size from scratch.
         optim: AdamW and the learning rate.
         trainer: epochs and precision.
-        fewshot: which settings and folds.
+        tasks: which settings and folds.
         protocol: "standard" tests the last epoch; "legacy" reports the best epoch on the test shapes.
         test_split: split that test shapes are drawn from.
         out: folder: config.yaml, folds/*.json, results.json.
@@ -77,7 +77,7 @@ def fewshot(
         "classifier": classifier,
         "optim": optim,
         "trainer": trainer,
-        "fewshot": fewshot,
+        "tasks": tasks,
         "protocol": protocol,
         "test_split": test_split,
     }
@@ -89,14 +89,14 @@ def fewshot(
     from act3d.training.fit import check_machine
 
     check_machine(trainer)
-    make, about = fold_source(data, fewshot, test_split)
+    make, about = fold_source(data, tasks, test_split)
     mark = _mark(settings, about)
     folder.begin(settings, "fewshot")
     scores: dict[str, dict[int, float]] = {}
     start: dict[str, Any] = {}
-    for way, shot in ((w, s) for w in fewshot.ways for s in fewshot.shots):
+    for way, shot in ((w, s) for w in tasks.ways for s in tasks.shots):
         name = f"{way}w{shot}s"
-        for fold in fewshot.folds:
+        for fold in tasks.folds:
             file = folder.path / "folds" / f"{name}-{fold}.json"
             done = _read_fold(file, mark)
             if done is None:
@@ -168,7 +168,7 @@ def _run_fold(
     legacy = settings["protocol"] == "legacy"
     device = torch.device("cuda" if on_cuda(trainer) else "cpu")
     last, best = train_fold(model, task, data, settings["optim"], trainer, config.label_smoothing, seed, legacy, device)
-    if settings["fewshot"].keep_weights:
+    if settings["tasks"].keep_weights:
         meta = {"classes": task.train.classes, "points": data.points, "normalization": task.train.normalization}
         checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
     return {
@@ -217,8 +217,8 @@ def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: s
 
     from act3d.evaluation.published import published
 
-    title = f"{dataset}, protocol {protocol}, % right"
-    table = Table("setting", "mean", "±", "folds", "published", title=title, title_justify="left", box=None)
+    print(f"{dataset}, protocol {protocol}, % right")
+    table = Table("setting", "mean", "±", "folds", "published", box=None)
     for name, found in settings.items():
         beside = ", ".join(f"{method} {value}" for method, value in published(dataset, setting=name).items())
         table.add_row(name, f"{found['mean']:.1f}", f"{found['std']:.1f}", str(len(found["folds"])), beside)

@@ -1,0 +1,266 @@
+"""evaluate, fewshot, compare and check-data, end to end on tiny clouds and released layouts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from act3d import checkpoints
+from act3d.cli import main
+from act3d.commands import fewshot as fewshot_command
+from act3d.commands.compare import compare
+from act3d.commands.evaluate import EvaluationData, evaluate
+from act3d.commands.fewshot import fewshot
+from act3d.config import DataConfig, OptimConfig, TrainerConfig
+from act3d.config_tasks import ClassifierConfig, FewShotConfig
+from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.models.classifier import Classifier
+from act3d.models.student import Student
+from act3d.presets import preset_names
+from tests.fixtures import released_layouts as layouts
+from tests.training.packed import CLASSES, write_dataset
+
+SMALL = ClassifierConfig(patches=8, patch_size=8, width=16, depth=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=16)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    model = Classifier(3, 8, 8, 16, 1, 2)
+    meta = {"classes": CLASSES, "points": 64, "normalization": "unit_sphere", "protocol": "standard", "seed": 4}
+    return checkpoints.save(model, tmp_path_factory.mktemp("model") / "c.safetensors", meta)
+
+
+def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "test"
+    words = ["evaluate", str(classifier), "--data.root", str(root), "--out", str(out), "--device", "cpu"]
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert "shapes (test), 12 clouds of 64 points" in printed.out
+    assert "trained under protocol standard, data ffffffffffffffff" in printed.out
+    assert printed.err == ""
+    found = json.loads((out / "results.json").read_text())
+    confusion = np.array(found["metrics"]["confusion"])
+    assert confusion.sum() == 12
+    assert found["metrics"]["oa"] == pytest.approx(100 * confusion.trace() / 12)
+    rows = (out / "confusion.csv").read_text().splitlines()
+    assert rows[0] == "true class,ball,box,rod"
+    assert [int(n) for n in rows[1].split(",")[1:]] == confusion[0].tolist()
+    assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert main(words) == 2
+    assert "holds results already" in capsys.readouterr().err
+
+
+def test_one_fixed_vote(root: Path, classifier: Path) -> None:
+    data = EvaluationData(root=str(root), batch_size=5)
+    first, again = (evaluate(str(classifier), data, votes=3, device="cpu") for _ in range(2))
+    assert np.array_equal(first.scores.confusion, again.scores.confusion)
+    model, seen = checkpoints.load(classifier), []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    from act3d.data import open_dataset
+    from act3d.evaluation.classification import logits_of, vote
+
+    clouds = open_dataset(root, "test")
+    logits = vote(model, clouds, 64, votes=3, batch_size=100)
+    assert len(seen) == 3
+    assert not torch.equal(seen[0], seen[1])
+    mean = torch.stack([logits_of(model, points, 100) for points in seen[:3]]).mean(0)
+    assert torch.allclose(logits, mean, atol=1e-6)
+    assert not torch.equal(logits, vote(model, clouds, 64, votes=3, batch_size=100, seed=1))
+
+
+def test_evaluate_warns_and_refuses(
+    root: Path, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluate(str(classifier), EvaluationData(str(root), points=100, normalize="none"), device="cpu")
+    assert report.warnings == [
+        "100 points a cloud; the classifier was trained with 64",
+        "normalization 'none'; the classifier was trained with 'unit_sphere'",
+    ]
+    assert "warning: 100 points" in capsys.readouterr().err
+    with pytest.raises(CheckpointError, match=r"knows 3 classes \(ball, box, rod ...\), sample has 16"):
+        evaluate(str(classifier), device="cpu")
+    with pytest.raises(ConfigError, match="votes: -1"):
+        evaluate(str(classifier), votes=-1)
+    student = Student(8, 8, 16, 1, 2, decoder_heads=2)
+    other = checkpoints.save(student, tmp_path / "s.safetensors")
+    with pytest.raises(CheckpointError, match="holds a Student"):
+        evaluate(str(other))
+
+
+def run_fewshot(root: Path, out: Path, resume: bool = False, **more: Any) -> Any:
+    settings: dict[str, Any] = {
+        "data": DataConfig(root=str(root), points=48, batch_size=4, augment="scale_shift"),
+        "classifier": SMALL,
+        "optim": OptimConfig(lr=2e-3, warmup_epochs=0),
+        "trainer": TrainerConfig(epochs=2, accelerator="cpu"),
+        "tasks": FewShotConfig(ways=[2, 3], shots=[2], folds=[0, 1], queries=4),
+    }
+    return fewshot(**{**settings, **more}, out=str(out), resume=resume)
+
+
+def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_fewshot(root, tmp_path / "whole").metrics["settings"]
+    assert list(whole) == ["2w2s", "3w2s"]
+    assert whole["3w2s"]["mean"] == pytest.approx(np.mean(list(whole["3w2s"]["folds"].values())))
+    assert whole["3w2s"]["std"] == pytest.approx(np.std(list(whole["3w2s"]["folds"].values()), ddof=1))
+    found = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert found["protocol"] == "standard"
+    assert found["data"]["fingerprint"] == "f" * 16
+    fold = json.loads((tmp_path / "whole" / "folds" / "2w2s-1.json").read_text())
+    assert (fold["train_shapes"], fold["test_shapes"]) == (4, 8)
+    # It goes on where it stopped, with the same numbers.
+    inner, ran = fewshot_command._run_fold, []
+
+    def stop(*given: Any) -> Any:
+        ran.append(given[-2:])
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return inner(*given)
+
+    monkeypatch.setattr(fewshot_command, "_run_fold", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_fewshot(root, tmp_path / "parts")
+    resumed = run_fewshot(root, tmp_path / "parts", resume=True).metrics["settings"]
+    assert ran[2:] == [("3w2s", 0), ("3w2s", 0), ("3w2s", 1)]
+    assert resumed == whole
+    with pytest.raises(ConfigError, match="run with other settings"):
+        run_fewshot(root, tmp_path / "parts", resume=True, optim=OptimConfig(lr=1e-3, warmup_epochs=0))
+    with pytest.raises(InputError, match="needs 4 classes with 2 training and 4 test shapes; there are 3"):
+        run_fewshot(root, tmp_path / "more", tasks=FewShotConfig(ways=[4], shots=[2], queries=4))
+
+
+def test_fewshot_on_released_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = layouts.fewshot(tmp_path, folds=2, points=64, test=2)
+    only = FewShotConfig(ways=[5], shots=[10], folds=[0, 1], keep_weights=True)
+    trainer = TrainerConfig(epochs=1, accelerator="cpu")
+    result = run_fewshot(base, tmp_path / "run", tasks=only, protocol="legacy", trainer=trainer)
+    assert list(result.metrics["settings"]["5w10s"]["folds"]) == ["0", "1"]
+    assert "ACT 96.8±2.3" in capsys.readouterr().out
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "5w10s-1.safetensors").classes == 5
+
+
+def fake_run(folder: Path, seed: int, oa: float, **more: Any) -> Path:
+    folder.mkdir(parents=True)
+    results = {
+        "command": "finetune", "protocol": "standard", "protocol_name": "standard (last)",
+        "metrics": {"oa": oa, "macc": oa - 2},
+        "seed": seed, "data": {"name": "scanobjectnn-hardest", "fingerprint": "abc"}, "transfer": "full",
+        "start": {"kind": "student", "checkpoint": f"runs/{seed}"}, "points": 2048,
+    } | more  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+    (folder / "config.yaml").write_text(f"out: {folder}\nseed: {seed}\noptim:\n  lr: 0.0005\n")
+    return folder
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, oa in enumerate((85.0, 86.0, 88.0)):
+        fake_run(tmp_path / f"act-{seed}", seed, oa)
+    fake_run(tmp_path / "scratch", 0, 80.0, start={"kind": "scratch"})
+    legacy = {"protocol": "legacy", "protocol_name": "legacy (best on test)"}
+    fake_run(tmp_path / "old", 0, 90.0, **legacy)
+    assert (
+        main(
+            [
+                "compare",
+                f"{tmp_path}/act-*",
+                str(tmp_path / "scratch"),
+                str(tmp_path / "old"),
+                "--out",
+                str(tmp_path / "t.json"),
+            ]
+        )
+        == 0
+    )
+    rows = [row for row in json.loads((tmp_path / "t.json").read_text()) if row["metric"] == "oa"]
+    assert [(row["row"], row["mean"], row["spread"], row["best"]) for row in rows] == [
+        ("ACT full", 86.33, 1.53, 88.0),
+        ("scratch full", 80.0, None, 80.0),
+        ("ACT full", 90.0, None, 90.0),
+    ]
+    assert [row["protocol"] for row in rows] == ["standard (last)"] * 2 + ["legacy (best on test)"]
+    assert rows[0]["published"] == {"Point-MAE": "85.18", "ACT": "88.21", "ReCon": "91.26"}
+    printed = capsys.readouterr().out
+    assert "Point-MAE 85.18, ACT 88.21, ReCon 91.26" in printed
+    compare([f"best={tmp_path}/act-*"], ["oa"], str(tmp_path / "t.md"))
+    assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
+
+
+def test_compare_refuses_to_mix(tmp_path: Path) -> None:
+    a = fake_run(tmp_path / "a", 0, 85.0)
+    b = fake_run(tmp_path / "b", 1, 85.0, protocol="legacy", protocol_name="legacy (best on test)")
+    c = fake_run(tmp_path / "c", 1, 85.0, data={"name": "scanobjectnn-hardest", "fingerprint": "other"})
+    d = fake_run(tmp_path / "d", 0, 86.0)
+    for run, what in (
+        (b, r"mix protocols: legacy \(best on test\), standard"),
+        (c, "mix datasets"),
+        (d, "seed 0 more than"),
+    ):
+        with pytest.raises(InputError, match=what):
+            compare([f"mine={a},{run}"])
+    with pytest.raises(InputError, match="no such run"):
+        compare([str(tmp_path / "nothing-*")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="not finished"):
+        compare([str(tmp_path / "empty")])
+
+
+def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.scanobjectnn(tmp_path, points=32)
+    layouts.modelnet40_cache(tmp_path, points=32)
+    layouts.fewshot(tmp_path, points=16, test=2)
+    assert main(["check-data", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "ScanObjectNN, hardest\n  train: 30 clouds of 32 points, 15 classes" in printed
+    assert "ModelNet40\n  train: 12 clouds of 32 points, 3 classes\n    airplane 4, bathtub 4, night_stand 4" in printed
+    assert "5-way 10-shot, 50 + 10 shapes: 60 clouds of 16 points" in printed
+    assert printed.count("fingerprint: ") == 3
+    layouts.truncate(tmp_path / "ScanObjectNN" / "main_split" / "test_objectdataset_augmentedrot_scale75.h5")
+    assert main(["check-data", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "  problem: " in printed.out
+    assert printed.err.strip().endswith("1 problem found")
+
+
+def test_presets_of_every_published_row() -> None:
+    rows = {
+        f"act/finetune-{name}" for name in ("scan-hardest", "scan-objbg", "scan-objonly", "modelnet", "modelnet-8k")
+    }
+    assert rows <= set(preset_names("finetune"))
+    assert "act/fewshot" in preset_names("fewshot")
+    assert {"pointmae/pretrain", "pointbert/pretrain"} <= set(preset_names("pretrain"))
+
+
+@pytest.mark.parametrize("preset", ["small/finetune", "act/finetune-modelnet"])
+def test_finetune_presets_run(preset: str, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "shapes", per_class=4, points=1024)
+    words = ["finetune", "--config", preset, "--data.root", str(root), "--out", str(tmp_path / "run")]
+    words += ["--data.batch_size", "2", "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"]
+    assert main([*words, "--config", f"{preset.split('/')[0]}/finetune-linear"]) == 0
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["transfer"] == "linear"
+
+
+def test_settings_of_released_recipes() -> None:
+    from act3d.cli import parse
+    from act3d.commands.finetune import finetune
+
+    found = parse("finetune", finetune, ["--config", "act/finetune-scan-hardest", "--config", "act/finetune-mlp3"])
+    assert (found["data"].points, found["data"].augment, found["data"].batch_size) == (2048, "rotate_y", 32)
+    assert (found["classifier"].patches, found["classifier"].transfer) == (128, "mlp3")
+    assert (found["optim"].lr, found["optim"].weight_decay, found["optim"].clip) == (1e-3, 0.05, 10)
+    assert (found["trainer"].epochs, found["optim"].warmup_epochs) == (300, 10)
+    large = parse("finetune", finetune, ["--config", "act/finetune-modelnet-8k"])
+    assert (large["data"].points, large["classifier"].patches, large["data"].augment) == (8192, 512, "scale_shift")
+    few = parse("fewshot", fewshot, ["--config", "act/fewshot"])
+    assert (few["trainer"].epochs, few["tasks"].ways, few["tasks"].shots) == (150, [5, 10], [10, 20])
+    assert replace(few["tasks"], folds=[1]).folds == [1]
+    assert parse("fewshot", fewshot, ["--tasks.folds", "0,3"])["tasks"].folds == [0, 3]
