@@ -1,10 +1,12 @@
 """A frozen pretrained Transformer that looks at patches through trainable prompts (VPT, Jia et al., 2022)."""
 
+from typing import Any, cast
+
 import torch
 from torch import nn
 
 from act3d.models.teachers import Backbone
-from act3d.models.transformer import position_mlp
+from act3d.models.transformer import Block, position_mlp
 
 
 class PromptedTransformer(nn.Module):
@@ -22,6 +24,7 @@ class PromptedTransformer(nn.Module):
     def __init__(self, width: int, backbone: Backbone, prompts: int, deep_prompts: bool, prompt_dropout: float) -> None:
         super().__init__()
         self.prompts = prompts
+        self._pairs: tuple[list[object], list[torch.Tensor]] | None = None
         self.backbone = backbone
         self.proj_pre = nn.Linear(width, backbone.width)
         self.proj_post = nn.Linear(backbone.width, width)
@@ -61,9 +64,37 @@ class PromptedTransformer(nn.Module):
 
     def _with_deep_prompts(self, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
         """Every block sees its own prompts as a prefix: (B, G, D) -> (B, G, D)."""
-        for layer, block in enumerate(self.backbone.blocks):
-            x = block(x + pos, self._layer_prompts(layer, x.shape[0]))
+        if not self._constant_prompts():
+            for layer, block in enumerate(self.backbone.blocks):
+                x = block(x + pos, self._layer_prompts(layer, x.shape[0]))
+            return x
+        for block, pair in zip(self.backbone.blocks, self._prompt_pairs(), strict=True):
+            x = block(x + pos, pair=pair)
         return x
+
+    def _constant_prompts(self) -> bool:
+        """Whether prompts mean the same from call to call: in use, not in training, and not while torch traces."""
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return not (torch.is_grad_enabled() or self.training or tracing or self.prompt_token.is_inference())
+
+    def _prompt_pairs(self) -> list[torch.Tensor]:
+        """Keys and values of the prompts in every block, kept until a weight that they come from changes."""
+        device = self.prompt_token.device.type
+        state: list[object] = [torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)]
+        sources = [self.prompt_token, self.prompt_pos, self.deep_prompt_tokens, self.deep_prompt_pos]
+        for tensor in (t for t in (*sources, *self.backbone.parameters()) if t is not None):
+            state += [tensor.data_ptr(), tensor._version, tensor.dtype]
+        if self._pairs is None or self._pairs[0] != state:
+            made = [
+                cast(Block, block).keys_values(self._layer_prompts(layer, 1))
+                for layer, block in enumerate(self.backbone.blocks)
+            ]
+            self._pairs = (state, made)
+        return self._pairs[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles make their own keys and values."""
+        return {**super().__getstate__(), "_pairs": None}
 
     def _carrying_prompts(self, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
         """Prompts stand in front of the patches; deep ones replace them from the second block on."""

@@ -33,12 +33,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor, prefix: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Attend from every token of `x` to `prefix` and `x`.
 
         Args:
             x: Tensor with shape (B, T, C).
             prefix: Tensor with shape (B, P, C), or (1, P, C) if all clouds share it: keys and values only.
+            pair: Instead of `prefix`, what `keys_values` made of it.
 
         Returns:
             Tensor with shape (B, T, C).
@@ -46,14 +49,23 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         # (B, T, 3C) -> 3 x (B, heads, T, C / heads)
         query, key, value = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if prefix is not None:
-            bias = None if self.qkv.bias is None else self.qkv.bias[width:]
-            pair = F.linear(prefix, self.qkv.weight[width:], bias)
-            pair = pair.view(prefix.shape[0], prefix.shape[1], 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if pair is None and prefix is not None:
+            pair = self.keys_values(prefix)
+        if pair is not None:
             pair = pair.expand(-1, batch, -1, -1, -1)
             key, value = torch.cat([pair[0], key], dim=2), torch.cat([pair[1], value], dim=2)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
+
+    def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
+        """Keys and values of tokens that ask nothing themselves: (B, P, C) -> (2, B, heads, P, C / heads)."""
+        batch, tokens, width = prefix.shape
+        bias = None if self.qkv.bias is None else self.qkv.bias[width:]
+        return (
+            F.linear(prefix, self.qkv.weight[width:], bias)
+            .view(batch, tokens, 2, self.heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
 
 
 class Mlp(nn.Module):
@@ -111,22 +123,30 @@ class Block(nn.Module):
         self.ls1 = nn.Parameter(torch.ones(width)) if layer_scale else None
         self.ls2 = nn.Parameter(torch.ones(width)) if layer_scale else None
 
-    def forward(self, x: torch.Tensor, prefix: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """One block over `x`, which also sees `prefix`.
 
         Args:
             x: Tensor with shape (B, T, C).
             prefix: Tensor with shape (B, P, C) or (1, P, C): tokens whose own outputs nobody needs.
+            pair: Instead of `prefix`, what `keys_values` made of it.
 
         Returns:
             Tensor with shape (B, T, C), the outputs of `x` alone.
         """
+        if pair is None and prefix is not None:
+            pair = self.keys_values(prefix)
         if self.norm_first:
-            seen = None if prefix is None else self.norm1(prefix)
-            x = x + self.drop_path(_scaled(self.attn(self.norm1(x), seen), self.ls1))
+            x = x + self.drop_path(_scaled(self.attn(self.norm1(x), pair=pair), self.ls1))
             return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.ls2))
-        x = self.norm1(x + self.drop_path(_scaled(self.attn(x, prefix), self.ls1)))
+        x = self.norm1(x + self.drop_path(_scaled(self.attn(x, pair=pair), self.ls1)))
         return self.norm2(x + self.drop_path(_scaled(self.mlp(x), self.ls2)))
+
+    def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
+        """What this block sees of a prefix (B, P, C): (2, B, heads, P, C / heads)."""
+        return self.attn.keys_values(self.norm1(prefix) if self.norm_first else prefix)
 
 
 def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
