@@ -34,4 +34,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
     """Return AdamW over the trainable parameters of `model`."""
-    return torch.optim.AdamW(parameter_groups(model, optim.weight_decay), lr=optim.lr)
+    groups = parameter_groups(model, optim.weight_decay)
+    # On the CPU one pass over each parameter instead of eight. On CUDA the fused form and fp16's gradient scaling
+    # exclude clipping, and the default (foreach) has few launches already.
+    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
+    return torch.optim.AdamW(groups, lr=optim.lr, fused=True if on_cpu else None)
