@@ -112,12 +112,13 @@ def load_student(checkpoint: str, device: str = "auto") -> "Student":
     import torch
 
     from act3d import checkpoints
-    from act3d.models.student import Student
+    from act3d.models.student import PointEncoder
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model = checkpoints.load(checkpoint)
-    if not isinstance(model, Student):
+    # A student of any method: ACT's, Point-MAE's, Point-BERT's; or a classifier's encoder.
+    if not isinstance(getattr(model, "encoder", None), PointEncoder) or not hasattr(model, "embed"):
         raise CheckpointError(
             f"checkpoint: {checkpoint} holds a {type(model).__name__}, not the student of act3d pretrain"
         )
