@@ -158,12 +158,20 @@ def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
     assert read_curve(tmp_path / "metrics.csv", "absent")[0].tolist() == []
 
 
-def test_times_read_well_and_commands_name_all_steps():
+def test_times_read_well():
     assert duration(59.4) == "59 s"
     assert duration(501) == "8 min 21 s"
-    assert [name for name in ("prepare", "autoencode", "pretrain", "probe") if f"act3d {name}" in own_commands()] == [
-        "prepare",
-        "autoencode",
-        "pretrain",
-        "probe",
-    ]
+
+
+def test_the_commands_for_ones_own_shapes_are_ones_that_act3d_takes():
+    import importlib
+    import shlex
+
+    from act3d.cli import COMMANDS, parse
+
+    lines = [shlex.split(line, comments=True) for line in own_commands().replace("\\\n", " ").splitlines()]
+    given = [words[1:] for words in lines if words[0] == "act3d"]
+    assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe"]
+    for name, *words in given:
+        module, function = COMMANDS[name].target.split(":")
+        parse(name, getattr(importlib.import_module(module), function), words)

@@ -155,7 +155,7 @@ def own_commands() -> str:
             "act3d autoencode --config small/autoencode --data.root data/mine --out runs/mine/stage1",
             "act3d pretrain --config small/pretrain --data.root data/mine \\",
             "  --teacher.checkpoint runs/mine/stage1 --out runs/mine/stage2",
-            "act3d probe --checkpoint runs/mine/stage2 --data.root data/mine",
+            "act3d probe runs/mine/stage2 --data.root data/mine",
         ]
     )
 
