@@ -264,3 +264,23 @@ def test_settings_of_released_recipes() -> None:
     assert (few["trainer"].epochs, few["tasks"].ways, few["tasks"].shots) == (150, [5, 10], [10, 20])
     assert replace(few["tasks"], folds=[1]).folds == [1]
     assert parse("fewshot", fewshot, ["--tasks.folds", "0,3"])["tasks"].folds == [0, 3]
+
+
+def test_compare_few_shot_runs(tmp_path: Path) -> None:
+    for seed, mean in enumerate((90.0, 92.0)):
+        settings = {"5w10s": {"mean": mean, "std": 2.0, "folds": {"0": mean}}}
+        data = {"name": "modelnet40-fewshot", "fingerprint": "abc"}
+        fake_run(tmp_path / f"run-{seed}", seed, 0.0, command="fewshot", metrics={"settings": settings}, data=data)
+    (row,) = compare([f"{tmp_path}/run-*"])
+    assert (row.name, row.mean, row.seeds) == ("ACT full 5w10s", 91.0, [0, 1])
+    assert row.published["ReCon"] == "97.3±1.9"
+
+
+def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
+    from act3d.commands.probe import ProbeData, measure
+    from act3d.models.point_mae import PointMAE
+
+    model = PointMAE(8, 8, 16, 1, 2, decoder_heads=2)
+    path = checkpoints.save(model, tmp_path / "mae.safetensors", {"points": 64})
+    report = measure(str(path), ProbeData(str(root)), device="cpu")
+    assert 0 <= report.metrics["taught"]["linear"] <= 100
