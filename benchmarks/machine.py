@@ -10,13 +10,13 @@ import torch
 from benchmarks.measure import seconds
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype = torch.float32, size: int = 0, repeats: int = 8) -> float:
+def matrix_peak(device: torch.device, dtype: torch.dtype = torch.float32, clock: str = "wall") -> float:
     """The best of several large square matrix products, in FLOP/s."""
-    size = size or (8192 if device.type == "cuda" else 2048)
+    size = 8192 if device.type == "cuda" else 2048
     a = torch.randn(size, size, device=device, dtype=dtype)
     b = torch.randn(size, size, device=device, dtype=dtype)
     out = torch.empty_like(a)
-    best = min(seconds(lambda: torch.mm(a, b, out=out), device) for _ in range(repeats))
+    best = min(seconds(lambda: torch.mm(a, b, out=out), device, clock) for _ in range(8))
     return 2.0 * size**3 / best
 
 

@@ -40,7 +40,8 @@ class Setting(NamedTuple):
     compiled: bool = False
 
 
-def _clouds(setting: Setting) -> Tensor:
+def clouds(setting: Setting) -> Tensor:
+    """Random clouds in the unit sphere, the same for both forms."""
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(setting.batch, setting.points, 3, generator=generator)
     return (points / points.norm(dim=2).amax(dim=1)[:, None, None]).to(setting.device)
@@ -82,7 +83,7 @@ def _teacher(setting: Setting) -> Autoencoder:
 
 def stage1_textbook(setting: Setting) -> Work:
     """Stage I, the plain way."""
-    model, points = _plain_teacher(setting), _clouds(setting)
+    model, points = _plain_teacher(setting), clouds(setting)
 
     def loss() -> Tensor:
         neighborhood, center = model.group(points)
@@ -94,7 +95,7 @@ def stage1_textbook(setting: Setting) -> Work:
 
 def stage1_ours(setting: Setting) -> Work:
     """Stage I."""
-    model, points = _teacher(setting), _clouds(setting)
+    model, points = _teacher(setting), clouds(setting)
     _ours(setting, model)
 
     def loss() -> Tensor:
@@ -107,7 +108,7 @@ def stage1_ours(setting: Setting) -> Work:
 
 def stage2_textbook(setting: Setting) -> Work:
     """Stage II, the plain way."""
-    model, points = PointDistillation(_plain_teacher(setting)).to(setting.device), _clouds(setting)
+    model, points = PointDistillation(_plain_teacher(setting)).to(setting.device), clouds(setting)
 
     def loss() -> Tensor:
         return model(*model.dvae_tokenizer.group(points))
@@ -119,7 +120,7 @@ def stage2_ours(setting: Setting, visible_only: bool = False) -> Work:
     """Stage II, exactly or with the patch embedding of visible patches only."""
     teacher = _teacher(setting).eval().requires_grad_(False)
     model = Student(patches=setting.patches, embed_visible_only=visible_only)
-    points, criterion = _clouds(setting), build_loss("cosine")
+    points, criterion = clouds(setting), build_loss("cosine")
     hidden = hidden_count(setting.patches, MASK_RATIO)
     _ours(setting, model)
 
@@ -140,7 +141,7 @@ def stage2_visible_only(setting: Setting) -> Work:
 
 
 def _classifier_step(setting: Setting, model: nn.Module, optimizer: torch.optim.Optimizer) -> Work:
-    points = _clouds(setting)
+    points = clouds(setting)
     labels = torch.arange(setting.batch, device=setting.device) % CLASSES
 
     def step() -> None:
@@ -169,7 +170,7 @@ def classifier_ours(setting: Setting) -> Work:
 
 
 def _inference(setting: Setting, model: nn.Module) -> Work:
-    points = _clouds(setting)
+    points = clouds(setting)
     model.eval()
 
     def infer() -> Tensor:

@@ -1,0 +1,177 @@
+"""The speed of act3d against the textbook form, measured in turn in one process: `python -m benchmarks --help`."""
+
+import argparse
+import datetime
+import gc
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks import int8, loading, machine, memory, scaling, steps
+from benchmarks.measure import compare, flops
+from benchmarks.ops import operations
+
+GROUPS = ("steps", "ops", "data", "scaling")
+
+
+class Step(NamedTuple):
+    """A row of the table of steps: names of its two builders in `steps`, and whose sizes it has."""
+
+    textbook: str
+    ours: str
+    sizes: str
+
+
+STEPS = {
+    "stage1_step": Step("stage1_textbook", "stage1_ours", "stage1"),
+    "stage2_step": Step("stage2_textbook", "stage2_ours", "stage2"),
+    "stage2_step_visible_only": Step("stage2_textbook", "stage2_visible_only", "stage2"),
+    "classifier_step": Step("classifier_textbook", "classifier_ours", "classifier"),
+    "classifier_infer": Step("infer_textbook", "infer_ours", "classifier"),
+}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", choices=GROUPS, action="append", help="one group; may be given several times")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling table here (.png, .svg)")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds of every row (default 7)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, no memory, small scaling table: minutes")
+    parser.add_argument("--batch", type=int, default=0, help="another batch size for all steps")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, for a machine others use too"
+    )
+    parser.add_argument("--fp32", action="store_true", help="CUDA: ours in fp32 and not compiled either")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this machine has no CUDA device")
+    if options.quick:
+        options.repeats = min(options.repeats, 3)
+    return options
+
+
+def _setting(options: argparse.Namespace, step: Step, ours: bool) -> steps.Setting:
+    batch = options.batch or steps.BATCH[options.device][step.sizes]
+    fast = ours and options.device == "cuda" and not options.fp32
+    sizes = (2048, 128) if step.sizes == "classifier" else (1024, 64)
+    return steps.Setting(torch.device(options.device), batch, *sizes, bf16=fast, compiled=fast)
+
+
+def step_rows(options: argparse.Namespace, peak: float) -> Iterator[dict[str, Any]]:
+    """Whole steps, then inference in int8."""
+    device = torch.device(options.device)
+    for name, step in STEPS.items():
+        if options.rows not in name:
+            continue
+        settings = [_setting(options, step, ours) for ours in (False, True)]
+        works = [getattr(steps, builder)(setting) for builder, setting in zip(step[:2], settings, strict=True)]
+        measured = compare(*works, options.repeats, device, options.clock)
+        # Counted on the uncompiled form: the counter sees what is dispatched.
+        plain = getattr(steps, step.ours)(settings[1]._replace(compiled=False))
+        work = flops(plain)
+        row: dict[str, Any] = {"name": name, "group": "steps", "batch": settings[0].batch, **measured._asdict()}
+        row |= {"gflop": work / 1e9, "peak_share": work / measured.ours_s / peak}
+        del works, plain
+        gc.collect()
+        if not options.quick:
+            row["textbook_mb"] = memory.of_step(step.textbook, settings[0])
+            row["ours_mb"] = memory.of_step(step.ours, settings[1])
+        yield row
+    name = "classifier_infer_int8"
+    if options.device == "cpu" and options.rows in name:
+        setting = _setting(options, STEPS["classifier_infer"], ours=False)
+        with tempfile.TemporaryDirectory() as folder:
+            ours = int8.infer(setting, Path(folder))
+            measured = compare(steps.infer_textbook(setting), ours, options.repeats, device, options.clock)
+        yield {"name": name, "group": "steps", "batch": setting.batch, **measured._asdict(), "peak_share": None}
+
+
+def operation_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Each operation of geometry/."""
+    device = torch.device(options.device)
+    for operation in operations(device):
+        if options.rows in operation.name:
+            measured = compare(operation.textbook, operation.ours, options.repeats, device, options.clock)
+            yield {"name": operation.name, "group": "ops", **measured._asdict(), "peak_share": None}
+
+
+def data_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """An epoch of reading."""
+    clouds = 256 if options.quick else 2048
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        loading.write(root, clouds)
+        for name, cold in (("load_cold", True), ("load_warm", False)):
+            if options.rows in name:
+                works = loading.epochs(root, clouds, cold)
+                measured = compare(*works, options.repeats, torch.device("cpu"), "wall")
+                speed = {"clouds_per_s": clouds / measured.ours_s}
+                yield {"name": name, "group": "data", **measured._asdict(), **speed, "peak_share": None}
+
+
+def add_shares_of_a_step(rows: list[dict[str, Any]]) -> None:
+    """For sampling and neighbours: their share of the step that uses them, where both were measured."""
+    seconds = {row["name"]: row["ours_s"] for row in rows}
+    users = {"1024": "stage2_step", "2048": "classifier_step", "8192": "classifier_step"}
+    for row in rows:
+        parts = row["name"].split("_")
+        number = parts[1] if parts[0] == "sample" else parts[2] if parts[0] == "knn" else ""
+        if users.get(number) in seconds:
+            row["step_share"] = row["ours_s"] / seconds[users[number]]
+
+
+def show(row: dict[str, Any]) -> str:
+    """One line of the table."""
+    line = f"{row['name']:<26}{row['textbook_s']:>11.4f}{row['ours_s']:>10.4f}{row['ratio']:>8.2f}{row['spread']:>8.1%}"
+    line += f"{row['peak_share']:>7.0%}" if row.get("peak_share") is not None else " " * 7
+    if row.get("ours_mb") is not None:
+        line += f"  {row.get('textbook_mb') or 0:>6.0f} -> {row['ours_mb']:.0f} MB"
+    if "clouds_per_s" in row:
+        line += f"  {row['clouds_per_s']:.0f} clouds/s"
+    return line
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = _arguments()
+    device = torch.device(options.device)
+    chosen = options.only or list(GROUPS)
+    dtype = torch.bfloat16 if options.device == "cuda" and not options.fp32 else torch.float32
+    info = machine.describe(device)
+    peak = machine.matrix_peak(device, dtype, clock=options.clock)
+    info |= {"matrix_peak_gflops": peak / 1e9, "matrix_peak_dtype": str(dtype), "clock": options.clock}
+    info |= {"date": datetime.date.today().isoformat(), "repeats": options.repeats, "command": " ".join(sys.argv[1:])}
+    print("\n".join(f"{key:<20} {value}" for key, value in info.items()))
+    print(f"\n{'name':<26}{'textbook s':>11}{'ours s':>10}{'ratio':>8}{'spread':>8}{'peak':>7}", flush=True)
+    rows: list[dict[str, Any]] = []
+    sources = {"steps": partial(step_rows, options, peak), "ops": partial(operation_rows, options)}
+    sources["data"] = partial(data_rows, options)
+    for group in (group for group in sources if group in chosen):
+        for row in sources[group]():
+            rows.append(row)
+            print(show(row), flush=True)
+    add_shares_of_a_step(rows)
+    sizes = scaling.table(device, options.repeats, options.quick, options.clock) if "scaling" in chosen else []
+    for size in sizes:
+        known = "" if size["megabytes"] is None else f"  {size['megabytes']:.0f} MB"
+        print(
+            f"{size['grows']:<8}{size['value']:>6}{size['seconds']:>10.3f} s{size['steps_per_s']:>9.3f} steps/s{known}"
+        )
+    if options.plot and sizes:
+        scaling.plot(sizes, options.plot)
+    if options.json:
+        info["load_after"] = machine.describe(device)["load"]
+        options.json.write_text(json.dumps({"machine": info, "rows": rows, "scaling": sizes}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Inference of the classifier in int8, through our ONNX export and onnxruntime."""
+
+from pathlib import Path
+
+import torch
+
+from act3d.checkpoints.onnx import export_onnx, onnx_session, quantize
+from act3d.models.classifier import Classifier
+from benchmarks.measure import Work
+from benchmarks.steps import CLASSES, Setting, clouds
+
+
+def infer(setting: Setting, folder: Path) -> Work:
+    """Logits of a batch. Speed only: how far int8 is off on trained weights is measured where there are some."""
+    import onnxruntime  # noqa: F401  # its absence should say so before minutes of export
+
+    model = Classifier(CLASSES, setting.patches).eval()
+    points = clouds(setting)
+    exported = export_onnx(model, folder / "float.onnx", points)
+    session = onnx_session(quantize(exported.path, folder / "int8.onnx"))
+    array = points.numpy()
+
+    def run() -> object:
+        with torch.no_grad():
+            return session(array)
+
+    return run

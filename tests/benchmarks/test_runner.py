@@ -1,0 +1,83 @@
+"""The benchmark runner: its arithmetic, and one real row. What it measures is never asserted."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import measure, steps
+from benchmarks.__main__ import STEPS, add_shares_of_a_step
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+
+
+def test_works_run_in_turn() -> None:
+    order: list[str] = []
+    works = [lambda: order.append("a"), lambda: order.append("b")]
+    times = measure.interleave(works, 3, CPU, warmup=1)
+    assert order == ["a", "b", *"ab", *"ba", *"ab"]
+    assert [len(values) for values in times] == [3, 3]
+
+
+def test_a_comparison_is_made_of_medians(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "interleave", lambda *_: [[2.0, 8.0, 4.0], [1.0, 2.0, 2.0]])
+    found = measure.compare(lambda: None, lambda: None, 3, CPU)
+    assert found == (4.0, 2.0, 2.0, pytest.approx(0.5))  # ratios 2, 4, 2: quartiles 2 and 3
+
+
+def test_operations_are_counted_with_their_gradients() -> None:
+    a, b = torch.randn(4, 5, requires_grad=True), torch.randn(5, 6, requires_grad=True)
+    assert measure.flops(lambda: (a @ b).sum().backward()) == 3 * 2 * 4 * 5 * 6
+
+
+def test_every_step_has_both_forms() -> None:
+    for step in STEPS.values():
+        assert callable(getattr(steps, step.textbook))
+        assert callable(getattr(steps, step.ours))
+        assert {sizes[step.sizes] > 0 for sizes in steps.BATCH.values()} == {True}
+
+
+def test_shares_of_a_step() -> None:
+    rows = [{"name": "classifier_step", "ours_s": 2.0}, {"name": "sample_8192_1024", "ours_s": 0.1}]
+    rows += [{"name": "knn_64_64_k4", "ours_s": 0.1}]
+    add_shares_of_a_step(rows)
+    assert rows[1]["step_share"] == pytest.approx(0.05)
+    assert "step_share" not in rows[2]
+
+
+def test_rows_are_printed_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    done = run("--only", "ops", "--rows", "knn_64_64", "--repeats", "2", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    (row,) = found["rows"]
+    assert {"name", "textbook_s", "ours_s", "ratio", "spread", "peak_share"} <= row.keys()
+    assert row["name"] in done.stdout
+    assert found["machine"]["matrix_peak_gflops"] > 0
+
+
+def test_reading_is_measured_on_equal_clouds(tmp_path: Path) -> None:
+    from benchmarks import loading
+
+    loading.write(tmp_path, 3)
+    for cold in (True, False):
+        for work in loading.epochs(tmp_path, 3, cold):
+            work()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_is_refused_where_there_is_none() -> None:
+    done = run("--device", "cuda")
+    assert done.returncode != 0
+    assert "no CUDA device" in done.stderr
