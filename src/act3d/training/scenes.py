@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from act3d.config_tasks import Protocol, Select
 from act3d.data.rooms import Room, RoomFolder, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.errors import InputError
-from act3d.evaluation.labelled_clouds import colors_of, write_ply
+from act3d.evaluation.labelled_clouds import write_ply
 from act3d.evaluation.segmentation import UNLABELLED, SceneScores
 from act3d.evaluation.whole_room import segment_room
 from act3d.files import atomic_path
@@ -29,7 +29,8 @@ from act3d.training.module import StageModule
 from act3d.training.run_folder import RunFolder
 
 NUMBERS = ("miou", "macc", "oa")
-PICTURED = 60_000  # points of a picture
+# Points (n, 3), predicted and true labels (n,), class names -> a PNG file. Training knows nothing of pictures.
+Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
 
 
 class Scenes(NamedTuple):
@@ -70,6 +71,7 @@ class SceneModule(StageModule):
         rooms: what trains, what is watched, what judges.
         scenes: how rooms are cut.
         protocol: see `act3d.training.protocol`.
+        draw: makes a picture of a room, or None for no pictures.
     """
 
     train_columns = ("loss", "train_oa")
@@ -87,9 +89,10 @@ class SceneModule(StageModule):
         optim: OptimConfig,
         trainer: TrainerConfig,
         seed: int,
+        draw: Draw | None = None,
     ) -> None:
         super().__init__(model, data, optim, trainer, seed)
-        self.rooms, self.scenes, self.protocol = rooms, scenes, protocol
+        self.rooms, self.scenes, self.protocol, self.draw_room = rooms, scenes, protocol, draw
         self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.watch is not None else ()
         weights = class_weights(np.asarray(rooms.train.counts))
         # Not part of what is saved: it follows from the data.
@@ -128,7 +131,9 @@ class SceneModule(StageModule):
         if self.rooms.watch is not None and folder.best.exists():
             model, chosen = checkpoints.load(folder.best, device), "best"
         limit = 1 if self.plan.fast_dev_run else 0
-        metrics = judge_rooms(model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit)
+        metrics = judge_rooms(
+            model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit, self.draw_room
+        )
         return metrics | {"weights": chosen}
 
 
@@ -140,6 +145,7 @@ def judge_rooms(
     scenes: SceneConfig,
     out: Path,
     limit: int = 0,
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
     """Judge a segmenter on rooms, one in memory at a time.
 
@@ -149,7 +155,8 @@ def judge_rooms(
         rooms: names of those that judge.
         data: `points` and `batch_size`.
         scenes: how rooms are cut; of the first `write` rooms labels are written to `out`/predictions.
-        limit: judge this many rooms and batches of blocks only; 0 = all.
+        limit: judge this many rooms and batches of blocks only, with one vote; 0 = all.
+        draw: makes the pictures.
 
     Returns:
         miou, macc, oa and classes over whole rooms with votes; the same over blocks under "blocks"; "rooms" one by one.
@@ -157,12 +164,13 @@ def judge_rooms(
     whole, blocks = SceneScores(folder.classes), SceneScores(folder.classes)
     table: dict[str, Any] = {}
     written: list[str] = []
+    votes = 1 if limit else scenes.votes
     for number, name in enumerate(rooms[: limit or None]):
         room = folder.read(name)
         began = time.monotonic()
         found = segment_room(
             model, room.points, len(folder.classes), data.points, data.batch_size, scenes.block, scenes.stride,
-            scenes.votes if not limit else 1,
+            votes,
         )  # fmt: skip
         seconds = time.monotonic() - began
         whole.add(found, room.labels)
@@ -176,9 +184,9 @@ def judge_rooms(
             file=sys.stderr,
         )
         if number < scenes.write:
-            written += [str(path) for path in write_room(out / "predictions", room, found, folder.classes)]
+            written += [str(path) for path in write_room(out / "predictions", room, found, folder.classes, draw)]
     by_block = {key: value for key, value in blocks.result().items() if key in (*NUMBERS, "points")}
-    return whole.result() | {"votes": scenes.votes, "blocks": by_block, "rooms": table, "written": written}
+    return whole.result() | {"votes": votes, "blocks": by_block, "rooms": table, "written": written}
 
 
 @torch.no_grad()
@@ -200,28 +208,17 @@ def _judge_blocks(
         scores.add(model(batch["points"].to(device)).argmax(dim=2).cpu().numpy(), batch["parts"].numpy())
 
 
-def write_room(out: Path, room: Room, found: np.ndarray, classes: Sequence[str]) -> list[Path]:
-    """Write `<room>_predicted.ply`, `<room>_true.ply` and `<room>.png`, which shows both, without ceiling."""
+def write_room(
+    out: Path, room: Room, found: np.ndarray, classes: Sequence[str], draw: Draw | None = None
+) -> list[Path]:
+    """Write `<room>_predicted.ply`, `<room>_true.ply` and, if there is someone to draw it, `<room>.png`."""
     labels = room.labels.astype(np.int64)
     paths = [
         write_ply(out / f"{room.name}_predicted.ply", room.points, found, classes),
         write_ply(out / f"{room.name}_true.ply", room.points, labels, classes),
     ]
-    picture = out / f"{room.name}.png"
-    with atomic_path(picture) as temporary:
-        temporary.write_bytes(picture_of(room.points, found, labels, classes))
-    return [*paths, picture]
-
-
-def picture_of(points: np.ndarray, found: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> bytes:
-    """A PNG of a room from above at an angle: as predicted on the left, the truth on the right."""
-    from act3d.report import render_cloud
-
-    # A lid hides the room: what lies in the highest tenth is left out.
-    inside = np.flatnonzero(points[:, 2] < points[:, 2].min() + 0.9 * np.ptp(points[:, 2]))
-    if len(inside) > PICTURED:
-        inside = np.random.default_rng(0).choice(inside, PICTURED, replace=False)
-    upright = points[inside][:, [0, 2, 1]] * np.array([1, 1, -1])  # z up -> y up
-    beside = upright + np.array([1.15 * np.ptp(upright[:, 0]), 0, 0])
-    colors = np.concatenate([colors_of(found[inside], classes), colors_of(labels[inside], classes)]) / 255
-    return render_cloud(np.concatenate([upright, beside]), colors, size=1400, radius=0.004, azimuth=0, elevation=50)
+    if draw is not None:
+        paths.append(out / f"{room.name}.png")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(draw(room.points, found, labels, classes))
+    return paths
