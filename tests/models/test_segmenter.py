@@ -58,13 +58,13 @@ def test_config_builds_the_same_model() -> None:
 def test_takes_over_a_students_encoder() -> None:
     student = Student(patches=8, patch_size=8, width=16, depth=3, heads=2, decoder_depth=1, decoder_heads=2)
     model = Segmenter(4, patches=8, patch_size=8, width=16, depth=3, heads=2)
-    model.take_encoder(student)
+    assert model.start_from(student) == []
     for name, value in model.encoder.state_dict().items():
         assert torch.equal(value, student.encoder.state_dict()[name])
     student.eval()
     model.eval()
     points = torch.randn(2, 64, 3)
-    last = model.patch_features(model.patchify(points))[:, :, -16:]
+    last = model.level_features(model.patchify(points))[:, :, -16:]
     # The same weights, but no class token to look at: like the student's features, and not equal to them.
     theirs = student.patch_features(points)
     assert torch.nn.functional.cosine_similarity(last, theirs, dim=2).min() > 0.9
@@ -75,8 +75,8 @@ def test_takes_over_a_students_encoder() -> None:
 def test_refuses_an_encoder_that_does_not_fit(change: dict[str, int]) -> None:
     size = {"width": 16, "depth": 3, "heads": 2}
     student = Student(patches=8, patch_size=8, decoder_depth=1, decoder_heads=2, **{**size, **change})
-    with pytest.raises(InputError, match="does not fit"):
-        Segmenter(4, patches=8, patch_size=8, **size).take_encoder(student)
+    with pytest.raises(InputError, match="encoder to start from is"):
+        Segmenter(4, patches=8, patch_size=8, **size).start_from(student)
 
 
 def test_category_is_needed_for_parts_and_refused_for_scenes() -> None:

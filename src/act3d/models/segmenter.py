@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
         width, depth, heads, drop_path: Of the encoder.
-        embed_width: Width of the patch embedding where a layer takes it to `width` (see `PointEncoder`).
+        embed_width, normed_residual: Of the encoder too, see `PointEncoder`.
         feature_blocks: Blocks (from 1) whose features are joined; by default three, evenly spaced.
         head_widths: Of the two layers that bring features to points, and of the two that decide.
         dropout: In front of the last hidden layer.
@@ -91,6 +91,7 @@ class Segmenter(nn.Module):
         heads: int = 6,
         drop_path: float = 0.1,
         embed_width: int | None = None,
+        normed_residual: bool = False,
         feature_blocks: Sequence[int] | None = None,
         head_widths: Sequence[int] = (1536, 1024, 512, 256),
         dropout: float = 0.5,
@@ -106,7 +107,9 @@ class Segmenter(nn.Module):
         self.classes, self.categories = classes, categories
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.feature_blocks = tuple(blocks)
-        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False, embed_width=embed_width)
+        self.encoder = PointEncoder(
+            width, depth, heads, drop_path, class_token=False, embed_width=embed_width, normed_residual=normed_residual
+        )
         joined, (first, local, hidden, last) = width * len(blocks), head_widths
         self.local_width = local
         self.label_conv_cls = (
@@ -127,7 +130,7 @@ class Segmenter(nn.Module):
         """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
-    def patch_features(self, patches: Patches) -> torch.Tensor:
+    def level_features(self, patches: Patches) -> torch.Tensor:
         """Features (B, G, 3 C) of every patch after each of the feature blocks, normed and joined."""
         x = self.encoder.embed_patches(patches.neighborhoods)
         pos = self.encoder.pos_embed(patches.centers)
@@ -176,7 +179,7 @@ class Segmenter(nn.Module):
     def _logits(self, points: torch.Tensor, category: torch.Tensor | None) -> torch.Tensor:
         """Points (B, N, 3) with N >= G, M and category (B,) -> logits (B, N, K)."""
         patches = self.patchify(points)
-        features = self.patch_features(patches)  # (B, G, 3 C)
+        features = self.level_features(patches)  # (B, G, 3 C)
         whole = self._whole(features, category)  # (B, 6 C [+ 64])
         local = self.propagation_0_cls(points, patches.centers, features)  # (B N, 1024)
         # W [local, whole] = W_local local + W_whole whole; the second once a cloud
@@ -202,24 +205,21 @@ class Segmenter(nn.Module):
             parts.append(activation(norm(rows)))
         return torch.cat(parts, dim=1)
 
-    def take_encoder(self, model: nn.Module) -> None:
-        """Take over the encoder of another model of act3d (a student, a classifier, a segmenter).
+    def start_from(self, source: nn.Module) -> list[str]:
+        """Take over the encoder of a pretrained model: a student of any method, a classifier, another segmenter.
+
+        Returns:
+            Names of the encoder's parameters that the source does not have.
 
         Raises:
-            InputError: It has no such encoder, or one of another width or depth.
+            InputError: The source has no point encoder, or one of another size.
         """
-        source = getattr(model, "encoder", None)
-        if source is None:
-            raise InputError(f"a {getattr(model, 'kind', type(model).__name__)} has no encoder to start from")
-        state, wanted = source.state_dict(), self.encoder.state_dict()
-        wrong = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
-        extra = [k for k in state if k not in wanted and not k.startswith(("cls_token", "cls_pos"))]
-        if wrong or extra:
-            name = (wrong or extra)[0]
-            theirs = tuple(state[name].shape) if name in state else "nothing"
-            ours = tuple(wanted[name].shape) if name in wanted else "nothing"
-            raise InputError(
-                f"the encoder does not fit: {name} is {theirs} there and {ours} here "
-                f"({len(wrong) + len(extra)} such differences); give the segmenter the same width and depth"
-            )
-        self.encoder.load_state_dict({k: state[k] for k in wanted})
+        encoder = getattr(source, "encoder", None)
+        if not isinstance(encoder, PointEncoder):
+            raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
+        if encoder.config != self.encoder.config:
+            raise InputError(f"the encoder to start from is {encoder.config}; this one is {self.encoder.config}")
+        own, theirs = self.encoder.state_dict(), encoder.state_dict()
+        # The class token is left behind: segmenters have none.
+        self.encoder.load_state_dict({name: theirs.get(name, value) for name, value in own.items()})
+        return [name for name in own if name not in theirs]
