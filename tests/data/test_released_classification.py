@@ -210,6 +210,16 @@ def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
     (sample,) = check("sample")
     assert sample.problems == []
     assert sum(sample.parts["train"].classes.values()) == sample.parts["train"].clouds
+    area = tmp_path / "stanford_indoor3d"
+    area.mkdir()
+    room = np.concatenate([np.random.default_rng(0).random((50, 6)), np.arange(50)[:, None] % 3], axis=1)
+    np.save(area / "Area_1_office_1.npy", room)
+    np.save(area / "Area_1_office_2.npy", room[:20])
+    np.save(area / "Area_2_hallway_1.npy", room[:, :5])
+    (found,) = check(area)
+    assert (found.dataset, found.variant, found.parts["Area_1"].clouds) == ("rooms", "s3dis", 2)
+    assert found.parts["Area_1"].classes == {"ceiling": 24, "floor": 24, "wall": 22}
+    assert "Area_2_hallway_1.npy has shape (50, 5)" in found.problems[0]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no dataset that act3d knows"):
         check(tmp_path / "empty")

@@ -16,7 +16,7 @@ def check_data(root: str) -> "list[Found]":
 
     Args:
         root: folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN,
-            ShapeNetPart), or "sample".
+            ShapeNetPart), rooms of S3DIS, or "sample".
 
     Returns:
         All that was found.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from act3d.data import fewshot, modelnet40, open_dataset, scanobjectnn
+from act3d.data import fewshot, modelnet40, open_dataset, rooms, scanobjectnn
 from act3d.data.arrays import check_clouds
 from act3d.data.clouds import CloudDataset
 from act3d.data.fingerprint import of_files
@@ -55,7 +55,7 @@ def check(root: str | Path) -> list[Found]:
     if not found:
         raise InputError(
             f"{folder} holds no dataset that act3d knows (looked for: prepared folder, ShapeNet-55, ModelNet40, "
-            "few-shot folds, ScanObjectNN, ShapeNetPart)"
+            "few-shot folds, ScanObjectNN, ShapeNetPart, rooms)"
         )
     return found
 
@@ -76,6 +76,8 @@ def _known(folder: Path, root: str) -> Iterator[Found]:
             yield Found("ScanObjectNN", problems=[f"{base}: main_split without any of the released .h5 files"])
     if next(folder.rglob("synsetoffset2category.txt"), None) is not None:
         yield _by_opening("ShapeNetPart", root, None)
+    if root != "sample" and rooms.find_rooms(folder) is not None:
+        yield _rooms(folder)
 
 
 def _by_opening(dataset: str, root: str, splits: tuple[str, ...] | None) -> Found:
@@ -94,6 +96,31 @@ def _by_opening(dataset: str, root: str, splits: tuple[str, ...] | None) -> Foun
             found.problems += _bad_clouds(clouds)
         except InputError as error:
             found.problems.append(str(error))
+    return found
+
+
+def _rooms(folder: Path) -> Found:
+    """Rooms for scene segmentation, area by area; every room is read. Classes count points here."""
+    found = Found("rooms")
+    try:
+        opened = rooms.open_rooms(folder)
+    except InputError as error:
+        found.problems.append(str(error))
+        return found
+    found.variant, found.fingerprint = opened.name, opened.fingerprint
+    for room in opened.rooms:
+        area = opened.splits.get(room) or "_".join(room.split("_")[:2])
+        try:
+            read = opened.read(room)
+        except InputError as error:
+            found.problems.append(str(error))
+            continue
+        part = found.parts.setdefault(area, Part(0, len(read.points)))
+        part.clouds, part.points = part.clouds + 1, min(part.points, len(read.points))
+        for label, count in zip(*np.unique(read.labels, return_counts=True), strict=True):
+            name = opened.classes[label] if label >= 0 else ""
+            part.classes[name] = part.classes.get(name, 0) + int(count)
+    found.notes.append("classes count points, and `points` is the smallest room's")
     return found
 
 
