@@ -11,6 +11,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.moments import folds, moments, variance_after
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.pooling import linear_max, mlp_max
+from act3d.models.unfolding import normed_linear, seeded_linear
 from tests.helpers import SMALL, assert_agree, backbone_spec
 
 
@@ -72,6 +73,16 @@ def test_gradients_of_mlp_max() -> None:
     shapes = ((3 * 4, 3), (6, 3), (3, 6), (5, 6), (5,))
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(lambda *x: mlp_max(*x, 4), inputs)
+
+
+def test_gradients_of_the_folding_layers() -> None:
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((5, 3), (2, 3), (4, 3), (4,))]
+    assert torch.autograd.gradcheck(seeded_linear, inputs)
+    shapes = ((7, 3), (3,), (3,), (2, 3), (2,))
+    x, scale, offset, weight, bias = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
+    assert torch.autograd.gradcheck(
+        lambda x, s, o, w, b: normed_linear(x, s, o, 1e-5, w, b)[0], (x, scale, offset, weight, bias)
+    )
 
 
 def test_more_patches_than_one_parcel() -> None:

@@ -153,7 +153,8 @@ class Autoencoder(nn.Module):
     def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
         if noise_scale:
-            logits = logits - noise_scale * torch.empty_like(logits).exponential_().log()
+            noise = torch.empty_like(logits).exponential_().log_()
+            logits = torch.sub(logits, noise, alpha=noise_scale)
         return F.softmax(logits / temperature, dim=2) @ self.codebook
 
     # ------------------------------------------------------------------ use after training
