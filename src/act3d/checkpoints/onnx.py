@@ -1,7 +1,7 @@
 """Models as ONNX files for other runtimes: points in, everything else inside, sampling and grouping too.
 
-Farthest point sampling is unrolled, one step a patch; neighbours come from all distances by top-k. Both ties go to
-the lower index, in PyTorch and in ONNX alike, so the patches are those of `geometry.patchify`.
+Farthest point sampling is unrolled, one step a patch; neighbours come from all distances by top-k. Ties of
+both go to the lower index, in ONNX as in `geometry.patchify`, so the patches are the same.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import atomic_path
-from act3d.geometry import Patches, gather
+from act3d.geometry import Patches, gather, knn, patchify
 
 OPSET = 18
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -53,10 +53,7 @@ def traceable_patches(points: Tensor, patches: int, patch_size: int) -> Patches:
         nearest = torch.minimum(nearest, dx * dx + dy * dy + dz * dz)
         last = nearest.argmax(dim=1, keepdim=True)
     centers = gather(points, torch.cat(picked, dim=1))  # (B, G, 3)
-    # Distances as differences: exact, unlike by products.
-    dx, dy, dz = (centers[:, :, None, i] - points[:, None, :, i] for i in range(3))  # (B, G, N) each
-    squared = dx * dx + dy * dy + dz * dz
-    found = torch.topk(squared, patch_size, dim=2, largest=False, sorted=True).indices
+    found = knn(centers, points, patch_size)
     return Patches(gather(points, found) - centers.unsqueeze(2), centers)
 
 
@@ -66,15 +63,22 @@ class Runner(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        # What cuts clouds in the exported graph; the model's own way is for PyTorch.
-        model.patchify = lambda points: traceable_patches(points, model.patches, model.patch_size)
+        if model.kind == "segmenter":  # it cuts inside a longer function
+            model.patchify = self.cut
+
+    def cut(self, points: Tensor) -> Patches:
+        """Patches in operations that exporters know while tracing, by the model's own way otherwise."""
+        model = self.model
+        if torch.compiler.is_exporting():
+            return traceable_patches(points, model.patches, model.patch_size)
+        return patchify(points, model.patches, model.patch_size)
 
     def forward(self, points: Tensor, category: Tensor | None = None) -> tuple[Tensor, ...]:
         """points (B, N, 3) [, category (B,)] -> outputs."""
         model = self.model
         if model.kind == "segmenter":
             return (model._logits(points, category),)
-        patches = model.patchify(points)
+        patches = self.cut(points)
         if model.kind == "classifier":
             return (model.head(model.features(patches)),)
         if model.kind == "autoencoder":
@@ -101,7 +105,6 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
     model = model.float().eval()
-    kept = model.__dict__.pop("patchify", None)
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]
     least = max(model.patches, model.patch_size)
@@ -132,9 +135,7 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
                     f"{path}: not written: {worst} differs from PyTorch's by {differences[worst]:.2g}"
                 )
     finally:
-        del model.patchify
-        if kept is not None:
-            model.patchify = kept
+        model.__dict__.pop("patchify", None)
     return Exported(Path(path), outputs, differences)
 
 
@@ -165,7 +166,7 @@ def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArr
 
 
 def compare(path: str | Path, runner: Runner, points: Tensor) -> dict[str, float]:
-    """Largest differences between ONNX and PyTorch on all clouds, on one alone, and on fewer points."""
+    """Largest differences between ONNX and the model in PyTorch, on all clouds, on one alone, and on fewer points."""
     run, kind = onnx_session(path), runner.model.kind
     least = max(runner.model.patches, runner.model.patch_size)
     worst = dict.fromkeys(OUTPUTS[kind], 0.0)

@@ -3,6 +3,7 @@
 import torch
 
 from act3d.errors import InputError
+from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 
@@ -17,8 +18,8 @@ _ENTRIES = 1 << 25  # of the distance matrix held at once (128 MB in float32)
 def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     """Indices of the k points nearest to each query, nearest first; equal distances by the lower index.
 
-    (On a GPU, points that differ by less than the rounding of a matrix product may be taken for equals when they
-    straddle the k + 8 nearest: checking that would make the host wait for the device.)
+    (On a GPU without Triton, points that differ by less than the rounding of a matrix product may be taken for equals
+    when they straddle the k + 8 nearest: checking that would make the host wait for the device.)
 
     Args:
         query: Tensor with shape (B, Q, 3).
@@ -31,6 +32,8 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     Raises:
         InputError: Wrong shape, different batch sizes, empty or non-finite cloud, k > N.
     """
+    if torch.compiler.is_exporting():
+        return _search_traced(query, points, k)
     check_points(query, "query")
     check_points(points)
     if query.shape[0] != points.shape[0]:
@@ -39,6 +42,9 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
     query = query.to(points.dtype)
+    kernels = kernels_for(query, points)
+    if kernels is not None and points.shape[1] <= kernels.LARGEST_NEIGHBORS:
+        return kernels.knn(query, points, k)[0]
     rows = max(1, _ENTRIES // (points.shape[0] * points.shape[1]))
     return torch.cat([_search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
 
@@ -65,6 +71,15 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
         if unsure.any():
             result[unsure] = _search_all(query, points, unsure, k)
     return result
+
+
+def _search_traced(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
+    """The same for exporters, which cannot look at values: all distances, by differences, one axis at a time.
+
+    Equals go to the lower index where the runtime's top-k does so, as ONNX prescribes.
+    """
+    x, y, z = (query[:, :, None, axis] - points[:, None, :, axis] for axis in range(3))  # (B, Q, N) each
+    return (x * x + y * y + z * z).topk(k, dim=2, largest=False, sorted=True).indices
 
 
 def _search_all(query: torch.Tensor, points: torch.Tensor, rows: torch.Tensor, k: int) -> torch.Tensor:

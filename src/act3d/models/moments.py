@@ -19,16 +19,16 @@ def folds(norm: nn.Module, rows: torch.Tensor) -> bool:
     where the statistics come from several processes (SyncBatchNorm).
     """
     return (
-        type(norm) is nn.BatchNorm1d
+        not torch.compiler.is_compiling()  # first: what follows looks at sizes, which a trace must leave open
+        and type(norm) is nn.BatchNorm1d
         and norm.affine
         and norm.track_running_stats
         and (norm.momentum is not None)
         and rows.device.type == "cpu"
         and rows.dtype in (torch.float32, torch.float64)
         and rows.dtype == norm.weight.dtype
-        and (len(rows) > 1 or not norm.training)
+        and (not norm.training or rows.shape[0] > 1)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
     )
 
