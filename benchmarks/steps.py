@@ -47,14 +47,22 @@ def clouds(setting: Setting) -> Tensor:
     return (points / points.norm(dim=2).amax(dim=1)[:, None, None]).to(setting.device)
 
 
-def _training(setting: Setting, model: nn.Module, loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer) -> Work:
-    """One step: loss, gradients, clipping where the recipe has it, optimizer."""
+def _training(
+    setting: Setting,
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    optimizer: torch.optim.Optimizer,
+    losses: list[Tensor] | None = None,
+) -> Work:
+    """One step: loss, gradients, optimizer. Losses are kept in `losses`, if there is such a list."""
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(setting.device.type, torch.bfloat16, enabled=setting.bf16):
             value = loss()
         value.backward()
+        if losses is not None:
+            losses.append(value.detach())
         optimizer.step()
 
     model.train()
@@ -116,7 +124,7 @@ def stage2_textbook(setting: Setting) -> Work:
     return _training(setting, model, loss, _plain_adamw(model))
 
 
-def stage2_ours(setting: Setting, visible_only: bool = False) -> Work:
+def stage2_ours(setting: Setting, visible_only: bool = False, losses: list[Tensor] | None = None) -> Work:
     """Stage II, exactly or with the patch embedding of visible patches only."""
     teacher = _teacher(setting).eval().requires_grad_(False)
     model = Student(patches=setting.patches, embed_visible_only=visible_only)
@@ -132,7 +140,7 @@ def stage2_ours(setting: Setting, visible_only: bool = False) -> Work:
         output = model(patches, mask, hidden)
         return distillation_loss(criterion, output, gather(target, output.hidden))
 
-    return _training(setting, model, loss, build_optimizer(model, OptimConfig()))
+    return _training(setting, model, loss, build_optimizer(model, OptimConfig()), losses)
 
 
 def stage2_visible_only(setting: Setting) -> Work:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from act3d.errors import InputError
+from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 
@@ -19,12 +20,15 @@ def _nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return squared.argmin(dim=2), squared.argmin(dim=1)
 
 
-def _directed(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Differences to the nearest point, both ways: (B, N, 3) and (B, M, 3)."""
+def _check(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> None:
     check_points(a, name_a)
     check_points(b, name_b)
     if a.shape[0] != b.shape[0]:
         raise InputError(f"{name_a} {tuple(a.shape)} and {name_b} {tuple(b.shape)} differ in batch size")
+
+
+def _directed(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Differences to the nearest point, both ways: (B, N, 3) and (B, M, 3)."""
     # Which point is nearest does not depend on the gradient: search without autograd, then take differences.
     to_b, to_a = _nearest(a.detach(), b.detach())
     return a - gather(b, to_b), b - gather(a, to_a)
@@ -52,7 +56,12 @@ def chamfer(
     """
     if norm not in (1, 2) or reduction not in ("mean", "none"):
         raise InputError(f"norm = {norm!r}, reduction = {reduction!r}; allowed are 1, 2 and 'mean', 'none'")
-    from_a, from_b = _directed(a, b, "a", "b")
+    _check(a, b, "a", "b")
+    kernels = kernels_for(a, b)
+    if kernels is not None and max(a.shape[1], b.shape[1]) <= kernels.LARGEST_SET:
+        distance = kernels.chamfer(a, b, norm)
+        return distance.mean() if reduction == "mean" else distance
+    from_a, from_b = _directed(a, b)
     if norm == 1:
         distance = (
             torch.linalg.vector_norm(from_a, dim=2).mean(1) + torch.linalg.vector_norm(from_b, dim=2).mean(1)
@@ -77,7 +86,8 @@ def f_score(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.
     Raises:
         InputError: Wrong shapes, empty or non-finite sets.
     """
-    from_a, from_b = _directed(a, b, "a", "b")
+    _check(a, b, "a", "b")
+    from_a, from_b = _directed(a, b)
     precision = (torch.linalg.vector_norm(from_a, dim=2) < threshold).to(a.dtype).mean(1)
     recall = (torch.linalg.vector_norm(from_b, dim=2) < threshold).to(a.dtype).mean(1)
     return 2 * precision * recall / (precision + recall).clamp_min(torch.finfo(a.dtype).tiny)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.neighbors import knn
@@ -40,5 +41,8 @@ def patchify(points: torch.Tensor, patches: int, patch_size: int, start: int = 0
     check_count(patches, points.shape[1], "patches", f"points of shape {tuple(points.shape)}")
     check_count(patch_size, points.shape[1], "patch_size", f"points of shape {tuple(points.shape)}")
     centers = gather(points, farthest_point_sample(points, patches, start))
+    kernels = kernels_for(points)
+    if kernels is not None and points.shape[1] <= kernels.LARGEST_NEIGHBORS and not points.requires_grad:
+        return Patches(kernels.knn(centers, points, patch_size, gather=True)[1], centers)
     neighborhoods = gather(points, knn(centers, points, patch_size)) - centers.unsqueeze(2)
     return Patches(neighborhoods, centers)

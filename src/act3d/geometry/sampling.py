@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_count, check_points
 
 
@@ -29,6 +30,9 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> t
     points = points.detach()
     if points.dtype not in (torch.float32, torch.float64):
         points = points.float()
+    kernels = kernels_for(points)
+    if kernels is not None:
+        return kernels.farthest_point_sample(points, count, start)
     if points.device.type == "cpu":
         # NumPy's arg-max is ten times torch's on such shapes.
         return torch.from_numpy(_sample_numpy(points.numpy(), count, start))

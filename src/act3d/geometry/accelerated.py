@@ -1,0 +1,30 @@
+"""Where the Triton kernels can take over from PyTorch."""
+
+import functools
+import importlib.util
+import os
+from types import ModuleType
+
+import torch
+
+
+@functools.cache
+def _kernels() -> ModuleType | None:
+    if importlib.util.find_spec("triton") is None:
+        return None
+    from act3d.geometry import kernels
+
+    return kernels
+
+
+def kernels_for(*tensors: torch.Tensor) -> ModuleType | None:
+    """The module of kernels for these tensors; None where PyTorch does the work.
+
+    Kernels run on float32 (all other work on CUDA stays with PyTorch), where Triton is installed; on the CPU only
+    with TRITON_INTERPRET=1, slowly, for tests.
+    """
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    for tensor in tensors:
+        if tensor.dtype != torch.float32 or not (tensor.is_cuda or interpreted):
+            return None
+    return None if torch.compiler.is_compiling() else _kernels()

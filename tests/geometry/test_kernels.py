@@ -1,0 +1,92 @@
+"""The Triton kernels: by the interpreter on the CPU, in a process of its own, and on CUDA where there is one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from act3d import geometry
+from act3d.geometry.accelerated import kernels_for
+from tests.geometry.clouds import KINDS, make_cloud
+
+HERE = Path(__file__).parent
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+@needs_triton
+def test_kernels_by_the_interpreter() -> None:
+    """In another process: whether Triton interprets is settled when kernels are first imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted_kernels.py")]
+    done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+def test_cpu_tensors_stay_with_pytorch_and_triton_is_not_imported() -> None:
+    code = """
+import sys, torch
+from act3d import geometry
+geometry.patchify(torch.randn(1, 40, 3), 4, 8)
+geometry.chamfer(torch.randn(1, 4, 3), torch.randn(1, 5, 3))
+assert "act3d.geometry.kernels" not in sys.modules
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert kernels_for(torch.randn(1, 2, 3)) is None
+
+
+def test_without_triton_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    from act3d.geometry import accelerated
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: None)
+    accelerated._kernels.cache_clear()
+    try:
+        assert kernels_for(torch.randn(1, 2, 3)) is None
+        assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
+    finally:
+        accelerated._kernels.cache_clear()
+
+
+@pytest.mark.gpu
+@needs_triton
+@pytest.mark.parametrize("kind", KINDS)
+def test_kernels_on_cuda_pick_what_the_cpu_picks(kind: str) -> None:
+    points = make_cloud(kind, 3, 1024, seed=0, dtype=torch.float32)
+    device = points.cuda()
+    assert kernels_for(device) is not None
+    for count, start in ((64, 0), (1024, 5)):
+        expected = geometry.farthest_point_sample(points, count, start)
+        assert torch.equal(geometry.farthest_point_sample(device, count, start).cpu(), expected)
+    query = points[:, :64]
+    assert torch.equal(geometry.knn(device[:, :64], device, 32).cpu(), geometry.knn(query, points, 32))
+    expected, found = geometry.patchify(points, 64, 32), geometry.patchify(device, 64, 32)
+    assert torch.equal(found.neighborhoods.cpu(), expected.neighborhoods)
+
+
+@pytest.mark.gpu
+@needs_triton
+@pytest.mark.parametrize("number", [8192, 16384, 20000])
+def test_large_clouds_on_cuda(number: int) -> None:
+    points = make_cloud("gaussian", 2, number, seed=0, dtype=torch.float32)
+    expected, found = geometry.patchify(points, 512, 32), geometry.patchify(points.cuda(), 512, 32)
+    assert torch.equal(found.centers.cpu(), expected.centers)
+    assert torch.equal(found.neighborhoods.cpu(), expected.neighborhoods)
+
+
+@pytest.mark.gpu
+@needs_triton
+@pytest.mark.parametrize("norm", [1, 2])
+@pytest.mark.parametrize("sizes", [(32, 32), (8, 32), (1, 128)])
+def test_chamfer_on_cuda(norm: int, sizes: tuple[int, int]) -> None:
+    a, b = (make_cloud("gaussian", 50, n, seed=n, dtype=torch.float32).requires_grad_() for n in sizes)
+    c, d = (x.detach().cuda().requires_grad_() for x in (a, b))
+    expected, found = geometry.chamfer(a, b, norm), geometry.chamfer(c, d, norm)
+    torch.testing.assert_close(found.cpu(), expected)
+    wanted = torch.autograd.grad(expected, (a, b))
+    for mine, theirs in zip(torch.autograd.grad(found, (c, d)), wanted, strict=True):
+        torch.testing.assert_close(mine.cpu(), theirs)
