@@ -14,6 +14,7 @@ from act3d import checkpoints
 from act3d.commands.segment import segment
 from act3d.config import DataConfig, OptimConfig, TrainerConfig
 from act3d.config_segment import SceneConfig, SegmenterConfig
+from act3d.data.prepare.meshes import read_ply
 from act3d.data.rooms import write_description
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.student import Student
@@ -189,6 +190,17 @@ def test_scenes_are_learned_written_and_judged_again(scenes: Run, tmp_path: Path
     )
     assert set(other.metrics["rooms"]) == {"Area_1_room_1", "Area_1_room_2"}
     assert not (tmp_path / "other" / "predictions").exists()
+
+
+def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path) -> None:
+    from act3d.commands.predict import predict
+
+    scenes(tmp_path / "run", plan={"epochs": 1, "max_steps": 1}, rooms={"write": 0})
+    scan = np.random.default_rng(0).random((500, 3)) * [2, 1, 2] - 7
+    np.save(tmp_path / "scan.npy", scan)
+    report = predict(str(tmp_path / "scan.npy"), str(tmp_path / "run"), out=str(tmp_path / "scan.ply"), up="y")
+    assert report.labels["scan.npy"].shape == (500,)
+    assert np.allclose(read_ply(tmp_path / "scan.ply").vertices, scan, atol=1e-5)
 
 
 def test_whole_rooms_are_held_out(scenes: Run, tmp_path: Path) -> None:

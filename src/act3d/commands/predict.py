@@ -65,6 +65,10 @@ def predict(
         raise ConfigError(f"--top: {top} and --batch_size: {batch_size} must be at least 1")
     model = load_model(checkpoint, device)
     axis = None if up == "auto" else up
+    if model.kind == "segmenter" and "block" in model.meta:  # trained on blocks of rooms
+        from act3d.commands.predict_scans import find_scans, label_scans
+
+        return label_scans(model, find_scans(input), axis, batch_size, out)
     shapes = find_shapes(input, model, split)
     if model.kind == "classifier":
         if out and Path(out).suffix not in (".csv", ".json"):

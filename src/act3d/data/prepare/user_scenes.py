@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from act3d.data.prepare.items import choose_test
 from act3d.data.prepare.meshes import ply_columns
+from act3d.data.prepare.readers import read_shape
 from act3d.data.prepare.s3dis import RoomReport, SceneSummary, in_parallel
 from act3d.data.rooms import COLUMNS, DESCRIPTION, UNLABELLED, write_description
 from act3d.errors import ConfigError, InputError, MissingDependency
@@ -104,15 +105,19 @@ def _read_ply(path: Path, label: str) -> LabelledCloud:
     return LabelledCloud(points, colors, np.asarray(vertex[_label_name(vertex, label)]))
 
 
-def _read_las(path: Path, label: str) -> LabelledCloud:
+def _open_las(path: Path) -> Any:
     try:
         import laspy
     except ImportError:
         raise MissingDependency(f"{path}: las and laz need laspy; install act3d[las]") from None
     try:
-        las = laspy.read(path)
+        return laspy.read(path)
     except Exception as error:  # laspy and its decompressors raise whatever they like
         raise InputError(f"is no readable las or laz ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _read_las(path: Path, label: str) -> LabelledCloud:
+    las = _open_las(path)
     names = dict.fromkeys(las.point_format.dimension_names)
     points = np.asarray(las.xyz, dtype=np.float64)
     colors = np.full(points.shape, 128)
@@ -132,14 +137,34 @@ def _label_name(names: Mapping[str, object], label: str) -> str:
     return found
 
 
+def read_scan(path: Path) -> np.ndarray:
+    """Points (n, 3) float64 of a scan, labelled or not, as the file has them.
+
+    Raises:
+        InputError: Unreadable, no points, or some that are not finite.
+    """
+    if path.suffix.lower() in (".las", ".laz"):
+        points = np.asarray(_open_las(path).xyz, dtype=np.float64)
+    else:
+        points = read_shape(path).vertices
+    if not len(points) or not np.isfinite(points).all():
+        raise InputError(f"{path} holds no points, or some that are not finite")
+    return points
+
+
+def to_z_up(points: np.ndarray, up: str) -> np.ndarray:
+    """Points (n, 3) turned so that what stood along `up` stands along z."""
+    axes, signs = _TO_Z_UP[up]
+    return points[:, axes] * np.array(signs)
+
+
 def _convert(
     task: tuple[str, Path], out: Path, classes: dict[int, str], label: str, up: str, scale: float
 ) -> RoomReport:
     """Write one room; values that are no class become unlabelled, and are reported."""
     name, path = task
     cloud = read_labelled(path, label)
-    axes, signs = _TO_Z_UP[up]
-    points = cloud.points[:, axes] * np.array(signs) * scale
+    points = to_z_up(cloud.points, up) * scale
     values = np.array(list(classes))
     order = values.argsort()
     place = order[np.searchsorted(values[order], cloud.values).clip(max=len(values) - 1)]
