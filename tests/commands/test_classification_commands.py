@@ -89,6 +89,8 @@ def test_evaluate_warns_and_refuses(
     assert "warning: 100 points" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=r"knows 3 classes \(ball, box, rod ...\), sample has 16"):
         evaluate(str(classifier), device="cpu")
+    finer = evaluate(str(classifier), EvaluationData(str(root)), patches=12, device="cpu")
+    assert finer.scores.confusion.sum() == 12
     with pytest.raises(ConfigError, match="votes: -1"):
         evaluate(str(classifier), votes=-1)
     student = Student(8, 8, 16, 1, 2, decoder_heads=2)
