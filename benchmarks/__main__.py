@@ -2,39 +2,24 @@
 
 import argparse
 import datetime
-import gc
 import json
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from benchmarks import int8, loading, machine, memory, scaling, steps
-from benchmarks.measure import compare, flops
+from benchmarks import loading, machine, scaling
+from benchmarks.measure import compare
 from benchmarks.ops import operations
+from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
 GROUPS = ("steps", "ops", "data", "scaling")
-
-
-class Step(NamedTuple):
-    """A row of the table of steps: names of its two builders in `steps`, and whose sizes it has."""
-
-    textbook: str
-    ours: str
-    sizes: str
-
-
-STEPS = {
-    "stage1_step": Step("stage1_textbook", "stage1_ours", "stage1"),
-    "stage2_step": Step("stage2_textbook", "stage2_ours", "stage2"),
-    "stage2_step_visible_only": Step("stage2_textbook", "stage2_visible_only", "stage2"),
-    "classifier_step": Step("classifier_textbook", "classifier_ours", "classifier"),
-    "classifier_infer": Step("infer_textbook", "infer_ours", "classifier"),
-}
 
 
 def _arguments() -> argparse.Namespace:
@@ -59,40 +44,15 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def _setting(options: argparse.Namespace, step: Step, ours: bool) -> steps.Setting:
-    batch = options.batch or steps.BATCH[options.device][step.sizes]
-    fast = ours and options.device == "cuda" and not options.fp32
-    sizes = (2048, 128) if step.sizes == "classifier" else (1024, 64)
-    return steps.Setting(torch.device(options.device), batch, *sizes, bf16=fast, compiled=fast)
-
-
 def step_rows(options: argparse.Namespace, peak: float) -> Iterator[dict[str, Any]]:
-    """Whole steps, then inference in int8."""
-    device = torch.device(options.device)
-    for name, step in STEPS.items():
-        if options.rows not in name:
-            continue
-        settings = [_setting(options, step, ours) for ours in (False, True)]
-        works = [getattr(steps, builder)(setting) for builder, setting in zip(step[:2], settings, strict=True)]
-        measured = compare(*works, options.repeats, device, options.clock)
-        # Counted on the uncompiled form: the counter sees what is dispatched.
-        plain = getattr(steps, step.ours)(settings[1]._replace(compiled=False))
-        work = flops(plain)
-        row: dict[str, Any] = {"name": name, "group": "steps", "batch": settings[0].batch, **measured._asdict()}
-        row |= {"gflop": work / 1e9, "peak_share": work / measured.ours_s / peak}
-        del works, plain
-        gc.collect()
-        if not options.quick:
-            row["textbook_mb"] = memory.of_step(step.textbook, settings[0])
-            row["ours_mb"] = memory.of_step(step.ours, settings[1])
-        yield row
-    name = "classifier_infer_int8"
-    if options.device == "cpu" and options.rows in name:
-        setting = _setting(options, STEPS["classifier_infer"], ours=False)
-        with tempfile.TemporaryDirectory() as folder:
-            ours = int8.infer(setting, Path(folder))
-            measured = compare(steps.infer_textbook(setting), ours, options.repeats, device, options.clock)
-        yield {"name": name, "group": "steps", "batch": setting.batch, **measured._asdict(), "peak_share": None}
+    """Whole steps, then inference in int8; each in a fresh process, as a training has it: memory not yet warmed up."""
+    names = [name for name in (*STEPS, INT8) if options.rows in name]
+    if options.device == "cuda":
+        names = [name for name in names if name != INT8]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        for name in names:
+            measure = int8_row if name == INT8 else partial(step_row, name)
+            yield pool.submit(measure, options, peak).result()
 
 
 def operation_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmarks import measure, steps
-from benchmarks.__main__ import STEPS, add_shares_of_a_step
+from benchmarks.__main__ import add_shares_of_a_step
+from benchmarks.step_rows import STEPS
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
