@@ -76,15 +76,7 @@ def open_parts(
     if data.val_split == "none" or not 0 < len(held) < len(train):
         raise InputError("data.val_split: select=best has to watch something; use holdout with more shapes, or last")
     rest = np.setdiff1d(np.arange(len(train)), held)
-    return Trio(Chosen(train, rest), Chosen(train, held), test)
-
-
-class Chosen(Selection):
-    """Some of the shapes."""
-
-    def __init__(self, source: CloudDataset, rows: np.ndarray) -> None:
-        super().__init__(source, rows)
-        self.class_parts = source.class_parts
+    return Trio(Selection(train, rest), Selection(train, held), test)
 
 
 def allowed_parts(clouds: CloudDataset) -> Tensor:
