@@ -43,7 +43,7 @@ def teacher(big: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fast_dev_run(preset: str, data: Path, out: Path) -> list[str]:
-    words = [preset.rsplit("/", 1)[-1], "--config", preset, "--data.root", str(data), "--out", str(out)]
+    words = [preset.rsplit("/", 1)[-1].split("-")[0], "--config", preset, "--data.root", str(data), "--out", str(out)]
     words += ["--data.batch_size", "2", "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"]
     if preset == "act/autoencode" or preset == "small/autoencode":
         words += ["--teacher.name", "untrained:minilm"]  # the released weights cannot be had in a test

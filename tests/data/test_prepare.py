@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: sig
     code = (
         "import sys, time; from pathlib import Path; from act3d.commands.prepare import prepare\n"
         "import act3d.data.prepare.run as run; read = run.read_shape\n"
-        "run.read_shape = lambda path: (time.sleep(0.005), read(path))[1]\n"
+        "run.read_shape = lambda path: (time.sleep(0.02), read(path))[1]\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), points=32, workers=2)"
     )
     process = subprocess.Popen(

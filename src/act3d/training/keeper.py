@@ -21,7 +21,7 @@ from act3d.training.state import all_finite, write_state
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Act3dError):  # noqa: N818
+class Interrupted(Act3dError):
     """Training was asked to stop, and did so with everything saved.
 
     Attributes:

@@ -21,7 +21,7 @@ from act3d.training.seeding import reseed
 from act3d.training.state import Position
 
 
-class NonFiniteLoss(Act3dError):  # noqa: N818
+class NonFiniteLoss(Act3dError):
     """The loss became infinite or not a number."""
 
 
