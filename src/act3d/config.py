@@ -106,7 +106,9 @@ class StudentConfig:
     embed_visible_only: bool = option(
         False, "embed visible patches only: faster, but batch statistics then come from these alone"
     )
-    shallow_block: int = option(9, "block whose patches loss.cls_loss reads beside the class token", ge=1)
+    shallow_block: int = option(
+        10, "block (counted from 1) whose patches loss.cls_loss reads beside the class token", ge=1
+    )
 
 
 @dataclass(frozen=True)
