@@ -104,18 +104,25 @@ def _kernels() -> dict[str, str]:
     """What the functions of `geometry` run on, and what attention may use."""
     import torch
 
-    kernels = {"farthest point sampling": "NumPy on the CPU, torch on CUDA", "neighbours": "matrix product and top-k"}
+    kernels = {
+        "sampling, neighbours, Chamfer on the CPU": "NumPy (sampling), PyTorch",
+        "sampling, neighbours, Chamfer on CUDA": _cuda_kernels(torch.cuda.is_available()),
+    }
     flags = {
         "flash": torch.backends.cuda.flash_sdp_enabled(),
         "memory-efficient": torch.backends.cuda.mem_efficient_sdp_enabled(),
     }
     on = ", ".join(name for name, enabled in flags.items() if enabled)
     kernels["attention"] = f"scaled_dot_product_attention ({on} allowed)" if torch.cuda.is_available() else "torch, CPU"
-    try:
-        from act3d.geometry import kernels_in_use  # type: ignore[attr-defined]
-    except ImportError:
-        return kernels
-    return kernels | kernels_in_use()
+    return kernels
+
+
+def _cuda_kernels(cuda: bool) -> str:
+    """What the geometry functions run on there: Triton's kernels, or PyTorch without it."""
+    triton = importlib.util.find_spec("triton") is not None
+    if not cuda:
+        return "no CUDA device"
+    return "Triton" if triton else "PyTorch: the same numbers, slower; Triton is missing (pip install triton)"
 
 
 def _teachers() -> dict[str, str]:
