@@ -57,7 +57,7 @@ def test_defaults_are_allowed_and_every_field_explains_itself(kind: type) -> Non
         ({"student": StudentConfig(decoder_heads=7)}, "student.decoder_heads: 7 must divide student.width (384)"),
         (
             {"student": StudentConfig(depth=4), "loss": LossConfig(cls_loss=True)},
-            "student.shallow_block: 9 must be <= student.depth (4)",
+            "student.shallow_block: 10 must be <= student.depth (4)",
         ),
         (
             {"student": StudentConfig(), "mask": MaskConfig(ratio=0), "loss": LossConfig(cls_loss=True)},

@@ -159,7 +159,9 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: sig
         write_obj(tmp_path / "in" / "abc"[i % 3] / f"{i}.obj", CUBE_VERTICES * [1, 1 + i / 100, 1])
     arguments = [str(tmp_path / "in"), str(tmp_path / "out")]
     code = (
-        "import sys, time; from pathlib import Path; from act3d.commands.prepare import prepare\n"
+        "import signal, sys, time; from pathlib import Path; from act3d.commands.prepare import prepare\n"
+        # a test run started in the background hands down an ignored Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import act3d.data.prepare.run as run; read = run.read_shape\n"
         "run.read_shape = lambda path: (time.sleep(0.02), read(path))[1]\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), points=32, workers=2)"
