@@ -49,8 +49,7 @@ def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: s
     Raises:
         CheckpointError: Names the first few parameters that do not fit, and how many there are.
     """
-    prefixes = recoverable_prefixes(model)
-    wanted = {k: v for k, v in model.state_dict().items() if not (prefixes and k.startswith(prefixes))}
+    wanted = stored_state(model)
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
     shapes = [k for k, v in wanted.items() if k in state and state[k].shape != v.shape]

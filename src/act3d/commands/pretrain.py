@@ -145,6 +145,17 @@ def find_teacher(folder: RunFolder, teacher: TeacherConfig, data: DataConfig, re
     return load_teacher(Path(teacher.checkpoint), data.points)
 
 
+def encoder_and_decoder(student: StudentConfig) -> dict[str, Any]:
+    """Return the sizes that every student with a decoder takes, by their argument's name."""
+    names = ("width", "depth", "heads", "drop_path", "decoder_depth", "decoder_heads")
+    return {name: getattr(student, name) for name in names}
+
+
+def module_settings(settings: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the arguments that every training module ends with."""
+    return settings["data"], settings["optim"], shortened(settings["trainer"]), settings["seed"]
+
+
 def build_act(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
     """Return stage II of ACT at its beginning."""
     import torch
@@ -157,21 +168,14 @@ def build_act(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None"
     model = Student(
         patches=source.patches,
         patch_size=source.patch_size,
-        width=student.width,
-        depth=student.depth,
-        heads=student.heads,
-        drop_path=student.drop_path,
-        decoder_depth=student.decoder_depth,
-        decoder_heads=student.decoder_heads,
+        **encoder_and_decoder(student),
         teacher_width=source.teacher_width,
         cls_loss=loss.cls_loss,
         shallow_block=student.shallow_block,
         embed_visible_only=student.embed_visible_only,
     )
     released = settings["teacher"].mode == "released"
-    plan = shortened(settings["trainer"])
-    rest = (settings["data"], settings["optim"], plan, settings["seed"])
-    return StudentModule(model, source, released, settings["mask"], loss, probe, *rest)
+    return StudentModule(model, source, released, settings["mask"], loss, probe, *module_settings(settings))
 
 
 def build_point_mae(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
@@ -186,17 +190,10 @@ def build_point_mae(settings: dict[str, Any], source: Any, probe: "ProbeClouds |
     model = PointMAE(
         patches=cut.patches,
         patch_size=cut.patch_size,
-        width=student.width,
-        depth=student.depth,
-        heads=student.heads,
-        drop_path=student.drop_path,
-        decoder_depth=student.decoder_depth,
-        decoder_heads=student.decoder_heads,
+        **encoder_and_decoder(student),
         embed_visible_only=student.embed_visible_only,
     )
-    plan = shortened(settings["trainer"])
-    rest = (settings["data"], settings["optim"], plan, settings["seed"])
-    return PointMAEModule(model, settings["mask"], probe, *rest)
+    return PointMAEModule(model, settings["mask"], probe, *module_settings(settings))
 
 
 def build_point_bert(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
@@ -220,9 +217,7 @@ def build_point_bert(settings: dict[str, Any], source: Any, probe: "ProbeClouds 
         contrast_width=config.contrast_width,
     )
     model.encoder.patch_embedding.load_state_dict(source.patch_embedding.state_dict())
-    plan = shortened(settings["trainer"])
-    rest = (settings["data"], settings["optim"], plan, settings["seed"])
-    return PointBERTModule(model, source, config, probe, *rest)
+    return PointBERTModule(model, source, config, probe, *module_settings(settings))
 
 
 def load_teacher(path: Path, points: int) -> "Autoencoder":
