@@ -94,6 +94,14 @@ COMMANDS: dict[str, Command] = {
             "act3d fewshot --resume runs/fewshot",
         ),
     ),
+    "draw-folds": Command(
+        "act3d.commands.draw_folds:draw_folds",
+        "Draw few-shot tasks from a labelled dataset and keep them, as the released ones are laid out",
+        examples=(
+            "act3d draw-folds --data.root data/ModelNet --out data/ModelNetFewshot",
+            "act3d draw-folds --data.root data/mine --tasks.ways 5 --tasks.shots 10 --out data/mine-fewshot",
+        ),
+    ),
     "compare": Command(
         "act3d.commands.compare:compare",
         "Put results of several runs into one table: mean, spread and best over seeds",

@@ -54,14 +54,20 @@ class PointBertConfig:
 
 
 @dataclass(frozen=True)
-class FewShotConfig:
-    """Which few-shot tasks to run."""
+class FoldsConfig:
+    """Few-shot tasks: their settings, and how they are drawn where they are not given."""
 
     ways: list[int] = option([5, 10], "classes of a task; every way is run with every shot", ge=2)  # noqa: RUF009
     shots: list[int] = option([10, 20], "training shapes of a class", ge=1)  # noqa: RUF009
     folds: list[int] = option(list(range(10)), "folds by number; each draws its clouds anew", ge=0)  # noqa: RUF009
     queries: int = option(20, "test shapes of a class, when folds are drawn here", ge=1)
-    draw_seed: int = option(0, "seed of the folds drawn here; `seed` is for training", ge=0)
+    draw_seed: int = option(0, "seed of the folds drawn here, whatever else is random", ge=0)
+
+
+@dataclass(frozen=True)
+class FewShotConfig(FoldsConfig):
+    """Which few-shot tasks to run, and what to keep of them."""
+
     keep_weights: bool = option(False, "keep the weights of every fold")
 
 

@@ -224,7 +224,7 @@ def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "ScanObjectNN, hardest\n  train: 30 clouds of 32 points, 15 classes" in printed
     assert "ModelNet40\n  train: 12 clouds of 32 points, 3 classes\n    airplane 4, bathtub 4, night_stand 4" in printed
-    assert "5-way 10-shot, 50 + 10 shapes: 60 clouds of 16 points" in printed
+    assert "5-way 10-shot, 10 folds of 50 + 10 shapes: 60 clouds of 16 points" in printed
     assert printed.count("fingerprint: ") == 3
     layouts.truncate(tmp_path / "ScanObjectNN" / "main_split" / "test_objectdataset_augmentedrot_scale75.h5")
     assert main(["check-data", str(tmp_path)]) == 2

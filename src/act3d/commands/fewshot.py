@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.config import DataConfig, OptimConfig, TrainerConfig, to_dict, validate
-from act3d.config_tasks import ClassifierConfig, FewShotConfig, Protocol, validate_classifier
+from act3d.config_tasks import ClassifierConfig, FewShotConfig, FoldsConfig, Protocol, validate_classifier
 from act3d.files import write_json
 from act3d.training.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
+    from act3d.data.clouds import CloudDataset
     from act3d.data.fewshot import Fold
 
 DATA = DataConfig(batch_size=32, augment="scale_shift")
@@ -50,7 +51,8 @@ def fewshot(
     Args:
         checkpoint: the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth
             file; empty = from scratch.
-        data: the released folds (`ModelNetFewshot`), or labelled clouds to draw folds from.
+        data: folds in files (the released `ModelNetFewshot`, or what `act3d draw-folds` wrote), or labelled clouds to
+            draw folds from.
         classifier: what trains, how clouds are cut, and the encoder's size from scratch.
         optim: AdamW and the learning rate.
         trainer: epochs and precision.
@@ -135,7 +137,8 @@ def fold_source(data: DataConfig, config: FewShotConfig, test_split: str) -> tup
     base = folds.find_base(Path(data.root)) if Path(data.root).is_dir() else None
     if base is not None:
         mark = folds.fingerprint(base)
-        about = {"name": "modelnet40-fewshot", "fingerprint": mark, "folds": "released"}
+        drawn = (base / folds.RECORD).is_file()
+        about = {"name": folds.origin(base)["name"], "fingerprint": mark, "folds": "drawn" if drawn else "released"}
         return (lambda way, shot, fold: folds.read_fold(base, way, shot, fold, mark)), about
     train, test = open_stored(data, data.split), open_stored(data, test_split)
     about = {"name": train.name, "fingerprint": train.fingerprint}
@@ -144,9 +147,20 @@ def fold_source(data: DataConfig, config: FewShotConfig, test_split: str) -> tup
     def make(way: int, shot: int, fold: int) -> "Fold":
         return folds.make_fold(train, test, way, shot, fold, config.draw_seed, config.queries)
 
-    for way in config.ways:  # say what is not possible before hours are spent
-        make(way, max(config.shots), 0)
+    check_possible(train, test, config)  # before hours are spent
     return make, about
+
+
+def check_possible(train: "CloudDataset", test: "CloudDataset", config: FoldsConfig) -> None:
+    """Draw the largest tasks once.
+
+    Raises:
+        InputError: too few classes with enough shapes.
+    """
+    from act3d.data.fewshot import draw_fold
+
+    for way in config.ways:
+        draw_fold(train.labels, test.labels, way, max(config.shots), 0, config.draw_seed, config.queries)
 
 
 def _run_fold(

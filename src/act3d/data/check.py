@@ -200,19 +200,29 @@ def _text_split(base: Path, split: str, found: Found) -> Part:
 def _fewshot(base: Path) -> Found:
     found = Found("ModelNet40 few-shot")
     mark = fewshot.fingerprint(base)
+    drawn = (base / fewshot.RECORD).is_file()
+    if drawn:
+        try:
+            about = fewshot.origin(base)
+        except InputError as error:
+            found.problems.append(str(error))
+            return found
+        found = Found("few-shot folds", about["name"])
+        found.notes.append(f"drawn by act3d from data {about.get('fingerprint')}, draw_seed {about.get('draw_seed')}")
     for (way, shot), folds in fewshot.settings_in(base).items():
         missing = [fold for fold in range(fewshot.FOLDS) if fold not in folds]
-        if missing:
-            found.problems.append(f"{base}/{way}way_{shot}shot lacks folds {', '.join(map(str, missing))}")
-        sizes: set[tuple[int, int, int]] = set()
+        if missing:  # of drawn folds, as many as were wanted are there
+            kept = found.notes if drawn else found.problems
+            kept.append(f"{base}/{way}way_{shot}shot lacks folds {', '.join(map(str, missing))}")
+        sizes: Counter[tuple[int, int, int]] = Counter()
         for fold in folds:
             try:
                 task = fewshot.read_fold(base, way, shot, fold, mark)
-                sizes.add((len(task.train), len(task.test), task.train.points))
+                sizes[len(task.train), len(task.test), task.train.points] += 1
             except InputError as error:
                 found.problems.append(str(error))
-        for train, test, points in sorted(sizes):
-            name = f"{way}-way {shot}-shot, {train} + {test} shapes"
+        for (train, test, points), count in sorted(sizes.items()):
+            name = f"{way}-way {shot}-shot, {count} fold{'s' if count > 1 else ''} of {train} + {test} shapes"
             found.parts[name] = Part(train + test, points)
     found.fingerprint = mark
     return found

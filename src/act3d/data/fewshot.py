@@ -1,9 +1,11 @@
 """Few-shot tasks: the released ModelNet40 folds, and folds drawn from any labelled dataset.
 
 A fold is a task of `way` classes: `shot` training shapes and 20 test shapes of each. The released files are
-`{way}way_{shot}shot/{fold}.pkl` = {"train": [(points, label, class)], "test": [...]}.
+`{way}way_{shot}shot/{fold}.pkl` = {"train": [(points, label, class)], "test": [...]}. Folds that
+act3d drew and kept lie in the same layout, with a `folds.json` beside them that says what they were drawn from.
 """
 
+import json
 import pickle
 import re
 from collections.abc import Sequence
@@ -17,11 +19,13 @@ from act3d.data.arrays import ArrayClouds, check_clouds, first_base
 from act3d.data.clouds import CloudDataset
 from act3d.data.fingerprint import of_files
 from act3d.errors import InputError
-from act3d.files import atomic_path
+from act3d.files import atomic_path, write_json
 
 QUERIES = 20
 SETTINGS = ((5, 10), (5, 20), (10, 10), (10, 20))
 FOLDS = 10
+RECORD = "folds.json"
+RELEASED = {"name": "modelnet40-fewshot", "licence": "ModelNet terms of use", "normalization": "unit_sphere"}
 _FOLDER = re.compile(r"(\d+)way_(\d+)shot")
 
 
@@ -61,8 +65,57 @@ def fingerprint(base: Path) -> str:
     return of_files(base.glob("*way_*shot/*.pkl"))
 
 
+def origin(base: Path) -> dict[str, Any]:
+    """Name, licence and normalization of folds: those of the release, or of what act3d drew them from.
+
+    Raises:
+        InputError: `folds.json` is damaged.
+    """
+    if not (base / RECORD).is_file():
+        return RELEASED
+    record = _read_record(base)
+    return {**record, "name": f"{record['name']}-fewshot"}
+
+
+def _read_record(base: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((base / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{base / RECORD} is damaged ({error})") from None
+    if not isinstance(record, dict) or not {"name", "licence", "normalization"} <= record.keys():
+        raise InputError(f"{base / RECORD} does not say name, licence and normalization")
+    return record
+
+
+def keep_record(base: Path, train: CloudDataset, test: CloudDataset, seed: int, queries: int) -> None:
+    """Write `folds.json` into a folder that is to hold folds of these clouds.
+
+    Raises:
+        InputError: the folder holds folds of something else, which must not be mixed with these.
+    """
+    record = {
+        "name": train.name,
+        "fingerprint": train.fingerprint,
+        "licence": train.meta.get("licence"),
+        "normalization": train.normalization,
+        "clouds": [len(train), len(test)],
+        "points": train.points,
+        "draw_seed": seed,
+        "queries": queries,
+    }
+    if not (base / RECORD).exists():
+        if any(base.glob("*way_*shot/*.pkl")):
+            raise InputError(f"{base} holds folds that act3d did not draw (no {RECORD}); choose another folder")
+        write_json(base / RECORD, record)
+        return
+    there = _read_record(base)
+    for key, value in record.items():
+        if there.get(key) != value:
+            raise InputError(f"{base} holds folds with {key} {there.get(key)}, not {value}; choose another folder")
+
+
 def read_fold(base: Path, way: int, shot: int, fold: int, mark: str | None = None) -> Fold:
-    """One released fold; points are centred and scaled to the unit sphere as ModelNet40's are.
+    """One fold from its file; released ones are centred and scaled to the unit sphere as ModelNet40's are.
 
     Args:
         base: The folder of `5way_10shot` and the like.
@@ -76,11 +129,11 @@ def read_fold(base: Path, way: int, shot: int, fold: int, mark: str | None = Non
     content = safe_pickle.load(path)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in ("train", "test")):
         raise InputError(f'{path} does not hold {{"train": [...], "test": [...]}}')
-    mark = mark or fingerprint(base)
-    return Fold(*(_read_part(path, part, content[part], way, mark) for part in ("train", "test")))
+    about = {**origin(base), "fingerprint": mark or fingerprint(base)}
+    return Fold(*(_read_part(path, part, content[part], way, about) for part in ("train", "test")))
 
 
-def _read_part(path: Path, part: str, triples: list[Any], way: int, mark: str) -> ArrayClouds:
+def _read_part(path: Path, part: str, triples: list[Any], way: int, about: dict[str, Any]) -> ArrayClouds:
     where = f"{path} ({part})"
     if not triples or not all(isinstance(item, tuple | list) and len(item) >= 2 for item in triples):
         raise InputError(f"{where} does not hold (points, label, class) triples")
@@ -97,8 +150,9 @@ def _read_part(path: Path, part: str, triples: list[Any], way: int, mark: str) -
         raise InputError(f"{where} has {len(set(labels.tolist()))} classes, not {way}")
     named = {int(label): str(item[2]) for label, item in zip(labels, triples, strict=True) if len(item) > 2}
     classes = [named.get(label, str(label)) for label in range(way)]
-    about = {"name": "modelnet40-fewshot", "fingerprint": mark, "licence": "ModelNet terms of use"}
-    return ArrayClouds(points, labels, classes, [f"{part}/{row}" for row in range(len(labels))], about)
+    names = [f"{part}/{row}" for row in range(len(labels))]
+    kept = {key: about[key] for key in ("name", "fingerprint", "licence")}
+    return ArrayClouds(points, labels, classes, names, kept, normalization=about["normalization"])
 
 
 class FoldRows(NamedTuple):
@@ -171,7 +225,7 @@ def make_fold(
 
 
 def write_fold(base: Path, task: Fold, way: int, shot: int, fold: int) -> Path:
-    """Store a fold in the released form, whole or not at all."""
+    """Write a fold in the released form, whole or not at all; normals are not kept."""
     content = {}
     for part, clouds in (("train", task.train), ("test", task.test)):
         points = clouds.fetch(range(len(clouds)), 0)["points"].numpy()
