@@ -20,7 +20,6 @@ from act3d.config_tasks import ClassifierConfig, FewShotConfig
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
-from act3d.presets import preset_names
 from tests.fixtures import released_layouts as layouts
 from tests.training.packed import CLASSES, write_dataset
 
@@ -231,24 +230,6 @@ def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert "  problem: " in printed.out
     assert printed.err.strip().endswith("1 problem found")
-
-
-def test_presets_of_every_published_row() -> None:
-    rows = {
-        f"act/finetune-{name}" for name in ("scan-hardest", "scan-objbg", "scan-objonly", "modelnet", "modelnet-8k")
-    }
-    assert rows <= set(preset_names("finetune"))
-    assert "act/fewshot" in preset_names("fewshot")
-    assert {"pointmae/pretrain", "pointbert/pretrain"} <= set(preset_names("pretrain"))
-
-
-@pytest.mark.parametrize("preset", ["small/finetune", "act/finetune-modelnet"])
-def test_finetune_presets_run(preset: str, tmp_path: Path) -> None:
-    root = write_dataset(tmp_path / "shapes", per_class=4, points=1024)
-    words = ["finetune", "--config", preset, "--data.root", str(root), "--out", str(tmp_path / "run")]
-    words += ["--data.batch_size", "2", "--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"]
-    assert main([*words, "--config", f"{preset.split('/')[0]}/finetune-linear"]) == 0
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["transfer"] == "linear"
 
 
 def test_settings_of_released_recipes() -> None:
