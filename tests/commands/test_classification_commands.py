@@ -192,6 +192,9 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["published"] == {"Point-MAE": "85.18", "ACT": "88.21", "ReCon": "91.26"}
     printed = capsys.readouterr().out
     assert "Point-MAE 85.18, ACT 88.21, ReCon 91.26" in printed
+    frozen = compare([str(fake_run(tmp_path / "linear", 0, 70.0, transfer="linear"))], ["oa"])
+    probed = compare([str(fake_run(tmp_path / "probe", 0, 60.0, command="probe", transfer=""))], ["oa"])
+    assert frozen[0].published == probed[0].published == {}  # published numbers are of full fine-tuning
     compare([f"best={tmp_path}/act-*"], ["oa"], str(tmp_path / "t.md"))
     assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
 

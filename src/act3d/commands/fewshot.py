@@ -121,7 +121,8 @@ def fewshot(
         data=about,
         duration_s=round(time.monotonic() - began, 1),
     )
-    print_summary(metrics["settings"], about["name"], protocol)
+    # What is published is of full fine-tuning.
+    print_summary(metrics["settings"], about["name"], protocol, beside=classifier.transfer == "full")
     return folder.result(metrics)
 
 
@@ -224,8 +225,8 @@ def summary(folds: dict[int, float]) -> dict[str, Any]:
     return {"mean": statistics.fmean(values), "std": spread, "folds": {str(fold): oa for fold, oa in folds.items()}}
 
 
-def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: str) -> None:
-    """Print the table of all settings, published numbers beside it where there are some."""
+def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: str, beside: bool = True) -> None:
+    """Print the table of all settings, with published numbers beside it where there are some and they are wanted."""
     from rich.console import Console
     from rich.table import Table
 
@@ -234,6 +235,7 @@ def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: s
     print(f"{dataset}, protocol {protocol}, % right")
     table = Table("setting", "mean", "±", "folds", "published", box=None)
     for name, found in settings.items():
-        beside = ", ".join(f"{method} {value}" for method, value in published(dataset, setting=name).items())
-        table.add_row(name, f"{found['mean']:.1f}", f"{found['std']:.1f}", str(len(found["folds"])), beside)
+        rows = published(dataset, setting=name) if beside else {}
+        others = ", ".join(f"{method} {value}" for method, value in rows.items())
+        table.add_row(name, f"{found['mean']:.1f}", f"{found['std']:.1f}", str(len(found["folds"])), others)
     Console().print(table)

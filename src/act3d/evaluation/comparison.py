@@ -165,17 +165,19 @@ def _check_row(name: str, runs: list[Run]) -> None:
 def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
     rows = []
     dataset, fingerprint = runs[0].data
+    # What is published is of full fine-tuning: not to stand beside frozen encoders or probes.
+    tuned = runs[0].results.get("transfer") == "full"
     for metric in metrics:
         found = [(run.seed, _number(run, metric)) for run in runs]
         values = [(seed, value) for seed, value in found if value is not None]
         if values:
             seeds, numbers = [seed for seed, _ in values], [value for _, value in values]
-            beside = published(dataset, runs[0].results.get("points")) if metric == "oa" else {}
+            beside = published(dataset, runs[0].results.get("points")) if metric == "oa" and tuned else {}
             rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside))
     settings = runs[0].results["metrics"].get("settings", {})
     for setting in settings if "oa" in metrics else ():  # few-shot: one row a setting
         means = [run.results["metrics"]["settings"][setting]["mean"] for run in runs]
-        beside = published(dataset, setting=setting)
+        beside = published(dataset, setting=setting) if tuned else {}
         rows.append(
             Row(
                 f"{name} {setting}", "oa", dataset, fingerprint, runs[0].protocol, means, [r.seed for r in runs], beside
