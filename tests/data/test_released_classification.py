@@ -48,6 +48,12 @@ def test_modelnet40_from_text_and_cache(texts: Path) -> None:
     assert not torch.equal(both.fetch([3], 0)["points"], both.fetch([3], 1)["points"])
 
 
+def test_fingerprint_is_of_both_splits_without_lists_as_well(tmp_path: Path) -> None:
+    base = layouts.modelnet40_cache(tmp_path, 2, 1, points=32)
+    marks = {open_dataset(base, split).fingerprint for split in ("train", "test", "train+test")}
+    assert marks == {check(base)[0].fingerprint}
+
+
 def test_farthest_points_are_kept(tmp_path: Path) -> None:
     base = layouts.modelnet40(tmp_path, 1, 0, points=40)
     clouds = modelnet40.sample_shapes([base / "bathtub" / "bathtub_0001.txt"], 16)
@@ -100,7 +106,9 @@ def test_broken_modelnet40(tmp_path: Path) -> None:
     (base / "bathtub" / "bathtub_0001.txt").unlink()
     with pytest.raises(InputError, match=r"bathtub_0001.txt is missing"):
         modelnet40.build_cache(base, "train", 16)
-    assert check(base)[0].problems[0].endswith("1 of 6 listed shapes are missing, the first bathtub_0001")
+    (first, second) = check(base)[0].problems  # of train and test: all of these are too short
+    assert first.endswith("20 points of x, y, z, nx, ny, nz; 8192 are needed; 5 more of 6 listed shapes cannot be used")
+    assert "airplane_0003.txt" in second
     (base / "bathtub" / "bathtub_0001.txt").write_text("1,2,nan,0,0,1\n" * 20)
     with pytest.raises(InputError, match="not finite"):
         modelnet40.build_cache(base, "train", 16)
@@ -203,10 +211,24 @@ def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
     assert (found.dataset, found.problems, found.notes) == ("ModelNet40", [], [])
     assert found.parts["train"].classes == dict.fromkeys(layouts.CLASSES, 4)
     assert found.fingerprint == open_dataset(texts, "test").fingerprint
-    only_text = layouts.modelnet40(tmp_path, 2, 1, points=20)
+    only_text = layouts.modelnet40(tmp_path, 2, 1, classes=layouts.CLASSES[:2])
     (found,) = check(only_text)
     assert found.problems == []
     assert "run makes it" in found.notes[0]
+    assert (found.parts["train"].clouds, found.parts["train"].points) == (4, 8192)
+    shape = only_text / "bathtub" / "bathtub_0002.txt"
+    content = shape.read_bytes()
+    for damaged, message in (
+        (content[:-30], "cut off"),
+        (content.replace(b"0.3", b"nan", 1), "not finite"),
+        (content[: len(content) // 2], "cut off"),
+    ):
+        shape.write_bytes(damaged)
+        (problem,) = check(only_text)[0].problems
+        assert "bathtub_0002.txt" in problem
+        assert message in problem
+    shape.unlink()
+    assert check(only_text)[0].problems == [f"{shape} is missing"]
     (sample,) = check("sample")
     assert sample.problems == []
     assert sum(sample.parts["train"].classes.values()) == sample.parts["train"].clouds

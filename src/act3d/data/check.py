@@ -182,19 +182,27 @@ def _modelnet40(base: Path) -> Found:
 
 
 def _text_split(base: Path, split: str, found: Found) -> Part:
-    """A split that has text files only; all are looked for, and the first of each class is read."""
+    """A split that has text files only; every file is glanced at, and the first of each class is read."""
     shapes = modelnet40.listed(base, split)
-    missing = [shape for cls, shape in shapes if not (base / cls / f"{shape}.txt").is_file()]
-    if missing:
-        found.problems.append(
-            f"{base}: {len(missing)} of {len(shapes)} listed shapes are missing, the first {missing[0]}"
-        )
-    firsts = {cls: shape for cls, shape in reversed(shapes) if shape not in set(missing)}
-    sizes = [len(modelnet40.read_shape(base / cls / f"{shape}.txt")) for cls, shape in firsts.items()]
+    good: dict[str, list[str]] = {}
+    bad, sizes = [], []
+    for cls, shape in shapes:
+        path = base / cls / f"{shape}.txt"
+        try:
+            sizes.append(modelnet40.glance(path))
+            if cls not in good:
+                modelnet40.read_shape(path)
+            good.setdefault(cls, []).append(shape)
+        except InputError as error:
+            bad.append(str(error))
+    if bad:
+        more = f"; {len(bad) - 1} more of {len(shapes)} listed shapes cannot be used" if len(bad) > 1 else ""
+        found.problems.append(bad[0] + more)
     found.notes.append(
         f"{modelnet40.cache_name(split)} is not there; the first training run makes it from the text files"
     )
-    return Part(len(shapes) - len(missing), min(sizes, default=0), dict(Counter(cls for cls, _ in shapes)))
+    counts = {cls: len(names) for cls, names in good.items()}
+    return Part(sum(counts.values()), min(sizes, default=0), counts)
 
 
 def _fewshot(base: Path) -> Found:

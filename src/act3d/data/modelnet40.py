@@ -68,6 +68,25 @@ def read_shape(path: Path) -> np.ndarray:
     return rows[:, :6]
 
 
+def glance(path: Path) -> int:
+    """How many points a text file has, by a look at its bytes: a hundredth of the time that reading the numbers takes.
+
+    Raises:
+        InputError: missing, cut off, values that are not finite, or too few points for the cache.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    content = path.read_bytes().rstrip().lower()
+    points = content.count(b"\n") + 1
+    if b"n" in content:  # of nan and inf; there is no other letter than e in a number
+        raise InputError(f"{path} holds values that are not finite")
+    if content.rpartition(b"\n")[2].count(b",") != 5 or points < CACHED:
+        raise InputError(
+            f"{path} is cut off, or too short: {points} points of x, y, z, nx, ny, nz; {CACHED} are needed"
+        )
+    return points
+
+
 def sample_shapes(paths: Sequence[Path], points: int) -> list[np.ndarray]:
     """Farthest points of each text file, from its first row on: (points, 6) float32 each."""
     import torch
@@ -190,8 +209,9 @@ class ModelNet40(ArrayClouds):
             raise InputError(f"ModelNet40 has no split {unknown[0]!r}; it has train, test (join them by +)")
         classes = read_lines(base / SHAPE_NAMES)
         # Both caches, whatever split is asked for: the fingerprint is of the dataset, not of a split.
-        lists = [name for name in SPLITS if (base / f"modelnet40_{name}.txt").is_file()]
-        caches = {name: build_cache(base, name) for name in dict.fromkeys([*wanted, *lists])}
+        sources = {name: (base / f"modelnet40_{name}.txt", base / cache_name(name)) for name in SPLITS}
+        there = [name for name, paths in sources.items() if any(path.is_file() for path in paths)]
+        caches = {name: build_cache(base, name) for name in dict.fromkeys([*there, *wanted])}
         read = {name: read_cache(caches[name], len(classes)) for name in wanted}
         about = {
             "name": "modelnet40",
