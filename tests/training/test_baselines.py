@@ -95,7 +95,7 @@ def test_mixed_clouds_have_patches_of_both() -> None:
             assert torch.equal(mixed.neighborhoods[cloud, patch], patches.neighborhoods[source, patch])
 
 
-def test_contrast_by_hand(common: dict[str, Any]) -> None:
+def test_contrast_by_hand(common: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointBERT(**CUT, **SIZE, codes=20, contrast_width=8)
     tokenizer = Autoencoder(**CUT, width=12, codes=20, teacher=None)
     config = replace(common["point_bert"], momentum=0.75)
@@ -121,6 +121,9 @@ def test_contrast_by_hand(common: dict[str, Any]) -> None:
     module._enqueue(keys)
     module._enqueue(-keys)
     assert torch.allclose(module._queue, torch.cat([-keys[2:], keys[2:], -keys[:2]]))  # a ring of six
+    monkeypatch.setattr("act3d.training.parallel.gather_rows", lambda rows: torch.cat([rows, 2 * rows]))
+    module._enqueue(keys[:1])  # of two processes
+    assert torch.allclose(module._queue[1:4], torch.cat([-keys[3:], keys[:1], 2 * keys[:1]]))
 
 
 def test_hidden_share_of_every_cloud(common: dict[str, Any]) -> None:

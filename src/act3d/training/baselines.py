@@ -17,6 +17,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
+from act3d.training import parallel
 from act3d.training.probed import ProbeClouds, ProbedModule, draw_mask
 from act3d.training.run_folder import RunFolder
 from act3d.training.state import Position
@@ -153,7 +154,8 @@ class PointBERTModule(ProbedModule):
 
     @torch.no_grad()
     def _enqueue(self, keys: Tensor) -> None:
-        keys = keys[-len(self._queue) :]
+        # Of all processes: every one has the same queue, which the first one saves.
+        keys = parallel.gather_rows(keys)[-len(self._queue) :]
         places = (self._next + torch.arange(len(keys), device=keys.device)) % len(self._queue)
         # A new tensor: the backward pass still needs the old one.
         self._queue = self._queue.index_copy(0, places, keys.to(self._queue.dtype))

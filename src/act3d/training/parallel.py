@@ -56,6 +56,18 @@ def gather_objects(value: Any) -> list[Any]:
     return values
 
 
+def gather_rows(values: "torch.Tensor") -> "torch.Tensor":
+    """Return the rows (B, ...) of all processes, one after the other, without gradients; B must be the same in all."""
+    if not active():
+        return values
+    import torch
+    import torch.distributed as dist
+
+    parts = [torch.empty_like(values) for _ in range(world())]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
+
+
 def share_buffers(model: "torch.nn.Module") -> None:
     """Give all processes the first one's buffers (batch statistics), so that they evaluate the same model."""
     if active():
