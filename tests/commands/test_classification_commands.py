@@ -51,6 +51,7 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
     confusion = np.array(found["metrics"]["confusion"])
     assert confusion.sum() == 12
     assert found["metrics"]["oa"] == pytest.approx(100 * confusion.trace() / 12)
+    assert found["protocol_name"] == "standard"
     rows = (out / "confusion.csv").read_text().splitlines()
     assert rows[0] == "true class,ball,box,rod"
     assert [int(n) for n in rows[1].split(",")[1:]] == confusion[0].tolist()
@@ -194,9 +195,18 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Point-MAE 85.18, ACT 88.21, ReCon 91.26" in printed
     frozen = compare([str(fake_run(tmp_path / "linear", 0, 70.0, transfer="linear"))], ["oa"])
     probed = compare([str(fake_run(tmp_path / "probe", 0, 60.0, command="probe", transfer=""))], ["oa"])
+    assert probed[0].name == "ACT probe"
     assert frozen[0].published == probed[0].published == {}  # published numbers are of full fine-tuning
     compare([f"best={tmp_path}/act-*"], ["oa"], str(tmp_path / "t.md"))
     assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
+
+
+def test_compare_scenes(tmp_path: Path) -> None:
+    about = {"command": "segment", "metrics": {"miou": 60.0}, "data": {"name": "s3dis", "fingerprint": "abc"}}
+    for area, beside in ((5, {"ACT": "61.2"}), (1, {})):
+        run = fake_run(tmp_path / str(area), 0, 0.0, **about, transfer="", test_rooms=[f"Area_{area}_office_1"])
+        (row,) = compare([str(run)], ["miou"])
+        assert row.published == beside
 
 
 def test_compare_refuses_to_mix(tmp_path: Path) -> None:
@@ -263,10 +273,20 @@ def test_compare_few_shot_runs(tmp_path: Path) -> None:
 
 
 def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
-    from act3d.commands.probe import ProbeData, measure
+    from act3d.commands.probe import ProbeData, measure, probe
     from act3d.models.point_mae import PointMAE
 
     model = PointMAE(8, 8, 16, 1, 2, decoder_heads=2)
     path = checkpoints.save(model, tmp_path / "mae.safetensors", {"points": 64})
-    report = measure(str(path), ProbeData(str(root)), device="cpu")
+    data = ProbeData(str(root))
+    report = measure(str(path), data, device="cpu")
     assert 0 <= report.metrics["taught"]["linear"] <= 100
+    # Probes of two methods are two rows, with what the same encoder does untaught.
+    other = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", {"points": 64})
+    for number, checkpoint in enumerate((path, other)):
+        probe(str(checkpoint), data, out=str(tmp_path / f"probe-{number}"), device="cpu")
+    rows = compare([f"{tmp_path}/probe-*"], ["oa", "untaught"])
+    assert [(row.name, row.metric) for row in rows] == [
+        (name, metric) for name in ("Point-MAE probe", "ACT probe") for metric in ("oa", "untaught")
+    ]
+    assert rows[0].values == [report.metrics["taught"]["linear"]]

@@ -75,10 +75,17 @@ def test_every_command_takes_every_layout(
     assert main(["check-data", f"{run}/folds"]) == 0
     assert main(["fewshot", *data, *start, *CUT, *FAST, *FEW, "--out", f"{run}/few"]) == 0
     capsys.readouterr()
-    assert main(["compare", f"{run}/t*ed", f"{run}/test", f"{run}/few", "--out", f"{run}/table.json"]) == 0
+    assert (
+        main(["compare", f"{run}/t*ed", f"{run}/test", f"{run}/probe", f"{run}/few", "--out", f"{run}/table.json"]) == 0
+    )
     rows = json.loads((run / "table.json").read_text())
     assert {row["dataset"] for row in rows} == {name}
-    assert [row["row"] for row in rows if row["metric"] == "oa"] == ["ACT full", "ACT full 2 votes", "ACT full 2w1s"]
+    assert [row["row"] for row in rows if row["metric"] == "oa"] == [
+        "ACT full",
+        "ACT full 2 votes",
+        "ACT probe",
+        "ACT full 2w1s",
+    ]
     marks = {results(run / folder)["data"]["fingerprint"] for folder in ("tuned", "test", "probe", "few")}
     assert len(marks) == 1  # of the data, whatever was done with it
     assert (run / "test" / "confusion.png").exists()

@@ -12,7 +12,8 @@ def check_data(root: str) -> "list[Found]":
     """Look at a dataset before training on it.
 
     Says which dataset and variant a folder holds, counts clouds and classes in every split, names what is missing,
-    cut off or wrong, and prints the fingerprint that goes into every result from this data. Every file is read.
+    cut off or wrong, and prints the fingerprint that goes into every result from this data. Every file is looked at;
+    all are read whole, but for ModelNet40's text files where their cache is still to be made.
 
     Args:
         root: folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN,

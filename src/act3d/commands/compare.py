@@ -19,7 +19,7 @@ def compare(runs: list[str], metrics: list[str] = ["oa", "macc"], out: str = "")
 
     Args:
         runs: run folders, or NAME=FOLDER,FOLDER; with * and ? for several.
-        metrics: metrics to show, such as oa, macc, linear.
+        metrics: metrics to show, such as oa, macc, miou, knn; a run without one has no row for it.
         out: also write the table to this file (.json, .csv or .md); empty = print only.
 
     Returns:

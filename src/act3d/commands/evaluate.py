@@ -193,11 +193,13 @@ def _write(
     from act3d.training.run_folder import versions
 
     meta: dict[str, Any] = getattr(model, "meta", {})
-    settings = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes, "out": str(out), "seed": seed}
+    settings: dict[str, Any] = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes}
+    settings |= {"patches": model.patches, "out": str(out), "seed": seed}
     write_text(out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     results = {
         "command": "evaluate",
         "protocol": meta.get("protocol", "unknown"),
+        "protocol_name": meta.get("protocol_name") or meta.get("protocol", "unknown"),
         "metrics": report.scores.as_metrics(),
         "votes": report.votes,
         "warnings": report.warnings,

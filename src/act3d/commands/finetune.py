@@ -109,6 +109,7 @@ def finetune(
     }
     warn_of_augmentation(clouds.train.name, data.augment)
     meta = checkpoint_meta(clouds.train, "finetune", seed, protocol) | {"points": data.points, "start": start}
+    meta["protocol_name"] = how
     if not resume:
         write_json(folder.path / "start.json", start)
     result = run("finetune", module, clouds.train, folder, settings, meta, protocol, resume)

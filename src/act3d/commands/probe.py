@@ -33,11 +33,13 @@ class ProbeReport:
     metrics: per kind of features ("taught", "untaught", "plain"): linear and knn accuracy in percent, their means over
     classes, the C and k chosen, and the linear SVM's percent right by class name.
     features: per kind, the frozen features of training and of test shapes.
+    kind: what the encoder comes from: "student", "point_mae" ...
     """
 
     metrics: dict[str, dict[str, Any]]
     data: dict[str, Any]
     features: "dict[str, tuple[Features, Features]]" = field(repr=False)
+    kind: str = ""
     out: Path | None = None
 
 
@@ -99,7 +101,7 @@ def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto
         "test_split": data.test_split,
     }
     about |= {"train_shapes": len(features["taught"][0].y), "test_shapes": len(features["taught"][1].y)}
-    return ProbeReport(metrics, about, features)
+    return ProbeReport(metrics, about, features, student.kind)
 
 
 def load_student(checkpoint: str, device: str = "auto") -> "Student":
@@ -223,7 +225,14 @@ def _write(report: ProbeReport, checkpoint: str, data: ProbeData, seed: int, sec
     results = {
         "command": "probe",
         "protocol": "standard",
-        "metrics": {"oa": report.metrics["taught"]["linear"], "macc": report.metrics["taught"]["linear_macc"]},
+        "metrics": {
+            "oa": report.metrics["taught"]["linear"],
+            "macc": report.metrics["taught"]["linear_macc"],
+            "knn": report.metrics["taught"]["knn"],
+            "untaught": report.metrics["untaught"]["linear"],
+            "untaught_knn": report.metrics["untaught"]["knn"],
+        },
+        "start": {"kind": report.kind, "checkpoint": checkpoint},
         "features": report.metrics,
         "seed": seed,
         "data": report.data,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from act3d.errors import InputError
-from act3d.evaluation.published import METHODS, published
+from act3d.evaluation.published import METHODS, RESULTS, published
 
 # Settings that may differ between the seeds of one row.
 _FREE = ("out", "seed", "resume", "trainer.devices", "trainer.accelerator", "data.workers", "trainer.log_every")
@@ -125,6 +125,8 @@ def describe(run: Run) -> str:
     start = run.results.get("start") or {}
     method = METHODS.get(start.get("kind", ""), start.get("kind") or run.results.get("command", "run"))
     parts = [method, run.results.get("transfer", "")]
+    if run.results.get("command") == "probe":
+        parts.append("probe")
     if votes := run.results.get("votes"):
         parts.append(f"{votes} votes")
     return " ".join(part for part in parts if part)
@@ -165,25 +167,34 @@ def _check_row(name: str, runs: list[Run]) -> None:
 def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
     rows = []
     dataset, fingerprint = runs[0].data
-    # What is published is of full fine-tuning: not to stand beside frozen encoders or probes.
-    tuned = runs[0].results.get("transfer") == "full"
     for metric in metrics:
         found = [(run.seed, _number(run, metric)) for run in runs]
         values = [(seed, value) for seed, value in found if value is not None]
         if values:
             seeds, numbers = [seed for seed, _ in values], [value for _, value in values]
-            beside = published(dataset, runs[0].results.get("points")) if metric == "oa" and tuned else {}
+            beside = _published(runs[0], metric)
             rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside))
     settings = runs[0].results["metrics"].get("settings", {})
     for setting in settings if "oa" in metrics else ():  # few-shot: one row a setting
         means = [run.results["metrics"]["settings"][setting]["mean"] for run in runs]
-        beside = published(dataset, setting=setting) if tuned else {}
+        beside = _published(runs[0], "oa", setting)
         rows.append(
             Row(
                 f"{name} {setting}", "oa", dataset, fingerprint, runs[0].protocol, means, [r.seed for r in runs], beside
             )
         )
     return rows
+
+
+def _published(run: Run, metric: str, setting: str = "") -> dict[str, str]:
+    """Published numbers of the same kind: of full fine-tuning, so not beside frozen encoders or probes."""
+    dataset = run.data[0]
+    rooms = [str(room) for room in run.results.get("test_rooms", [])]
+    if metric == "miou" and dataset == "s3dis" and rooms and all(room.startswith("Area_5_") for room in rooms):
+        return RESULTS["s3dis Area_5"]
+    if metric != "oa" or run.results.get("transfer") != "full":
+        return {}
+    return published(dataset, run.results.get("points"), setting)
 
 
 def _number(run: Run, metric: str) -> float | None:
