@@ -12,6 +12,7 @@ from act3d.inputs import Points, as_patches
 from act3d.models.folding import Folded, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.products import linear
 from act3d.models.prompting import PromptedTransformer
 from act3d.models.teachers import Backbone, backbone_from_spec, load_backbone
 
@@ -155,7 +156,7 @@ class Autoencoder(nn.Module):
         if noise_scale:
             noise = torch.empty_like(logits).exponential_().log_()
             logits = torch.sub(logits, noise, alpha=noise_scale)
-        return F.softmax(logits / temperature, dim=2) @ self.codebook
+        return linear(F.softmax(logits / temperature, dim=2), self.codebook.t())
 
     # ------------------------------------------------------------------ use after training
 

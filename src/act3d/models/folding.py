@@ -8,6 +8,7 @@ from torch import nn
 
 from act3d.models.moments import folds, remember, running, scale_shift
 from act3d.models.patch_embedding import pointwise
+from act3d.models.products import Linear, linear
 from act3d.models.unfolding import normed_linear, seeded_linear
 
 Layers = tuple[nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d]
@@ -41,11 +42,11 @@ class FoldingDecoder(nn.Module):
         self.hidden = hidden
         self.coarse_points = patch_size // 4
         self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * hidden),
+            Linear(width, 2 * hidden),
             nn.ReLU(),
-            nn.Linear(2 * hidden, 2 * hidden),
+            Linear(2 * hidden, 2 * hidden),
             nn.ReLU(),
-            nn.Linear(2 * hidden, 3 * self.coarse_points),
+            Linear(2 * hidden, 3 * self.coarse_points),
         )
         self.final_conv = nn.Sequential(
             nn.Conv1d(width + 5, hidden, 1),
@@ -108,4 +109,4 @@ class FoldingDecoder(nn.Module):
             return offsets
         scale, offset = scale_shift(norm2, *running(norm2))
         y = seeded_linear(x, seeds, weight * scale.unsqueeze(1), bias * scale + offset)
-        return F.linear(F.relu(y), last, last_bias)
+        return linear(F.relu(y), last, last_bias)

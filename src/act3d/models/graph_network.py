@@ -8,6 +8,7 @@ from torch import nn
 
 from act3d.geometry import gather, knn
 from act3d.models.patch_embedding import pointwise
+from act3d.models.products import linear
 
 NEIGHBORS = 4  # the patch itself is one of them
 
@@ -75,8 +76,8 @@ def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Te
     width = x.shape[2]
     weight = cast(nn.Conv2d, convolution).weight.flatten(1)
     of_neighbor, of_center = weight[:, :width], weight[:, width:]
-    theirs = F.linear(x, of_neighbor)  # (B, G, C_out)
-    own = F.linear(x, of_center - of_neighbor)
+    theirs = linear(x, of_neighbor)  # (B, G, C_out)
+    own = linear(x, of_center - of_neighbor)
     edges = gather(theirs, neighbors) + own.unsqueeze(2)  # (B, G, k, C_out)
     batch, patches, k, width_out = edges.shape
     normed = _group_norm(norm, edges.view(batch, patches * k, width_out))

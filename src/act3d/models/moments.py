@@ -11,6 +11,8 @@ from torch import nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from act3d.models.products import matmul
+
 
 def folds(norm: nn.Module, rows: torch.Tensor) -> bool:
     """Whether `norm` over these rows (R, C) can be folded into the layer before it on this device.
@@ -73,7 +75,7 @@ class _Moments(Function):
         mean = rows.mean(0)
         centered = rows - mean
         ctx.save_for_backward(rows, mean)
-        return mean, centered.t() @ centered / len(rows)
+        return mean, matmul(centered.t(), centered) / len(rows)
 
     @staticmethod
     @once_differentiable
@@ -81,4 +83,4 @@ class _Moments(Function):
         rows, mean = ctx.saved_tensors
         both = (of_covariance + of_covariance.t()) / len(rows)
         # (x - mean) S + of_mean / R, as one product; that the mean moves with x adds nothing, since x - mean sums to 0
-        return torch.addmm(of_mean / len(rows) - mean @ both, rows, both)
+        return matmul(rows, both, of_mean / len(rows) - mean @ both)

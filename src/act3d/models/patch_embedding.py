@@ -8,6 +8,7 @@ from torch import nn
 
 from act3d.models.moments import folds, moments, remember, running, scale_shift, variance_after
 from act3d.models.pooling import linear_max, mlp_max
+from act3d.models.products import linear
 
 Layers = tuple[nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d]
 
@@ -26,7 +27,7 @@ def pointwise(layer: nn.Module, x: torch.Tensor, columns: slice | None = None, b
     """
     layer = cast(nn.Conv1d, layer)
     weight = layer.weight.flatten(1)
-    return F.linear(x, weight if columns is None else weight[:, columns], layer.bias if bias else None)
+    return linear(x, weight if columns is None else weight[:, columns], layer.bias if bias else None)
 
 
 class PatchEmbedding(nn.Module):
@@ -83,8 +84,8 @@ class PatchEmbedding(nn.Module):
         x = F.relu(_first_layer(conv1, norm1, points))  # (P M, 128)
         whole = linear_max(x, conv2.weight.flatten(1), cast(torch.Tensor, conv2.bias), size)  # (P, 256)
         of_whole, of_point = conv3.weight.flatten(1).split(256, dim=1)
-        inner = of_point @ conv2.weight.flatten(1)  # (512, 128)
-        shift = F.linear(whole, of_whole, conv3.bias) + of_point @ cast(torch.Tensor, conv2.bias)  # (P, 512)
+        inner = linear(of_point, conv2.weight.flatten(1).t())  # (512, 128)
+        shift = linear(whole, of_whole, conv3.bias) + of_point @ cast(torch.Tensor, conv2.bias)  # (P, 512)
         mean, variance = _statistics(norm2, x, inner, shift, size)
         scale, offset = scale_shift(norm2, mean, variance)
         return mlp_max(
@@ -102,12 +103,12 @@ def _first_layer(conv: nn.Conv1d, norm: nn.BatchNorm1d, points: torch.Tensor) ->
     weight, bias = conv.weight.flatten(1), cast(torch.Tensor, conv.bias)
     if norm.training:
         center, covariance = moments(points)
-        mean, variance = F.linear(center, weight, bias), variance_after(weight, covariance)
+        mean, variance = linear(center, weight, bias), variance_after(weight, covariance)
         remember(norm, mean, variance, len(points))
     else:
         mean, variance = running(norm)
     scale, offset = scale_shift(norm, mean, variance)
-    return F.linear(points, weight * scale.unsqueeze(1), bias * scale + offset)
+    return linear(points, weight * scale.unsqueeze(1), bias * scale + offset)
 
 
 def _statistics(
@@ -121,6 +122,6 @@ def _statistics(
     patch_center = x.view(-1, size, x.shape[1]).mean(1) - center  # (P, I)
     both = (shift - middle).t() @ patch_center / len(shift)  # (H, I): how points and shift go together
     variance = ((inner @ covariance + 2 * both) * inner).sum(1) + (shift - middle).square().mean(0)
-    mean, variance = F.linear(center, inner) + middle, variance.clamp_min(0)
+    mean, variance = linear(center, inner) + middle, variance.clamp_min(0)
     remember(norm, mean, variance, len(x))
     return mean, variance

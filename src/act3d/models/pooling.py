@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from act3d.models.products import matmul
+
 _ROWS = 512  # points at a time: 1 MB of 512 channels in float32
 
 
@@ -70,7 +72,7 @@ class _MlpMax(Function):
         place = torch.empty(patches, weight.shape[0], dtype=torch.int64) if any(ctx.needs_input_grad) else None
         for part in parcels(patches, size):
             x = _hidden(rows, inner, shift, part, size)
-            y = (x @ weight.t()).view(part.stop - part.start, size, -1)
+            y = matmul(x, weight.t()).view(part.stop - part.start, size, -1)
             torch.amax(y, dim=1, out=top[part])
             if place is not None:
                 place[part] = _first_place(y, top[part])
@@ -98,8 +100,8 @@ class _MlpMax(Function):
                 continue
             of_x *= x > 0
             torch.sum(of_x.view(-1, size, of_x.shape[1]), dim=1, out=of_shift[part])  # type: ignore[index]
-            of_inner.addmm_(of_x.t(), rows[here])  # type: ignore[union-attr]
-            torch.mm(of_x, inner, out=of_rows[here])
+            of_inner += matmul(of_x.t(), rows[here])  # type: ignore[operator]
+            of_rows[here] = matmul(of_x, inner)
         return of_rows, of_inner, of_shift, of_weight, gradient.sum(0), None
 
 
@@ -110,7 +112,7 @@ def _hidden(
     x = rows[part.start * size : part.stop * size]
     if inner is None or shift is None:
         return x
-    x = x @ inner.t()
+    x = matmul(x, inner.t())
     x.view(-1, size, x.shape[1]).add_(shift[part].unsqueeze(1))
     return x.relu_()
 

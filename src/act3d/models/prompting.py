@@ -5,6 +5,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from act3d.models.products import Linear
 from act3d.models.teachers import Backbone
 from act3d.models.transformer import Block, position_mlp
 
@@ -26,8 +27,8 @@ class PromptedTransformer(nn.Module):
         self.prompts = prompts
         self._pairs: tuple[list[object], list[torch.Tensor]] | None = None
         self.backbone = backbone
-        self.proj_pre = nn.Linear(width, backbone.width)
-        self.proj_post = nn.Linear(backbone.width, width)
+        self.proj_pre = Linear(width, backbone.width)
+        self.proj_post = Linear(backbone.width, width)
         self.pos_embed = position_mlp(backbone.width)
         self.dropout = nn.Dropout(prompt_dropout)
         self.deep = deep_prompts and prompts > 0

@@ -12,6 +12,7 @@ from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import count_hidden, split
 from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.products import Linear
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
 
 
@@ -83,7 +84,7 @@ class PointEncoder(nn.Module):
         }
         self.width = width
         self.patch_embedding = PatchEmbedding(embed_width or width)
-        self.reduce = nn.Linear(embed_width, width) if embed_width else None
+        self.reduce = Linear(embed_width, width) if embed_width else None
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.pos_embed = position_mlp(width)
@@ -212,7 +213,7 @@ class Student(nn.Module):
             nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02)) if cls_loss else None
         )
         self.decoder = StudentDecoder(width, decoder_depth, decoder_heads, drop_path)
-        self.head = nn.Linear(width, teacher_width)
+        self.head = Linear(width, teacher_width)
         self.decoder_pos_embed.apply(init_weights)
         self.head.apply(init_weights)
         self.teacher = None if teacher is None else Autoencoder(**teacher).requires_grad_(False)

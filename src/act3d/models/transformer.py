@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from act3d.models.products import Linear, linear
+
 
 def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(1.702 * x)
@@ -30,8 +32,8 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = Linear(width, width)
 
     def forward(
         self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
@@ -62,9 +64,7 @@ class Attention(nn.Module):
         batch, tokens, width = prefix.shape
         bias = None if self.qkv.bias is None else self.qkv.bias[width:]
         return (
-            F.linear(prefix, self.qkv.weight[width:], bias)
-            .view(batch, tokens, 2, self.heads, -1)
-            .permute(2, 0, 3, 1, 4)
+            linear(prefix, self.qkv.weight[width:], bias).view(batch, tokens, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
 
 
@@ -73,8 +73,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -155,7 +155,7 @@ def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
 
 def position_mlp(width: int) -> nn.Sequential:
     """The position of a patch: its center (B, G, 3) -> 128 -> (B, G, width), with GELU."""
-    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
+    return nn.Sequential(Linear(3, 128), nn.GELU(), Linear(128, width))
 
 
 def drop_path_rates(depth: int, last: float) -> list[float]:

@@ -6,6 +6,8 @@ import torch
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from act3d.models.products import matmul
+
 _ROWS = 512
 
 
@@ -48,7 +50,7 @@ class _SeededLinear(Function):
         result = rows.new_empty(len(rows) * len(seeds), len(weight))
         step = max(1, _ROWS // len(seeds))
         for part, out in zip(rows.split(step), result.split(step * len(seeds)), strict=True):
-            torch.addmm(bias, _seeded(part, seeds), weight.t(), out=out)
+            out.copy_(matmul(_seeded(part, seeds), weight.t(), bias))
         return result
 
     @staticmethod
@@ -60,8 +62,8 @@ class _SeededLinear(Function):
         parts = zip(rows.split(step), gradient.split(step * len(seeds)), of_rows.split(step), strict=True)
         for part, given, out in parts:
             x = _seeded(part, seeds)
-            of_weight.addmm_(given.t(), x)
-            of_x = (given @ weight).mul_(x > 0).view(len(part), len(seeds), -1)
+            of_weight += matmul(given.t(), x)
+            of_x = matmul(given, weight).mul_(x > 0).view(len(part), len(seeds), -1)
             torch.sum(of_x, dim=1, out=out)
             of_seeds += of_x.sum(0)
         return of_rows, of_seeds, of_weight, gradient.sum(0)
@@ -92,7 +94,7 @@ class _NormedLinear(Function):
         result = rows.new_empty(len(rows), len(weight))
         for part, out in zip(rows.split(_ROWS), result.split(_ROWS), strict=True):
             x = ((part - mean).mul_(factor)).add_(offset).relu_()
-            torch.addmm(bias, x, weight.t(), out=out)
+            out.copy_(matmul(x, weight.t(), bias))
         ctx.save_for_backward(rows, scale, offset, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
@@ -107,8 +109,8 @@ class _NormedLinear(Function):
         for part, given, out in zip(*(x.split(_ROWS) for x in (rows, gradient, of_rows)), strict=True):
             normed = (part - mean).mul_(inverse)
             x = (normed * scale).add_(offset).relu_()
-            of_weight.addmm_(given.t(), x)
-            torch.mm(given, weight, out=out).mul_(x > 0)
+            of_weight += matmul(given.t(), x)
+            torch.mul(matmul(given, weight), x > 0, out=out)
             of_offset += out.sum(0)
             of_scale += normed.mul_(out).sum(0)
         slope = -of_scale * inverse / len(rows)

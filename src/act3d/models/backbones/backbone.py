@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.errors import CheckpointError, InputError
+from act3d.models.products import Linear
 from act3d.models.transformer import ACTIVATIONS, Block
 
 DEFAULTS: dict[str, Any] = {
@@ -35,8 +36,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 2 * hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, 2 * hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, T, C) -> (B, T, C)."""
