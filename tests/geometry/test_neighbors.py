@@ -1,14 +1,25 @@
 """k nearest neighbours against a stable sort of all distances."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from act3d.errors import InputError
-from act3d.geometry import gather, knn
+from act3d.geometry import gather, knn, neighbors
 from benchmarks.textbook import geometry as textbook
 from tests.geometry.clouds import KINDS, clouds, make_cloud
+
+
+@pytest.fixture(scope="module", autouse=True, params=[True, False], ids=["few one by one", "all searched"])
+def few_neighbors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything twice: few neighbours as they are, and by the search that many need."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(neighbors, "_FEW", 0)
+        yield
 
 
 def distances(query: torch.Tensor, points: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
@@ -44,8 +55,6 @@ def test_equals_a_stable_sort_at_released_sizes(
 
 
 def test_a_large_search_runs_in_parts_with_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from act3d.geometry import neighbors
-
     points = torch.randn(2, 50, 3)
     whole = knn(points, points, 7)
     monkeypatch.setattr(neighbors, "_ENTRIES", 700)  # 7 queries at a time
@@ -64,6 +73,12 @@ def test_many_duplicates_beyond_the_spare_candidates() -> None:
     points[0, 50] = 1.0
     assert knn(points[:, :1], points, 5).tolist() == [[[0, 1, 2, 3, 4]]]
     assert knn(points[:, 50:51], points, 3).tolist() == [[[50, 0, 1]]]
+
+
+@pytest.mark.parametrize("k", [2, 4, 6])
+def test_distances_that_overflow_count_as_equal(k: int) -> None:
+    points = torch.tensor([[[3e38, 0, 0], [0, 0, 0], [-3e38, 0, 0], [1, 0, 0], [0, 3e38, 0], [2, 0, 0]]])
+    assert torch.equal(knn(points, points, k), textbook.knn(points, points, k))
 
 
 @pytest.mark.parametrize("offset", [10.0, 1e3, 1e5])

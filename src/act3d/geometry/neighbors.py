@@ -12,6 +12,7 @@ from act3d.geometry.gathering import gather
 # for which a point outside the candidates could still be among the nearest.
 _SPARE = 8
 _ENTRIES = 1 << 25  # of the distance matrix held at once (128 MB in float32)
+_FEW, _PAIRS = 4, 1 << 14  # neighbours, and pairs in a cloud, up to which one after another is faster on the CPU
 
 
 @torch.no_grad()
@@ -46,7 +47,9 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     if kernels is not None and points.shape[1] <= kernels.LARGEST_NEIGHBORS:
         return kernels.knn(query, points, k)[0]
     rows = max(1, _ENTRIES // (points.shape[0] * points.shape[1]))
-    return torch.cat([_search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
+    few = points.device.type == "cpu" and k <= _FEW and query.shape[1] * points.shape[1] <= _PAIRS
+    search = _search_few if few else _search
+    return torch.cat([search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
 
 
 def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
@@ -73,13 +76,29 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     return result
 
 
+def _search_few(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
+    """The same for a small k, by distances to all points: the nearest, then the nearest of the others, and so on."""
+    distance = _squared_distances(query, points)
+    distance.clamp_(max=torch.finfo(distance.dtype).max)  # what overflowed is still nearer than what is taken
+    found = []
+    for _ in range(k):
+        found.append(distance.argmin(dim=2, keepdim=True))  # of equals the first
+        distance.scatter_(2, found[-1], torch.inf)
+    return torch.cat(found, dim=2)
+
+
 def _search_traced(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
-    """The same for exporters, which cannot look at values: all distances, by differences, one axis at a time.
+    """The same for exporters, which cannot look at values: all distances.
 
     Equals go to the lower index where the runtime's top-k does so, as ONNX prescribes.
     """
+    return _squared_distances(query, points).topk(k, dim=2, largest=False, sorted=True).indices
+
+
+def _squared_distances(query: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """By differences, one axis at a time: (B, Q, N)."""
     x, y, z = (query[:, :, None, axis] - points[:, None, :, axis] for axis in range(3))  # (B, Q, N) each
-    return (x * x + y * y + z * z).topk(k, dim=2, largest=False, sorted=True).indices
+    return x * x + y * y + z * z
 
 
 def _search_all(query: torch.Tensor, points: torch.Tensor, rows: torch.Tensor, k: int) -> torch.Tensor:
