@@ -160,6 +160,13 @@ class TrainerConfig:
     log_every: int = option(10, "a row of metrics.csv every so many steps", unit="steps", ge=1)
     save_every_steps: int = option(0, "save every so many steps; 0 = at the end of epochs only", unit="steps", ge=0)
     save_every_minutes: float = option(10.0, "save when so much time has passed; 0 = do not", unit="minutes", ge=0)
+    fit_start: int = option(
+        0,
+        "before the first step of pretraining, fit scales of the layers to so many clouds; short trainings need it; "
+        "0 = start as released",
+        unit="clouds",
+        ge=0,
+    )
     fast_dev_run: bool = option(False, "two steps and one validation batch, to see that everything fits together")
 
 

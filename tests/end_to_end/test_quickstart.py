@@ -17,13 +17,13 @@ autoencoder: {patches: 8, patch_size: 8, width: 16, codes: 16}
 teacher: {prompts: 2}
 data: {points: 64, batch_size: 64}
 optim: {warmup_epochs: 0}
-trainer: {epochs: 1, validate_every: 1, log_every: 1}
+trainer: {epochs: 1, validate_every: 1, log_every: 1, fit_start: 16}
 """
 STAGE2 = """
 student: {width: 16, depth: 1, heads: 2, decoder_depth: 1, decoder_heads: 2}
 data: {points: 64, batch_size: 64}
 optim: {warmup_epochs: 0}
-trainer: {epochs: 1, validate_every: 0, log_every: 1}
+trainer: {epochs: 1, validate_every: 0, log_every: 1, fit_start: 16}
 """
 
 
@@ -48,7 +48,7 @@ def result(place):
 def test_it_ends_with_numbers_a_report_and_whole_run_folders(result, place):
     runs = place / "runs"
     assert result.report == runs / "report.html"
-    assert set(result.metrics) == {"taught", "untaught", "plain"}
+    assert set(result.metrics) == {"taught", "untaught", "fitted", "plain"}
     assert all(len(v) == 1 and 0 <= v[0] <= 100 for v in result.metrics.values())
     for stage in ("stage1-seed0", "stage2-seed0"):
         assert (runs / stage / "results.json").exists()

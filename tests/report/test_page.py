@@ -32,7 +32,8 @@ def report(seeds=(0, 1)):
     rng = np.random.default_rng(0)
     cloud = rng.normal(size=(40, 3)).astype(np.float32)
     variant = [
-        Variant(n, [60.0 + s for s in seeds], [50.0 for _ in seeds], {"cup": 70.0}) for n in ("taught", "untaught")
+        Variant(n, [60.0 + s for s in seeds], [50.0 for _ in seeds], {"cup": 70.0})
+        for n in ("taught", "untaught", "fitted")
     ]
     return QuickstartReport(
         teacher="MiniLM",
@@ -82,8 +83,8 @@ def test_one_seed_is_shown_without_spread(tmp_path):
 @pytest.mark.parametrize(
     ("taught", "untaught", "words"),
     [
-        ([70, 71, 72], [60, 61, 62], "adds 10.0 points, more than"),
-        ([60, 61, 62], [70, 71, 72], "costs 10.0 points"),
+        ([70, 71, 72], [60, 61, 62], "beats the untaught encoder by 10.0 points, more than"),
+        ([60, 61, 62], [70, 71, 72], "loses to the untaught encoder by 10.0 points"),
         ([60, 65, 70], [62, 63, 64], "nothing shown"),
         ([70], [60], "hint only"),
     ],

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from act3d.config import option, validate
 from act3d.errors import CheckpointError, ConfigError, InputError
 
@@ -30,8 +32,8 @@ class ProbeData:
 class ProbeReport:
     """What `probe` found.
 
-    metrics: per kind of features ("taught", "untaught", "plain"): linear and knn accuracy in percent, their means over
-    classes, the C and k chosen, and the linear SVM's percent right by class name.
+    metrics: per kind of features ("taught", "untaught", "fitted", "plain"): linear and knn accuracy in percent, their
+    means over classes, the C and k chosen, and the linear SVM's percent right by class name.
     features: per kind, the frozen features of training and of test shapes.
     kind: what the encoder comes from: "student", "point_mae" ...
     """
@@ -44,6 +46,7 @@ class ProbeReport:
 
 
 DATA = ProbeData()
+FITTED_TO = 128  # clouds
 
 
 def probe(
@@ -56,7 +59,8 @@ def probe(
     """Measure what an encoder's frozen features are worth.
 
     A linear SVM and k nearest neighbours learn the classes from the features of training shapes and are asked about
-    test shapes. The same is done for the same encoder with random weights, and for a plain PointNet with random
+    test shapes. The same is done for the same encoder with random weights, for one whose random weights and statistics
+    were fitted to the training shapes (`--trainer.fit_start`) but taught nothing, and for a plain PointNet with random
     weights: what teaching brought is the difference. C and k are chosen by cross-validation inside the training shapes.
 
     Args:
@@ -91,6 +95,7 @@ def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto
     features = {
         "taught": embed_both(student, train, test, data.batch_size),
         "untaught": embed_both(untaught(student, seed), train, test, data.batch_size),
+        "fitted": embed_both(fitted(student, seed, train, data.batch_size), train, test, data.batch_size),
         "plain": embed_both(None, train, test, data.batch_size, seed),
     }
     metrics = {kind: probe_features(*pair, train.classes, seed) for kind, pair in features.items()}
@@ -138,6 +143,24 @@ def untaught(student: "Student", seed: int) -> "Student":
         torch.manual_seed(seed)
         twin = type(student)(**student.config)
     return twin.to(next(student.parameters()).device).eval().requires_grad_(False)
+
+
+def fitted(student: "Student", seed: int, clouds: "CloudDataset", batch_size: int) -> "Student":
+    """Return the untaught student with weights and batch statistics fitted to shapes: all but the teaching."""
+    import torch
+
+    from act3d.models.starting import fit_statistics, fit_student
+
+    twin = untaught(student, seed)
+    device = next(twin.parameters()).device
+    rows = np.linspace(0, len(clouds) - 1, min(FITTED_TO, len(clouds))).round().astype(int)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fit_student(twin, twin.patchify(clouds.fetch(rows.tolist(), 0)["points"].to(device)))
+    starts = range(0, len(clouds), batch_size)
+    batches = (clouds.fetch(range(start, min(start + batch_size, len(clouds))), 0)["points"] for start in starts)
+    fit_statistics(twin.encoder, (twin.patchify(points.to(device)) for points in batches))
+    return twin
 
 
 def open_shapes(data: ProbeData, meta: dict[str, Any], seed: int) -> "tuple[CloudDataset, CloudDataset]":
@@ -231,6 +254,8 @@ def _write(report: ProbeReport, checkpoint: str, data: ProbeData, seed: int, sec
             "knn": report.metrics["taught"]["knn"],
             "untaught": report.metrics["untaught"]["linear"],
             "untaught_knn": report.metrics["untaught"]["knn"],
+            "fitted": report.metrics["fitted"]["linear"],
+            "fitted_knn": report.metrics["fitted"]["knn"],
         },
         "start": {"kind": report.kind, "checkpoint": checkpoint},
         "features": report.metrics,

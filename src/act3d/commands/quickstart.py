@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from act3d.training.run_folder import RunResult
 
 # The kinds of features that `probe` compares, as a reader sees them.
-VARIANTS = {"taught": "Taught encoder", "untaught": "Untaught encoder", "plain": "Plain PointNet features"}
+VARIANTS = {
+    "taught": "Taught encoder",
+    "untaught": "Untaught encoder",
+    "fitted": "Untaught, its start fitted",
+    "plain": "Plain PointNet features",
+}
 
 
 @dataclass
@@ -31,8 +36,8 @@ class SeedRun:
 class QuickstartResult:
     """What a quickstart gives back.
 
-    report: the HTML page. metrics: per kind of features ("taught", "untaught", "plain"), the linear SVM's percent right
-    on shapes never seen, one value a seed.
+    report: the HTML page. metrics: per kind of features ("taught", "untaught", "fitted", "plain"), the linear SVM's
+    percent right on shapes never seen, one value a seed.
     """
 
     out: Path
@@ -190,18 +195,21 @@ def print_table(runs: list[SeedRun], values: dict[str, list[float]]) -> None:
     from rich.table import Table
 
     from act3d.report import mean_spread
-    from act3d.report.quickstart import verdict
+    from act3d.report.quickstart import verdicts
 
-    table = Table("linear SVM, % right", *[f"seed {run.seed}" for run in runs], "mean ± sd", box=None)
+    table = Table("linear SVM, % right", *[f"seed {run.seed}" for run in runs], "mean ± sd", "k-NN", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for kind, name in VARIANTS.items():
         numbers = [f"{value:.1f}" for value in values[kind]]
-        table.add_row(name, *numbers, mean_spread(values[kind]), style="bold" if kind == "taught" else None)
+        near = mean_spread([run.probe.metrics[kind]["knn"] for run in runs])
+        table.add_row(name, *numbers, mean_spread(values[kind]), near, style="bold" if kind == "taught" else None)
     console = Console()
     console.print()
     console.print(table)
-    print("\n" + verdict(values["taught"], values["untaught"]))
+    from act3d.commands.quickstart_page import variant
+
+    print("\n" + "\n".join(verdicts(variant("taught", runs), [variant("untaught", runs), variant("fitted", runs)])))
 
 
 def set_aside(folder: Path) -> None:

@@ -7,6 +7,7 @@ over a batch (after Mishkin and Matas, "All you need is a good init", ICLR 2016;
 normalization", NeurIPS 2016). Nothing else changes: same layers, same names, same arithmetic.
 """
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -59,35 +60,57 @@ def fit_autoencoder(model: Autoencoder, patches: Patches, temperature: float) ->
 
 
 @torch.no_grad()
-def fit_encoder(encoder: PointEncoder, patches: Patches) -> None:
-    """Fit an untrained point encoder, in place: weights of blocks at 1/sqrt(inputs), tokens and positions of deviation 1.
+def fit_student(model: nn.Module, patches: Patches, embedding: bool = True) -> None:
+    """Fit a masked student that has not been trained, in place: weights at 1/sqrt(inputs), tokens of deviation 1.
 
-    The position network's first layer starts wide, so that it bends: near zero it is linear, and all positions of a
-    cloud then lie in three dimensions of many.
+    The first layer of positions starts wide, so that it bends: near zero it is linear, and all positions of a cloud
+    then lie in three dimensions of many.
 
     Args:
-        encoder: Of a student, of any kind; its batch norms take up the batch's statistics.
+        model: A module with an `encoder` (`PointEncoder`), and perhaps a decoder with a `decoder_pos_embed`.
         patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers of a batch, 16 clouds or more.
+        embedding: Fit the patch embedding too; False where it starts as somebody else's.
     """
+    encoder = cast(PointEncoder, model.encoder)
+    kept = set() if embedding else set(encoder.patch_embedding.modules())
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d) and module not in kept:
+            _widen(module)
     training = encoder.training
     encoder.train()
-    for module in encoder.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            _widen(module)
-    _fit_embedding(encoder.patch_embedding, patches.neighborhoods)
+    if embedding:
+        _fit_embedding(encoder.patch_embedding, patches.neighborhoods)
     if encoder.reduce is not None:
         _fit_linear(encoder.reduce, encoder.patch_embedding(patches.neighborhoods), 1.0)
-    fit_positions(encoder.pos_embed, patches.centers)
     encoder.train(training)
+    _fit_positions(encoder.pos_embed, patches.centers)
+    decoder_positions = getattr(model, "decoder_pos_embed", None)
+    if decoder_positions is not None:
+        _fit_positions(decoder_positions, patches.centers)
 
 
 @torch.no_grad()
-def fit_positions(network: nn.Sequential, centers: torch.Tensor) -> None:
-    """Fit a position network (3 -> hidden -> C) to centers (B, G, 3), in place."""
+def fit_statistics(encoder: PointEncoder, batches: Iterable[Patches]) -> None:
+    """Set the running averages of an encoder's batch norms to the mean over batches of patches, in place."""
+    embedding = encoder.patch_embedding
+    norms = [module for module in embedding.modules() if isinstance(module, nn.BatchNorm1d)]
+    training = embedding.training
+    momenta = [norm.momentum for norm in norms]
+    embedding.train()
+    for number, patches in enumerate(batches, start=1):
+        for norm in norms:
+            norm.momentum = 1 / number  # a plain mean over the batches so far
+        embedding(patches.neighborhoods)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    embedding.train(training)
+
+
+def _fit_positions(network: nn.Sequential, centers: torch.Tensor) -> None:
+    """Fit a position network (3 -> hidden -> C) to centers (B, G, 3)."""
     first, bend, last = network
     nn.init.normal_(cast(nn.Linear, first).weight)
     nn.init.uniform_(cast(nn.Linear, first).bias, -1, 1)
-    _widen(cast(nn.Linear, last))
     _fit_linear(cast(nn.Linear, last), bend(first(centers)), 1.0)
 
 
@@ -109,7 +132,7 @@ def _fit_embedding(embedding: PatchEmbedding, neighborhoods: torch.Tensor) -> No
 
 
 def _set_channels(layer: nn.Linear | nn.Conv1d, outputs: torch.Tensor, deviation: float) -> None:
-    """Change a layer that gives outputs (..., C); a maximum may stand between layer and output, as it follows scales."""
+    """Change a layer that gives outputs (..., C); a maximum may stand between the two, as it follows scales above 0."""
     assert layer.bias is not None
     rows = outputs.flatten(0, -2)
     scale = deviation / rows.std(dim=0).clamp_min(_LEAST)

@@ -69,7 +69,7 @@ class EmbeddingMap:
 
 @dataclass(frozen=True)
 class QuickstartReport:
-    """Everything on the page. The first variant is the taught encoder, the second its untaught twin."""
+    """Everything on the page. The first variant is the taught encoder, the next two its untaught twins."""
 
     teacher: str
     classes: list[str]
@@ -101,17 +101,26 @@ def write_quickstart(path: str | Path, report: QuickstartReport) -> Path:
     return write_page(path, title, _lead(report), sections, report.footer)
 
 
-def verdict(taught: Sequence[float], untaught: Sequence[float]) -> str:
-    """What the numbers allow to say about taught against untaught, in one sentence."""
-    gain = float(np.mean(taught) - np.mean(untaught))
-    if len(taught) < 2 or len(untaught) < 2:
-        return f"One seed: taught minus untaught is {gain:+.1f} points; without a spread this is a hint only."
-    spread = max(float(np.std(taught, ddof=1)), float(np.std(untaught, ddof=1)))
+def verdict(taught: Sequence[float], control: Sequence[float], name: str = "the untaught encoder") -> str:
+    """What the numbers allow to say about the taught encoder against a control of this name, in one sentence."""
+    gain = float(np.mean(taught) - np.mean(control))
+    if len(taught) < 2 or len(control) < 2:
+        return f"One seed: taught minus {name} is {gain:+.1f} points; without a spread this is a hint only."
+    spread = max(float(np.std(taught, ddof=1)), float(np.std(control, ddof=1)))
     if gain > spread:
-        return f"Teaching adds {gain:.1f} points, more than the spread over seeds ({spread:.1f})."
+        return f"Taught beats {name} by {gain:.1f} points, more than the spread over seeds ({spread:.1f})."
     if gain < -spread:
-        return f"Teaching costs {-gain:.1f} points here, more than the spread over seeds ({spread:.1f})."
-    return f"Taught minus untaught is {gain:+.1f} points, within the spread over seeds ({spread:.1f}): nothing shown."
+        return f"Taught loses to {name} by {-gain:.1f} points, more than the spread over seeds ({spread:.1f})."
+    return f"Taught minus {name} is {gain:+.1f} points, within the spread over seeds ({spread:.1f}): nothing shown."
+
+
+def verdicts(taught: Variant, controls: Sequence[Variant]) -> list[str]:
+    """A verdict on every control by the linear SVM, then on every control by nearest neighbours."""
+    return [
+        f"{probe}: {verdict(getattr(taught, kind), getattr(control, kind), control.name[0].lower() + control.name[1:])}"
+        for probe, kind in (("Linear SVM", "linear"), ("k-NN", "knn"))
+        for control in controls
+    ]
 
 
 def _lead(report: QuickstartReport) -> str:
@@ -148,10 +157,8 @@ def _results(report: QuickstartReport) -> str:
         ["Class", *[v.name for v in report.variants]],
         [[name, *[_percent(v.per_class.get(name)) for v in report.variants]] for name in report.classes],
     )
-    said = verdict(report.variants[0].linear, report.variants[1].linear)
-    return (
-        paragraph(said) + bars + table(header, rows, strong=[0]) + paragraph(how, "note") + details("By class", classes)
-    )
+    said = "".join(paragraph(text) for text in verdicts(report.variants[0], report.variants[1:3]))
+    return said + bars + table(header, rows, strong=[0]) + paragraph(how, "note") + details("By class", classes)
 
 
 def _reconstructions(report: QuickstartReport) -> str:

@@ -9,6 +9,7 @@ from act3d.config import DataConfig, OptimConfig, ScheduleConfig, TrainerConfig
 from act3d.data.clouds import CloudDataset
 from act3d.geometry import chamfer, f_score
 from act3d.models.autoencoder import Autoencoder
+from act3d.models.starting import fit_autoencoder
 from act3d.training import parallel
 from act3d.training.clouds import eval_batches
 from act3d.training.module import StageModule
@@ -43,6 +44,10 @@ class AutoencoderModule(StageModule):
     ) -> None:
         super().__init__(model, data, optim, trainer, seed)
         self.schedule, self.held_out = schedule, held_out
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit the autoencoder to clouds (B, N, 3), at the temperature it starts with."""
+        fit_autoencoder(self.model, self.model.patchify(points), self.schedule.temperature_start)
 
     def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""

@@ -17,6 +17,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
+from act3d.models.starting import fit_student
 from act3d.training import parallel
 from act3d.training.probed import ProbeClouds, ProbedModule, draw_mask
 from act3d.training.run_folder import RunFolder
@@ -91,6 +92,10 @@ class PointBERTModule(ProbedModule):
         # In lists, so that they are no submodules: not trained, not shared between processes.
         self._tokenizer = [tokenizer.requires_grad_(False).eval()]
         self._follower = [copy.deepcopy(model).requires_grad_(False)]
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit the student to clouds (B, N, 3), all but its patch embedding, which is the tokenizer's."""
+        fit_student(self.model, self.model.patchify(points), embedding=False)
 
     def on_fit_start(self) -> None:
         """Put all that does not train where the model is."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 
 from act3d import checkpoints
@@ -59,6 +60,10 @@ def run(
         state, position = read_state(folder.state)
         module.restore(state, position, str(folder.state))
         keeper.results, scaler = dict(state["results"]), state["scaler"]
+    elif plan.fit_start:
+        torch.manual_seed(module.seed)  # every process fits the same weights
+        rows = np.linspace(0, len(clouds) - 1, min(plan.fit_start, len(clouds))).round().astype(int)
+        module.fit_start(module.draw(clouds.fetch(rows.tolist(), 0)["points"]))
     if keeper.first:
         folder.begin(settings, command)
         if not resume:

@@ -11,7 +11,7 @@ from act3d.checkpoints import load_stored_state, stored_state
 from act3d.config import DataConfig, OptimConfig, TrainerConfig
 from act3d.data.loading import CloudLoader
 from act3d.data.transforms import augmentation
-from act3d.errors import Act3dError
+from act3d.errors import Act3dError, ConfigError
 from act3d.training import parallel
 from act3d.training.clouds import Remaining
 from act3d.training.optimizer import build_optimizer
@@ -91,6 +91,14 @@ class StageModule(lightning.LightningModule):
         return Remaining(self.loader, self.position.epoch, self.position.batch)
 
     # ------------------------------------------------------------------ one step
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit weights that have not been trained to clouds (B, N, 3); see `act3d.models.starting`.
+
+        Raises:
+            ConfigError: this stage does not start from nothing.
+        """
+        raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
 
     def draw(self, points: Tensor) -> Tensor:
         """Return the points (B, N, 3) of stored clouds that this step sees; all of them unless a stage draws some."""

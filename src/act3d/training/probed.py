@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from act3d.config import DataConfig, MaskConfig, OptimConfig, TrainerConfig
 from act3d.data.clouds import CloudDataset
 from act3d.models.masking import block_mask, random_mask
+from act3d.models.starting import fit_student
 from act3d.training import parallel
 from act3d.training.clouds import eval_batches
 from act3d.training.module import StageModule
@@ -46,6 +47,10 @@ class ProbedModule(StageModule):
     ) -> None:
         super().__init__(model, data, optim, trainer, seed)
         self.probe = probe
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit the student to clouds (B, N, 3)."""
+        fit_student(self.model, self.model.patchify(points))
 
     def evaluate(self, limit: int = 0) -> dict[str, Any]:
         """Fit a linear SVM on frozen features; return its accuracy in percent as "probe"."""
