@@ -154,8 +154,7 @@ class Autoencoder(nn.Module):
     def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
         if noise_scale:
-            noise = torch.empty_like(logits).exponential_().log_()
-            logits = torch.sub(logits, noise, alpha=noise_scale)
+            logits = torch.sub(logits, _exponential_like(logits).log_(), alpha=noise_scale)
         return linear(F.softmax(logits / temperature, dim=2), self.codebook.t())
 
     # ------------------------------------------------------------------ use after training
@@ -187,3 +186,13 @@ class Autoencoder(nn.Module):
         folded: Folded = self.decoder(self.features(patches))
         whole = (folded.fine + patches.centers.unsqueeze(2)).flatten(1, 2)
         return Reconstruction(whole, folded.coarse, folded.fine, patches.centers)
+
+
+def _exponential_like(x: torch.Tensor) -> torch.Tensor:
+    """Draws from the exponential distribution, the very ones of `exponential_`.
+
+    On the CPU torch takes a logarithm after every draw of its one generator; all of them at once are twice as fast.
+    """
+    if x.device.type != "cpu":
+        return torch.empty_like(x).exponential_()
+    return torch.rand(x.shape, dtype=torch.float64).neg_().log1p_().neg_().to(x.dtype)

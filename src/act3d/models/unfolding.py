@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from act3d.models.products import matmul
 
 _ROWS = 512
+threshold_backward = torch.ops.aten.threshold_backward  # what ReLU lets through, in one pass
 
 
 def seeded_linear(rows: torch.Tensor, seeds: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -63,7 +64,7 @@ class _SeededLinear(Function):
         for part, given, out in parts:
             x = _seeded(part, seeds)
             of_weight += matmul(given.t(), x)
-            of_x = matmul(given, weight).mul_(x > 0).view(len(part), len(seeds), -1)
+            of_x = threshold_backward(matmul(given, weight), x, 0).view(len(part), len(seeds), -1)
             torch.sum(of_x, dim=1, out=out)
             of_seeds += of_x.sum(0)
         return of_rows, of_seeds, of_weight, gradient.sum(0)
@@ -91,10 +92,10 @@ class _NormedLinear(Function):
         variance /= len(rows)
         inverse = torch.rsqrt(variance + eps)
         factor = scale * inverse
+        shift = offset - mean * factor
         result = rows.new_empty(len(rows), len(weight))
         for part, out in zip(rows.split(_ROWS), result.split(_ROWS), strict=True):
-            x = ((part - mean).mul_(factor)).add_(offset).relu_()
-            out.copy_(matmul(x, weight.t(), bias))
+            out.copy_(matmul(torch.addcmul(shift, part, factor).relu_(), weight.t(), bias))
         ctx.save_for_backward(rows, scale, offset, weight, mean, inverse)
         ctx.mark_non_differentiable(mean, variance)
         return result, mean, variance
@@ -105,15 +106,17 @@ class _NormedLinear(Function):
         rows, scale, offset, weight, mean, inverse = ctx.saved_tensors
         of_scale, of_offset, of_weight = torch.zeros_like(scale), torch.zeros_like(offset), torch.zeros_like(weight)
         of_rows = torch.empty_like(rows)
+        factor = scale * inverse
         # The gradient of the normed rows and its sums; then what it means for the rows (Ioffe and Szegedy, 2015).
         for part, given, out in zip(*(x.split(_ROWS) for x in (rows, gradient, of_rows)), strict=True):
-            normed = (part - mean).mul_(inverse)
-            x = (normed * scale).add_(offset).relu_()
+            centered = part - mean
+            x = torch.addcmul(offset, centered, factor).relu_()
             of_weight += matmul(given.t(), x)
-            torch.mul(matmul(given, weight), x > 0, out=out)
+            out.copy_(threshold_backward(matmul(given, weight), x, 0))
             of_offset += out.sum(0)
-            of_scale += normed.mul_(out).sum(0)
+            of_scale += centered.mul_(out).sum(0)
+        of_scale *= inverse
         slope = -of_scale * inverse / len(rows)
         for part, out in zip(rows.split(_ROWS), of_rows.split(_ROWS), strict=True):
-            out.addcmul_(part - mean, slope).sub_(of_offset / len(rows)).mul_(scale * inverse)
+            out.addcmul_(part - mean, slope).sub_(of_offset / len(rows)).mul_(factor)
         return of_rows, of_scale, of_offset, None, of_weight, gradient.sum(0)
