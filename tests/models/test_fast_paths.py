@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from act3d.models.autoencoder import Autoencoder
+from act3d.models.autoencoder import Autoencoder, _exponential_like
 from act3d.models.moments import folds, moments, variance_after
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.pooling import linear_max, mlp_max
@@ -142,3 +142,14 @@ def test_foreign_norms_are_called_and_not_folded() -> None:
 def test_batch_statistics_of_one_point_are_refused_as_ever() -> None:
     with pytest.raises(ValueError, match="more than 1 value"):
         PatchEmbedding(24).train()(torch.randn(1, 1, 1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3,), (2, 5, 16), (17, 9)])
+def test_exponential_draws_are_those_of_torch(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Number by number, and the generator goes on from the same place."""
+    torch.manual_seed(3)
+    expected, after = torch.empty(shape, dtype=dtype).exponential_(), torch.rand(4)
+    torch.manual_seed(3)
+    assert_agree(_exponential_like(expected), expected, 1e-6 if dtype == torch.float32 else 1e-14)
+    assert torch.equal(torch.rand(4), after)
