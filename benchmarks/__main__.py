@@ -30,7 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling table here (.png, .svg)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every row (default 7)")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, no memory, small scaling table: minutes")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, steps without memory, few sizes: minutes")
     parser.add_argument("--batch", type=int, default=0, help="another batch size for all steps")
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, for a machine others use too"
@@ -100,6 +100,15 @@ def show(row: dict[str, Any]) -> str:
     return line
 
 
+def show_size(size: dict[str, Any]) -> str:
+    """One line of the scaling table."""
+    line = f"{size['grows']:<8}{size['value']:>6}"
+    if size["seconds"] is None:
+        return f"{line}  did not fit"
+    numbers = f"{size['steps_per_s']:>9.3f} steps/s{size['clouds_per_s']:>8.1f} clouds/s{size['megabytes']:>8.0f} MB"
+    return f"{line}{size['seconds']:>10.3f} s{numbers}"
+
+
 def main() -> None:
     """Measure, print, write."""
     options = _arguments()
@@ -120,12 +129,11 @@ def main() -> None:
             rows.append(row)
             print(show(row), flush=True)
     add_shares_of_a_step(rows)
-    sizes = scaling.table(device, options.repeats, options.quick, options.clock) if "scaling" in chosen else []
-    for size in sizes:
-        known = "" if size["megabytes"] is None else f"  {size['megabytes']:.0f} MB"
-        print(
-            f"{size['grows']:<8}{size['value']:>6}{size['seconds']:>10.3f} s{size['steps_per_s']:>9.3f} steps/s{known}"
-        )
+    sizes: list[dict[str, Any]] = []
+    if "scaling" in chosen:
+        for size in scaling.table(device, options.repeats, options.quick, options.clock):
+            sizes.append(size)
+            print(show_size(size), flush=True)
     if options.plot and sizes:
         scaling.plot(sizes, options.plot)
     if options.json:

@@ -48,8 +48,9 @@ def step_row(name: str, options: argparse.Namespace, peak: float) -> dict[str, A
     row: dict[str, Any] = {"name": name, "group": "steps", "batch": settings[0].batch, **measured._asdict()}
     row |= {"gflop": work / 1e9, "peak_share": work / measured.ours_s / peak}
     if not options.quick:
-        row["textbook_mb"] = memory.of_step(step.textbook, settings[0])
-        row["ours_mb"] = memory.of_step(step.ours, settings[1])
+        for form, builder, setting in zip(("textbook", "ours"), step[:2], settings, strict=True):
+            alone = memory.of_step(builder, setting)
+            row[f"{form}_mb"] = None if alone is None else alone.megabytes
     return row
 
 

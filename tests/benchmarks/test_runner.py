@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import measure, steps
-from benchmarks.__main__ import add_shares_of_a_step
+from benchmarks.__main__ import add_shares_of_a_step, show_size
 from benchmarks.step_rows import STEPS
 
 CPU = torch.device("cpu")
@@ -82,3 +82,32 @@ def test_cuda_is_refused_where_there_is_none() -> None:
     done = run("--device", "cuda")
     assert done.returncode != 0
     assert "no CUDA device" in done.stderr
+
+
+def test_memory_of_a_step_is_its_own_and_not_its_parents() -> None:
+    from benchmarks import memory
+
+    held = torch.ones(100_000_000)  # 400 MB here must not hide what the other process needs
+    alone = memory.of_step("infer_ours", steps.Setting(CPU, 1, points=256, patches=16), repeats=2)
+    del held
+    assert alone is not None
+    assert alone.megabytes > 80  # 22 million parameters in single precision
+    assert alone.seconds > 0
+
+
+def test_scaling_goes_through_all_sizes_and_draws_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from benchmarks import memory, scaling
+
+    def of_step(builder: str, setting: steps.Setting, *_: object) -> memory.Alone | None:
+        assert builder == "stage2_ours"
+        return None if setting.batch > 100 else memory.Alone(0.5 * setting.batch, 100.0)
+
+    monkeypatch.setattr(memory, "of_step", of_step)
+    rows = list(scaling.table(CPU, 7, quick=False, clock="wall"))
+    values = {what: [row["value"] for row in rows if row["grows"] == what] for what in ("points", "patches", "batch")}
+    assert (values["points"][-1], values["patches"][-1], values["batch"][-1]) == (8192, 512, 256)
+    assert [row["seconds"] is None for row in rows] == [row["grows"] == "batch" and row["value"] > 100 for row in rows]
+    assert all("did not fit" in show_size(row) for row in rows if row["seconds"] is None)
+    assert "2.000 steps/s" in show_size(next(row for row in rows if row["grows"] == "batch"))
+    scaling.plot(rows, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
