@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data.clouds import CloudDataset, choose_points
+from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.errors import InputError
 
 
@@ -67,6 +67,12 @@ class ArrayClouds(CloudDataset):
             return torch.from_numpy(self.stored[rows]), None
         picks = [choose_points(self.seed, epoch, int(row), self.stored.shape[1], self.points) for row in rows]
         return torch.from_numpy(self.stored[rows[:, None], np.stack(picks)]), None
+
+    def stored_alike(self) -> Stored:
+        return Stored(self.stored.shape[1], torch.float32, ordered=True)
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, None]:
+        return self.stored[rows], None
 
 
 def check_clouds(stored: np.ndarray, labels: np.ndarray, classes: int, where: str, names: Sequence[str] = ()) -> None:

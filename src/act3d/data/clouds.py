@@ -1,7 +1,7 @@
 """What every dataset of clouds has in common, whatever its files look like."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,20 @@ def choose_points(seed: int, epoch: int, index: int, stored: int, wanted: int) -
     # A counter-based generator keyed by (seed, epoch) and index needs no state, so a resumed run draws the same.
     key = np.array([(seed % 2**32) << 32 | epoch % 2**32, index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).choice(stored, wanted, replace=False)
+
+
+class Stored(NamedTuple):
+    """What every cloud of a dataset stores alike.
+
+    Attributes:
+        points: Points of a cloud.
+        dtype: The type that holds them without loss: float16 or float32.
+        ordered: All points, when all are asked for, come in the stored order rather than a random one.
+    """
+
+    points: int
+    dtype: torch.dtype
+    ordered: bool
 
 
 class CloudDataset(Dataset[dict[str, Tensor]]):
@@ -64,6 +78,17 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
         """Points (B, N, 3) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
+        raise NotImplementedError
+
+    def stored_alike(self) -> Stored | None:
+        """What every cloud stores; None where clouds differ, or only reading them would tell. Looks at no points."""
+        return None
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """All stored points (B, P, 3) and part ids (B, P) or None; only where `stored_alike` says what they are.
+
+        They are what `read` chooses from, before normalization, in the order that they are stored in.
+        """
         raise NotImplementedError
 
     def fetch(self, indices: Sequence[int], epoch: int | None = None) -> dict[str, Tensor]:

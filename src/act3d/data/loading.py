@@ -89,6 +89,7 @@ class CloudLoader(DataLoader[dict[str, Tensor]]):
 
     plan: BatchPlan
     clouds: CloudDataset
+    lives_on, place = "host", "read on the host"  # as `ResidentLoader` says where its clouds are
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""

@@ -13,6 +13,7 @@ A folder holds
 Opening reads the description and the table; a cloud is read by its place, without reading any other.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data.clouds import CloudDataset, choose_points
+from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.data.description import DESCRIPTION, TABLE, read_description, read_table
 from act3d.errors import InputError
 
@@ -123,14 +124,40 @@ class PackedDataset(CloudDataset):
         picks = np.stack([choose_points(self.seed, epoch, int(i), self.stored, self.points) for i in rows])
         points = np.empty((*picks.shape, 3), dtype=np.float32)
         parts = np.empty(picks.shape, dtype=np.int64) if self._part_shards else None
-        owner = np.searchsorted(self._starts, places, side="right") - 1
-        for number in np.unique(owner):
-            here = np.flatnonzero(owner == number)
+        for number, here, inside in self._by_shard(places):
             # Flat places of the wanted points, so that only their pages are touched.
-            flat = (places[here] - self._starts[number])[:, None] * self.stored + picks[here]
+            flat = inside[:, None] * self.stored + picks[here]
             points[here] = self._shards[number].reshape(-1, 3)[flat]
             if parts is not None:
                 parts[here] = self._part_shards[number].reshape(-1)[flat]
-        if self.normalization == "none":
-            points = (points * self._scales[places, None, None] + self._centers[places, None]).astype(np.float32)
+        points = self._as_declared(points, places)
         return torch.from_numpy(points), None if parts is None else torch.from_numpy(parts)
+
+    def stored_alike(self) -> Stored:
+        half = self._shards[0].dtype == np.float16 and self.normalization != "none"
+        return Stored(self.stored, torch.float16 if half else torch.float32, ordered=False)
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        places = self.rows[rows]
+        points = np.empty((len(rows), self.stored, 3), dtype=self._shards[0].dtype)
+        parts = np.empty(points.shape[:2], dtype=np.uint8) if self._part_shards else None
+        for number, here, inside in self._by_shard(places):
+            points[here] = self._shards[number][inside]
+            if parts is not None:
+                parts[here] = self._part_shards[number][inside]
+        return self._as_declared(points, places), parts
+
+    def _by_shard(self, places: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Of every shard with some of `places` its number, which of them it holds, and where in it they lie."""
+        owner = np.searchsorted(self._starts, places, side="right") - 1
+        for number in np.unique(owner):
+            here = np.flatnonzero(owner == number)
+            yield int(number), here, places[here] - self._starts[number]
+
+    def _as_declared(self, points: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Give points their original coordinates back, where these are wanted."""
+        if self.normalization != "none":
+            return points
+        # The product is in float64: the scales are.
+        wide = points.astype(np.float32) * self._scales[places, None, None] + self._centers[places, None]
+        return wide.astype(np.float32)
