@@ -35,6 +35,12 @@ class DataConfig:
     )
     batch_size: int = option(64, "clouds a step on every device", unit="clouds", ge=1)
     workers: int = option(0, "loading processes; 0 loads in the main one (fast enough for packed data)", ge=0, le=256)
+    resident: Literal["auto", "always", "never"] = option(
+        "auto",
+        "keep all training clouds on the training device, so that no step loads any; auto = on CUDA, when they take a "
+        "third of its free memory at most. Random points of a cloud are drawn where it lives; host and device draw "
+        "different ones, so their losses differ a little",
+    )
     augment: str = option("none", 'augmentation of training clouds, joined by "+": scale_shift, rotate_y, rotate_x ...')
     val_split: str = option(
         "holdout", 'what to validate on: "holdout" = a part of `split` kept out of training, "none", or a split\'s name'

@@ -31,10 +31,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage1(dataset: Path) -> Stage:
     """Run a tiny stage I: 14 training clouds in batches of 4, the last short one dropped: 3 batches an epoch."""
 
-    def run(out: Path, resume: bool = False, teacher: str = "none", **trainer: Any) -> RunResult:
+    def run(
+        out: Path, resume: bool = False, teacher: str = "none", resident: Any = "auto", **trainer: Any
+    ) -> RunResult:
         plan = {"epochs": 3, "log_every": 1, "save_every_minutes": 0.0} | trainer
         return autoencode(
-            data=DataConfig(root=str(dataset), points=64, batch_size=4, val_fraction=0.2),
+            data=DataConfig(root=str(dataset), points=64, batch_size=4, val_fraction=0.2, resident=resident),
             autoencoder=AutoencoderConfig(
                 patches=8, patch_size=8, width=16, codes=16, graph_width=32, folding_width=16
             ),

@@ -45,7 +45,7 @@ def test_too_few_clouds_to_hold_some_out(tmp_path: Path) -> None:
 
 def test_the_rest_of_an_epoch_is_the_rest_of_the_whole(dataset: Path) -> None:
     data = DataConfig(root=str(dataset), points=64, batch_size=4, val_split="none")
-    loader = train_loader(open_clouds(data, 0).train, data, 0, world=1, pin=False)
+    loader = train_loader(open_clouds(data, 0).train, data, 0, 1, torch.device("cpu"))
     whole, rest = list(Remaining(loader, 2, 0)), list(Remaining(loader, 2, 3))
     assert (len(whole), len(rest), len(Remaining(loader, 2, 3))) == (4, 1, 1)  # 18 clouds: a short batch is dropped
     assert torch.equal(rest[0]["points"], whole[3]["points"])

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from act3d.config import DataConfig
 from act3d.data import open_dataset
-from act3d.data.clouds import CloudDataset
-from act3d.data.loading import CloudLoader, make_loader
+from act3d.data.clouds import CloudDataset, Stored
+from act3d.data.loading import BatchPlan, CloudLoader, make_loader
+from act3d.data.resident import ResidentLoader, is_resident
 from act3d.errors import InputError
 from act3d.training import parallel
+
+Loader = CloudLoader | ResidentLoader
 
 
 class Selection(CloudDataset):
@@ -28,6 +32,12 @@ class Selection(CloudDataset):
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
         return self.source.read(self.chosen[rows], epoch)
 
+    def stored_alike(self) -> Stored | None:
+        return self.source.stored_alike()
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.source.read_whole(self.chosen[rows])
+
 
 class Clouds(NamedTuple):
     """Training clouds, and clouds kept out of training to validate on (None where there are none)."""
@@ -39,7 +49,7 @@ class Clouds(NamedTuple):
 class Remaining:
     """One epoch of a loader from a batch on: what Lightning iterates over. Its length is what is left."""
 
-    def __init__(self, loader: CloudLoader, epoch: int, start: int) -> None:
+    def __init__(self, loader: Loader, epoch: int, start: int) -> None:
         self.loader, self.epoch, self.start = loader, epoch, start
 
     def __len__(self) -> int:
@@ -86,20 +96,31 @@ def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(held))
 
 
-def train_loader(clouds: CloudDataset, data: DataConfig, seed: int, world: int, pin: bool) -> CloudLoader:
-    """Return the loader of one process; its last batch is dropped when it is not full and not the only one."""
+def train_loader(
+    clouds: CloudDataset, data: DataConfig, seed: int, world: int, device: torch.device, was: str = ""
+) -> Loader:
+    """Return the loader of one process; its last batch is dropped when it is not full and not the only one.
+
+    Args:
+        clouds: training clouds.
+        data: batch size, workers, and where the clouds live.
+        seed: seed of the order.
+        world: number of processes.
+        device: where this process trains.
+        was: `lives_on` of the loader that the run began with, which "auto" keeps to; empty for a new run.
+
+    Raises:
+        ConfigError: the clouds cannot live on the device though they are to, or too few for a batch.
+    """
     # Batch statistics of a handful of clouds would be poor, so a last short batch is left out where there are others.
-    return make_loader(
-        clouds,
-        data.batch_size,
-        shuffle=True,
-        seed=seed,
-        workers=data.workers,
-        drop_last=len(clouds) // world >= data.batch_size,
-        rank=parallel.rank(),
-        world=world,
-        pin_memory=pin,
-    )
+    drop_last, rank = len(clouds) // world >= data.batch_size, parallel.rank()
+    # A run that began on the host draws other points than one on the device: it stays there.
+    elsewhere = data.resident == "auto" and was not in ("", device.type)
+    if not elsewhere and is_resident(data.resident, clouds, device):
+        plan = BatchPlan(len(clouds), data.batch_size, True, seed, drop_last, rank, world)
+        return ResidentLoader(clouds, plan, device)
+    pin = device.type == "cuda"
+    return make_loader(clouds, data.batch_size, True, seed, data.workers, drop_last, rank, world, pin)
 
 
 def eval_batches(clouds: CloudDataset, batch_size: int, limit: int = 0) -> Iterator[dict[str, Tensor]]:

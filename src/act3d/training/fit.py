@@ -13,12 +13,13 @@ from act3d import checkpoints
 from act3d.config import OptimConfig, TrainerConfig, to_dict
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError
+from act3d.training import parallel
 from act3d.training.clouds import train_loader
 from act3d.training.keeper import RunKeeper
 from act3d.training.module import StageModule
 from act3d.training.progress import duration_text
 from act3d.training.run_folder import RunFolder, RunResult
-from act3d.training.state import read_state
+from act3d.training.state import Position, read_state
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -52,12 +53,13 @@ def run(
     """
     plan = module.plan
     check_machine(plan)
-    module.loader = train_loader(clouds, module.data, module.seed, plan.devices, pin=on_cuda(plan))
+    state, position = read_state(folder.state) if resume and folder.state.exists() else ({}, Position())
+    was = state.get("lives_on", "host") if state else ""  # runs of before this was kept read on the host
+    module.loader = train_loader(clouds, module.data, module.seed, plan.devices, device_of(plan), was)
     module.names = clouds.names
     keeper = RunKeeper(folder, {**meta, "settings": to_dict(settings)}, plan, f"act3d {command} --resume {folder.path}")
     scaler = None
-    if resume and folder.state.exists():
-        state, position = read_state(folder.state)
+    if state:
         module.restore(state, position, str(folder.state))
         keeper.results, scaler = dict(state["results"]), state["scaler"]
     elif plan.fit_start:
@@ -69,10 +71,7 @@ def run(
         if not resume:
             module.keep_inputs(folder)
     keeper.open(module)
-    keeper.say(
-        f"{command}: {len(clouds)} clouds of {clouds.name}, {plan.epochs} epochs of {module.steps_per_epoch} steps, "
-        f"from step {module.step}, into {folder.path}"
-    )
+    _say_start(command, module, clouds, keeper, was)
     try:
         # A run that was killed while it validated owes that validation before it goes on.
         if module.position.pending:
@@ -84,6 +83,18 @@ def run(
     finally:
         keeper.close()
     return _finish(command, module, clouds, folder, keeper, protocol)
+
+
+def _say_start(command: str, module: StageModule, clouds: CloudDataset, keeper: RunKeeper, was: str) -> None:
+    loader = module.loader
+    keeper.say(
+        f"{command}: {len(clouds)} clouds of {clouds.name} ({loader.place}), {module.plan.epochs} epochs of "
+        f"{module.steps_per_epoch} steps, from step {module.step}, into {keeper.folder.path}"
+    )
+    if was not in ("", loader.lives_on):
+        keeper.say(
+            f"{command}: clouds were on {was}, now on {loader.lives_on}: other random points are drawn from here"
+        )
 
 
 def _fit(
@@ -141,7 +152,7 @@ def _finish(
         protocol=protocol,
         metrics=metrics,
         seed=module.seed,
-        data={"name": clouds.name, "fingerprint": clouds.fingerprint},
+        data={"name": clouds.name, "fingerprint": clouds.fingerprint, "lives_on": module.loader.lives_on},
         duration_s=round(position.duration_s, 1),
         clouds_per_s=round(position.clouds / max(position.training_s, 1e-9), 2),
         **module.facts,
@@ -153,6 +164,11 @@ def _finish(
 def on_cuda(plan: TrainerConfig) -> bool:
     """Tell whether a run computes on CUDA."""
     return plan.accelerator == "cuda" or (plan.accelerator == "auto" and torch.cuda.is_available())
+
+
+def device_of(plan: TrainerConfig) -> torch.device:
+    """Return the device of this process."""
+    return torch.device("cuda", parallel.rank()) if on_cuda(plan) else torch.device("cpu")
 
 
 def check_machine(plan: TrainerConfig) -> None:

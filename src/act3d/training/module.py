@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from act3d.checkpoints import load_stored_state, stored_state
 from act3d.config import DataConfig, OptimConfig, TrainerConfig
-from act3d.data.loading import CloudLoader
 from act3d.data.transforms import augmentation
 from act3d.errors import Act3dError, ConfigError
 from act3d.training import parallel
-from act3d.training.clouds import Remaining
+from act3d.training.clouds import Loader, Remaining
 from act3d.training.optimizer import build_optimizer
 from act3d.training.run_folder import RunFolder
 from act3d.training.schedules import learning_rate
@@ -45,7 +44,7 @@ class StageModule(lightning.LightningModule):
     best_metric: str = ""
     lower_is_better: bool = True
 
-    loader: CloudLoader
+    loader: Loader
     names: list[str]
 
     def __init__(
@@ -201,6 +200,7 @@ class StageModule(lightning.LightningModule):
             "optimizer": self.trainer.optimizers[0].state_dict(),
             "sums": dict(self._sums),
             "count": self._count,
+            "lives_on": self.loader.lives_on,
         }
 
     def restore(self, state: Mapping[str, Any], position: Position, where: str) -> None:

@@ -59,6 +59,11 @@ class PartClouds(Selection):
         assert parts is not None
         return points, parts.masked_fill(torch.isin(parts, self._without), UNLABELLED)
 
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        points, parts = super().read_whole(rows)
+        assert parts is not None
+        return points, np.where(np.isin(parts, self._without.numpy()), UNLABELLED, parts.astype(np.int16))
+
 
 def open_parts(
     data: DataConfig, protocol: Protocol, select: Select, seed: int, test_split: str, leave_out: str
