@@ -10,7 +10,8 @@ CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3 python
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 INPUTS := pyproject.toml constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt
-# Spinning OpenMP threads collapse when cores are shared (several test processes, a busy machine).
+# Spinning OpenMP threads collapse when cores are shared (several test processes, a busy machine). The command line lets
+# them spin for some microseconds.
 export OMP_WAIT_POLICY := PASSIVE
 JOBS ?= auto
 ARGS ?=

@@ -188,10 +188,19 @@ def _keep_freed_memory() -> None:
         mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
+def set_waiting() -> None:
+    """Let threads of OpenMP that wait spin for some microseconds, then sleep; this must come before torch is imported.
+
+    To spin for long makes a shared machine many times slower, and to sleep at once makes steps of many small operations
+    twice as slow: a thread takes longer to wake than most of them last.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # GNU's OpenMP, which torch brings on Linux
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 (failure), 2 (wrong usage), 128 + signal (interrupted)."""
-    # Waiting threads that spin make a shared machine many times slower; this must be set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_waiting()
     _keep_freed_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
