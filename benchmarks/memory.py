@@ -30,11 +30,20 @@ class Alone(NamedTuple):
 
 
 def of_step(builder: str, setting: steps.Setting, repeats: int = 1, clock: str = "wall") -> Alone | None:
-    """Measure a step alone; None if it failed (out of memory)."""
+    """Measure a step alone; None if it ran out of memory.
+
+    Raises:
+        RuntimeError: it failed in another way; with its last line.
+    """
     sizes = [str(value) for value in (setting.batch, setting.points, setting.patches, setting.device, repeats)]
     command = [sys.executable, "-m", "benchmarks.memory", builder, *sizes, clock]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return Alone(**json.loads(done.stdout)) if done.returncode == 0 else None
+    if done.returncode == 0:
+        return Alone(**json.loads(done.stdout))
+    if done.returncode < 0 or "memory" in done.stderr.lower():  # killed, or refused by an allocator
+        return None
+    said = done.stderr.strip().splitlines() or ["no message"]
+    raise RuntimeError(f"{builder} {' '.join(sizes)} failed: {said[-1]}")
 
 
 def _peak() -> float:

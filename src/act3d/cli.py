@@ -26,7 +26,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "quickstart": Command(
         "act3d.commands.quickstart:quickstart",
-        "Both stages on shapes that come with act3d, then what they brought: ten minutes",
+        "Both stages on shapes that come with act3d, then what they brought: about seven minutes",
         examples=("act3d quickstart", "act3d quickstart --seeds 1"),
     ),
     "prepare": Command(

@@ -117,7 +117,7 @@ def verdict(taught: Sequence[float], control: Sequence[float], name: str = "the 
 def verdicts(taught: Variant, controls: Sequence[Variant]) -> list[str]:
     """A verdict on every control by the linear SVM, then on every control by nearest neighbours."""
     return [
-        f"{probe}: {verdict(getattr(taught, kind), getattr(control, kind), control.name[0].lower() + control.name[1:])}"
+        f"{probe}: " + verdict(getattr(taught, kind), getattr(control, kind), f"“{control.name}”")
         for probe, kind in (("Linear SVM", "linear"), ("k-NN", "knn"))
         for control in controls
     ]
