@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from act3d.models.products import flop_formulas
+
 Work = Callable[[], object]
 
 
@@ -62,16 +64,9 @@ def compare(textbook: Work, ours: Work, repeats: int, device: torch.device, cloc
     return Comparison(statistics.median(plain), statistics.median(fast), ratio, _quartile_range(ratios) / ratio)
 
 
-def _flops_of_linear(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
-    """Of oneDNN's linear layer, x (..., K) and weight (C, K), which torch does not count by itself."""
-    return 2 * x.numel() * weight[0]
-
-
 def flops(work: Work) -> int:
     """Floating point operations of the matrix products, convolutions and attention of one call, backward included."""
-    with FlopCounterMode(
-        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: _flops_of_linear}
-    ) as counter:
+    with FlopCounterMode(display=False, custom_mapping=flop_formulas()) as counter:
         work()
     return counter.get_total_flops()
 

@@ -57,7 +57,7 @@ def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFix
     assert found["command"] == "finetune"
     assert (found["protocol"], found["select"], found["augment"]) == ("standard", "last", "rotate_y")
     assert (found["transfer"], found["start"]["kind"]) == ("full", "scratch")
-    assert found["data"] == {"name": "shapes", "fingerprint": "f" * 16}
+    assert found["data"] == {"name": "shapes", "fingerprint": "f" * 16, "lives_on": "host"}
     assert found["clouds"] == {"train": 54, "test": 18}
     assert sum(map(sum, found["metrics"]["confusion"])) == 18
     model = checkpoints.load(out)

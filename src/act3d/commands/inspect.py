@@ -74,8 +74,11 @@ def count_flops(model: Any, points: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    from act3d.models.products import flop_formulas
+
+    counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     # The plain form of attention is made of matrix products, which every version of the counter knows.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         if model.kind == "autoencoder":
             model.reconstruct(cloud)
         elif model.kind == "segmenter":

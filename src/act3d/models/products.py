@@ -40,6 +40,14 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+def flop_formulas() -> dict[Any, Any]:
+    """What torch's `FlopCounterMode` has to be told (`custom_mapping`) to count the products that go to oneDNN."""
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return {}
+    # x (..., K), weight (C, K): a multiply-add counts as two.
+    return {torch.ops.mkldnn._linear_pointwise: lambda x, weight, *_, **__: 2 * x.numel() * weight[0]}
+
+
 def _suits(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether x weight^T is for oneDNN: x (..., K), weight (C, K)."""
     return (
