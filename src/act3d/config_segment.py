@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from act3d.config import DataConfig, option
+from act3d.config_tasks import check_disjoint
 from act3d.errors import ConfigError
 
 
@@ -69,6 +70,4 @@ def validate_segmenter(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"scenes.stride: {scenes.stride:g} must be <= scenes.block ({scenes.block:g})")
     if data.batch_size < 2:
         raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
-    test = settings.get("test_split", "")
-    if shared := set(data.split.split("+")) & set(test.split("+")):
-        raise ConfigError(f"test_split: {', '.join(sorted(shared))} is in data.split ({data.split}) as well")
+    check_disjoint(data.split, settings.get("test_split", ""), "test_split")

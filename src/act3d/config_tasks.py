@@ -84,6 +84,14 @@ def validate_classifier(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"classifier.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
     if model.width % model.heads:
         raise ConfigError(f"classifier.heads: {model.heads} must divide classifier.width ({model.width})")
-    test = settings.get("test_split", "")
-    if shared := set(data.split.split("+")) & set(test.split("+")):
-        raise ConfigError(f"test_split: {', '.join(sorted(shared))} is in data.split ({data.split}) as well")
+    check_disjoint(data.split, settings.get("test_split", ""), "test_split")
+
+
+def check_disjoint(split: str, test_split: str, key: str) -> None:
+    """Check that no split both trains and judges; splits may be joined by "+".
+
+    Raises:
+        ConfigError: names `key`, the setting of the split that judges, and what the two have in common.
+    """
+    if shared := set(split.split("+")) & set(test_split.split("+")):
+        raise ConfigError(f"{key}: {', '.join(sorted(shared))} is in data.split ({split}) as well")

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d.config import DataConfig, option, validate
-from act3d.config_tasks import FoldsConfig
-from act3d.errors import ConfigError
+from act3d.config_tasks import FoldsConfig, check_disjoint
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,7 @@ def draw_folds(data: FoldData = DATA, tasks: FoldsConfig = TASKS, out: str = "da
         InputError: data that cannot be used, too few classes, or `out` holds folds of something else.
     """
     validate({"data": data, "tasks": tasks})
-    if shared := set(data.split.split("+")) & set(data.test_split.split("+")):
-        raise ConfigError(f"data.test_split: {', '.join(sorted(shared))} is in data.split ({data.split}) as well")
+    check_disjoint(data.split, data.test_split, "data.test_split")
     from act3d.commands.fewshot import check_possible
     from act3d.data import fewshot
     from act3d.training.protocol import open_stored

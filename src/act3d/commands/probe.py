@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from act3d.config import option, validate
 from act3d.errors import CheckpointError, ConfigError, InputError
 
@@ -150,16 +148,15 @@ def fitted(student: "Student", seed: int, clouds: "CloudDataset", batch_size: in
     import torch
 
     from act3d.models.starting import fit_statistics, fit_student
+    from act3d.training.clouds import eval_batches, spread_points
 
     twin = untaught(student, seed)
     device = next(twin.parameters()).device
-    rows = np.linspace(0, len(clouds) - 1, min(FITTED_TO, len(clouds))).round().astype(int)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fit_student(twin, twin.patchify(clouds.fetch(rows.tolist(), 0)["points"].to(device)))
-    starts = range(0, len(clouds), batch_size)
-    batches = (clouds.fetch(range(start, min(start + batch_size, len(clouds))), 0)["points"] for start in starts)
-    fit_statistics(twin.encoder, (twin.patchify(points.to(device)) for points in batches))
+        fit_student(twin, twin.patchify(spread_points(clouds, FITTED_TO).to(device)))
+    batches = eval_batches(clouds, batch_size)
+    fit_statistics(twin.encoder, (twin.patchify(batch["points"].to(device)) for batch in batches))
     return twin
 
 

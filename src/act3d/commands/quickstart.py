@@ -163,7 +163,7 @@ def finish(folder: Path, runs: list[SeedRun], root: str, seconds: float) -> Quic
     values = {kind: [run.probe.metrics[kind]["linear"] for run in runs] for kind in VARIANTS}
     write_results(folder, runs, values, seconds)
     page = write_quickstart(folder / "report.html", build_report(runs, root))
-    print_table(runs, values)
+    print_table(runs)
     print(f"\nThe report, with pictures: {page}\n\nThe same with your own shapes:\n")
     print(own_commands())
     return QuickstartResult(folder, page, values)
@@ -189,27 +189,27 @@ def write_results(folder: Path, runs: list[SeedRun], values: dict[str, list[floa
     write_json(folder / "results.json", results)
 
 
-def print_table(runs: list[SeedRun], values: dict[str, list[float]]) -> None:
+def print_table(runs: list[SeedRun]) -> None:
     """Print percent right by seed, and whether teaching helped."""
     from rich.console import Console
     from rich.table import Table
 
+    from act3d.commands.quickstart_page import variant
     from act3d.report import mean_spread
     from act3d.report.quickstart import verdicts
 
+    taught, *others = (variant(kind, runs) for kind in VARIANTS)
     table = Table("linear SVM, % right", *[f"seed {run.seed}" for run in runs], "mean ± sd", "k-NN", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    for kind, name in VARIANTS.items():
-        numbers = [f"{value:.1f}" for value in values[kind]]
-        near = mean_spread([run.probe.metrics[kind]["knn"] for run in runs])
-        table.add_row(name, *numbers, mean_spread(values[kind]), near, style="bold" if kind == "taught" else None)
+    for row in (taught, *others):
+        numbers = [f"{value:.1f}" for value in row.linear]
+        style = "bold" if row is taught else None
+        table.add_row(row.name, *numbers, mean_spread(row.linear), mean_spread(row.knn), style=style)
     console = Console()
     console.print()
     console.print(table)
-    from act3d.commands.quickstart_page import variant
-
-    print("\n" + "\n".join(verdicts(variant("taught", runs), [variant("untaught", runs), variant("fitted", runs)])))
+    print("\n" + "\n".join(verdicts(taught, others[:2])))
 
 
 def set_aside(folder: Path) -> None:

@@ -85,6 +85,13 @@ def open_clouds(data: DataConfig, seed: int) -> Clouds:
     return Clouds(Selection(train, rest), Selection(train, held))
 
 
+def spread_points(clouds: CloudDataset, count: int) -> Tensor:
+    """Points (B, N, 3) of `count` clouds, or of all if there are fewer, evenly spread over the dataset."""
+    rows = np.linspace(0, len(clouds) - 1, min(count, len(clouds))).round().astype(int)
+    points: Tensor = clouds.fetch(rows.tolist(), 0)["points"]
+    return points
+
+
 def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Return the rows to keep out: `fraction` of every class at random, one at least where a class has two."""
     rng = np.random.default_rng([seed % 2**32, 0x686F6C64])

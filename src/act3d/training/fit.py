@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 
 from act3d import checkpoints
@@ -14,7 +13,7 @@ from act3d.config import OptimConfig, TrainerConfig, to_dict
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError
 from act3d.training import parallel
-from act3d.training.clouds import train_loader
+from act3d.training.clouds import spread_points, train_loader
 from act3d.training.keeper import RunKeeper
 from act3d.training.module import StageModule
 from act3d.training.progress import duration_text
@@ -64,8 +63,7 @@ def run(
         keeper.results, scaler = dict(state["results"]), state["scaler"]
     elif plan.fit_start:
         torch.manual_seed(module.seed)  # every process fits the same weights
-        rows = np.linspace(0, len(clouds) - 1, min(plan.fit_start, len(clouds))).round().astype(int)
-        module.fit_start(module.draw(clouds.fetch(rows.tolist(), 0)["points"]))
+        module.fit_start(module.draw(spread_points(clouds, plan.fit_start)))
     if keeper.first:
         folder.begin(settings, command)
         if not resume:
