@@ -1,4 +1,4 @@
-"""Where the Triton kernels can take over from PyTorch."""
+"""Where compiled kernels can take over: Triton's from PyTorch on CUDA, Numba's from NumPy on the CPU."""
 
 import functools
 import importlib.util
@@ -15,6 +15,18 @@ def _kernels() -> ModuleType | None:
     from act3d.geometry import kernels
 
     return kernels
+
+
+@functools.cache
+def compiled() -> ModuleType | None:
+    """The module of functions that Numba compiles; None where it is missing, or refuses this NumPy or this machine."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        from act3d.geometry import compiled
+    except ImportError:
+        return None
+    return compiled
 
 
 def kernels_for(*tensors: torch.Tensor) -> ModuleType | None:
