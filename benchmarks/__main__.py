@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import loading, machine, scaling
 from benchmarks.measure import compare
-from benchmarks.ops import operations
+from benchmarks.ops import BATCH, operations
 from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
 GROUPS = ("steps", "ops", "data", "scaling")
@@ -61,7 +61,8 @@ def operation_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for operation in operations(device):
         if options.rows in operation.name:
             measured = compare(operation.textbook, operation.ours, options.repeats, device, options.clock)
-            yield {"name": operation.name, "group": "ops", **measured._asdict(), "peak_share": None}
+            row = {"name": operation.name, "group": "ops", "batch": BATCH, **measured._asdict(), "peak_share": None}
+            yield row
 
 
 def data_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -78,15 +79,26 @@ def data_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield {"name": name, "group": "data", **measured._asdict(), **speed, "peak_share": None}
 
 
+# Operations, and the step of the released recipe that does them at these sizes.
+USERS = {
+    "sample_1024_64": "stage2_step",
+    "knn_64_1024_k32": "stage2_step",
+    "knn_64_64_k4": "stage1_step",
+    "sample_2048_128": "classifier_step",
+    "knn_128_2048_k32": "classifier_step",
+    "sample_8192_1024": "classifier_1k_step",  # each step draws its points from those that are stored
+    "sample_8192_512": "classifier_8k_step",
+    "knn_512_8192_k32": "classifier_8k_step",
+}
+
+
 def add_shares_of_a_step(rows: list[dict[str, Any]]) -> None:
-    """For sampling and neighbours: their share of the step that uses them, where both were measured."""
-    seconds = {row["name"]: row["ours_s"] for row in rows}
-    users = {"1024": "stage2_step", "2048": "classifier_step", "8192": "classifier_step"}
+    """For sampling and neighbours: their share of the step that uses them, a cloud, where both were measured."""
+    seconds = {row["name"]: row["ours_s"] / row["batch"] for row in rows if "batch" in row}
     for row in rows:
-        parts = row["name"].split("_")
-        number = parts[1] if parts[0] == "sample" else parts[2] if parts[0] == "knn" else ""
-        if users.get(number) in seconds:
-            row["step_share"] = row["ours_s"] / seconds[users[number]]
+        user = USERS.get(row["name"])
+        if user in seconds:
+            row["step"], row["step_share"] = user, seconds[row["name"]] / seconds[user]
 
 
 def show(row: dict[str, Any]) -> str:
@@ -129,6 +141,9 @@ def main() -> None:
             rows.append(row)
             print(show(row), flush=True)
     add_shares_of_a_step(rows)
+    for row in rows:
+        if "step" in row:
+            print(f"{row['name']:<26}{row['step_share']:>7.1%} of {row['step']}")
     sizes: list[dict[str, Any]] = []
     if "scaling" in chosen:
         for size in scaling.table(device, options.repeats, options.quick, options.clock):

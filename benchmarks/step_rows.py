@@ -26,15 +26,17 @@ STEPS = {
     "stage2_step": Step("stage2_textbook", "stage2_ours", "stage2"),
     "stage2_step_visible_only": Step("stage2_textbook", "stage2_visible_only", "stage2"),
     "classifier_step": Step("classifier_textbook", "classifier_ours", "classifier"),
+    "classifier_1k_step": Step("classifier_textbook", "classifier_ours", "classifier_1k"),
+    "classifier_8k_step": Step("classifier_textbook", "classifier_ours", "classifier_8k"),
     "classifier_infer": Step("infer_textbook", "infer_ours", "classifier"),
 }
 
 
 def _setting(options: argparse.Namespace, step: Step, ours: bool) -> steps.Setting:
-    batch = options.batch or steps.BATCH[options.device][step.sizes]
+    points, patches, cpu, cuda = steps.SIZES[step.sizes]
+    batch = options.batch or (cuda if options.device == "cuda" else cpu)
     fast = ours and options.device == "cuda" and not options.fp32
-    sizes = (2048, 128) if step.sizes == "classifier" else (1024, 64)
-    return steps.Setting(torch.device(options.device), batch, *sizes, bf16=fast, compiled=fast)
+    return steps.Setting(torch.device(options.device), batch, points, patches, bf16=fast, compiled=fast)
 
 
 def step_row(name: str, options: argparse.Namespace, peak: float) -> dict[str, Any]:

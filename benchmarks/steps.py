@@ -1,7 +1,7 @@
 """Whole steps at the released sizes: ours against the textbook form, with the optimizer, on random clouds.
 
 Stage I and II: 1024 points, 64 patches of 32, ViT-B teacher (random weights), 64 deep prompts, 8192 codes.
-Classifier: 2048 points, 128 patches of 32, 15 classes (ScanObjectNN's recipe).
+Classifier: 2048 points, 128 patches of 32, 15 classes (ScanObjectNN's recipe), and both of ModelNet40's sizes.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,26 @@ from benchmarks.textbook.autoencoder import DiscreteVAE, PromptedAutoencoder, vi
 from benchmarks.textbook.heads import Classifier as TextbookClassifier
 from benchmarks.textbook.student import PointDistillation
 
-BATCH = {"cpu": {"stage1": 8, "stage2": 8, "classifier": 8}, "cuda": {"stage1": 64, "stage2": 128, "classifier": 32}}
 VIT_B = {"width": 768, "depth": 12, "heads": 12}
 CLASSES, KL_WEIGHT, MASK_RATIO, CLIP = 15, 0.1, 0.8, 10.0
+
+
+class Sizes(NamedTuple):
+    """Of a released recipe, and the batch it is measured with on each kind of device."""
+
+    points: int
+    patches: int
+    cpu: int
+    cuda: int
+
+
+SIZES = {
+    "stage1": Sizes(1024, 64, cpu=8, cuda=64),
+    "stage2": Sizes(1024, 64, cpu=8, cuda=128),
+    "classifier": Sizes(2048, 128, cpu=8, cuda=32),
+    "classifier_1k": Sizes(1024, 64, cpu=8, cuda=32),
+    "classifier_8k": Sizes(8192, 512, cpu=2, cuda=32),
+}
 
 
 class Setting(NamedTuple):

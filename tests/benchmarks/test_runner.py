@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmarks import measure, steps
-from benchmarks.__main__ import add_shares_of_a_step, show_size
+from benchmarks.__main__ import USERS, add_shares_of_a_step, show_size
+from benchmarks.ops import operations
 from benchmarks.step_rows import STEPS
 
 CPU = torch.device("cpu")
@@ -46,15 +47,21 @@ def test_every_step_has_both_forms() -> None:
     for step in STEPS.values():
         assert callable(getattr(steps, step.textbook))
         assert callable(getattr(steps, step.ours))
-        assert {sizes[step.sizes] > 0 for sizes in steps.BATCH.values()} == {True}
+        assert step.sizes in steps.SIZES
 
 
 def test_shares_of_a_step() -> None:
-    rows = [{"name": "classifier_step", "ours_s": 2.0}, {"name": "sample_8192_1024", "ours_s": 0.1}]
-    rows += [{"name": "knn_64_64_k4", "ours_s": 0.1}]
+    rows = [{"name": "classifier_8k_step", "ours_s": 2.0, "batch": 2}, {"name": "load_cold", "ours_s": 1.0}]
+    rows += [{"name": name, "ours_s": 0.4, "batch": 8} for name in ("sample_8192_512", "knn_64_64_k4")]
     add_shares_of_a_step(rows)
-    assert rows[1]["step_share"] == pytest.approx(0.05)
-    assert "step_share" not in rows[2]
+    assert rows[2]["step_share"] == pytest.approx(0.05)  # a cloud: 0.05 of 1 second
+    assert rows[2]["step"] == "classifier_8k_step"
+    assert not any("step" in row for row in (rows[0], rows[1], rows[3]))
+
+
+def test_operations_are_compared_with_steps_that_exist() -> None:
+    assert set(USERS.values()) <= STEPS.keys()
+    assert USERS.keys() <= {operation.name for operation in operations(CPU, batch=1)}
 
 
 def test_rows_are_printed_and_written(tmp_path: Path) -> None:
