@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,6 +51,54 @@ def test_without_triton_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -
         assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
     finally:
         accelerated._kernels.cache_clear()
+
+
+class PretendedDevice:
+    """What Triton asks of a device to compile for it."""
+
+    def __init__(self, capability: int):
+        self.capability = capability
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return self.capability
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", [80, 90])  # A100, H100 and H200
+def test_kernels_compile_for_gpus_that_are_not_here(capability: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    from act3d.geometry import kernels
+
+    compiled: list[tuple[str, Any]] = []
+    launch = JITFunction.run
+
+    def compile_only(function: Any, *given: Any, **options: Any) -> Any:
+        compiled.append((function.fn.__name__, launch(function, *given, **(options | {"warmup": True}))))
+        return compiled[-1][1]
+
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    monkeypatch.setattr(driver, "_active", PretendedDevice(capability))
+    for number, count in ((1024, 64), (8192, 512)):
+        points = torch.zeros(2, number, 3)
+        kernels.farthest_point_sample(points, count, 0)
+        kernels.knn(points[:, :count], points, 32, gather=True)
+    for size in (32, kernels.LARGEST_SET):
+        points = torch.zeros(2, size, 3, requires_grad=True)
+        kernels.chamfer(points, torch.zeros(2, size, 3), norm=1).sum().backward()
+    assert len(compiled) == 8
+    for name, kernel in compiled:
+        assert kernel.asm["cubin"], name
+        assert "fma." not in kernel.asm["ptx"], name  # every product and every sum is rounded, as in PyTorch
 
 
 @pytest.mark.gpu

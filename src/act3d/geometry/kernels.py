@@ -169,7 +169,7 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
     block = triton.next_power_of_2(points.shape[1])
     _neighbors_kernel[(queries, batch)](
         query, points, found, relative, queries, points.shape[1], K=k, BLOCK=block, GATHER=gather,
-        num_warps=4 if block <= 2048 else 8, **_EXACT,
+        num_warps=4 if block <= 2048 else 8 if block <= 8192 else 16, **_EXACT,
     )  # fmt: skip
     return found, relative
 
@@ -199,7 +199,8 @@ class _Chamfer(torch.autograd.Function):
 
 def _sizes(a: torch.Tensor, b: torch.Tensor, norm: int) -> dict[str, Any]:
     rows, columns = (max(2, triton.next_power_of_2(x.shape[1])) for x in (a, b))
-    return {"ROOT": norm == 1, "ROWS": rows, "COLUMNS": columns, "num_warps": 4, **_EXACT}
+    warps = 4 if rows * columns <= 4096 else 16  # so that all pairs fit into registers
+    return {"ROOT": norm == 1, "ROWS": rows, "COLUMNS": columns, "num_warps": warps, **_EXACT}
 
 
 def chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> torch.Tensor:
