@@ -5,7 +5,7 @@ Classifier: 2048 points, 128 patches of 32, 15 classes (ScanObjectNN's recipe), 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ from benchmarks.textbook.heads import Classifier as TextbookClassifier
 from benchmarks.textbook.student import PointDistillation
 
 VIT_B = {"width": 768, "depth": 12, "heads": 12}
+T = TypeVar("T")
 CLASSES, KL_WEIGHT, MASK_RATIO, CLIP = 15, 0.1, 0.8, 10.0
 
 
@@ -93,6 +94,11 @@ def _ours(setting: Setting, model: nn.Module) -> nn.Module:
     return model
 
 
+def _maybe_compiled(setting: Setting, function: Callable[..., T]) -> Callable[..., T]:
+    """A method beside `forward`, compiled where the step is."""
+    return torch.compile(function) if setting.compiled else function
+
+
 def _plain_adamw(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=5e-4, weight_decay=5e-4)
 
@@ -122,10 +128,11 @@ def stage1_ours(setting: Setting) -> Work:
     """Stage I."""
     model, points = _teacher(setting), clouds(setting)
     _ours(setting, model)
+    terms, temperature = _maybe_compiled(setting, model.loss), torch.ones((), device=setting.device)
 
     def loss() -> Tensor:
         patches = model.patchify(points)
-        reconstruction, kl = model.loss(patches, model(patches))
+        reconstruction, kl = terms(patches, model(patches, temperature))
         return reconstruction + KL_WEIGHT * kl
 
     return _training(setting, model, loss, build_optimizer(model, OptimConfig()))
@@ -148,11 +155,12 @@ def stage2_ours(setting: Setting, visible_only: bool = False, losses: list[Tenso
     points, criterion = clouds(setting), build_loss("cosine")
     hidden = hidden_count(setting.patches, MASK_RATIO)
     _ours(setting, model)
+    features = _maybe_compiled(setting, teacher.features)
 
     def loss() -> Tensor:
         patches = model.patchify(points)
         with torch.no_grad():
-            target = teacher.features(patches)
+            target = features(patches)
         mask = random_mask(setting.batch, setting.patches, hidden, points.device)
         output = model(patches, mask, hidden)
         return distillation_loss(criterion, output, gather(target, output.hidden))

@@ -1,6 +1,10 @@
 """Comparing a fast module with its textbook form: same weights, outputs, gradients and running averages."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -161,3 +165,12 @@ def backbone_spec(norm_first: bool = True, depth: int = 3) -> dict[str, object]:
         "activation": "gelu",
         "layer_scale": False,
     }
+
+
+def run_interpreted(tests: Path) -> None:
+    """Run a file of tests with Triton's interpreter, in another process: it is settled when kernels are imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--show-capture=no", str(tests)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -82,3 +82,29 @@ def test_the_public_functions_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert used == ["farthest_point_sample", "knn", "chamfer"]
     assert kernels_for(points.double()) is None
     assert geometry.farthest_point_sample(points.double(), 3).shape == (1, 3)
+
+
+def test_they_are_operators_that_torch_can_reason_about() -> None:
+    points, query = gaussian(2, 12), gaussian(2, 3)
+    torch.library.opcheck(kernels.farthest_point_sample, (points, 4, 0))
+    for gathered in (False, True):
+        torch.library.opcheck(kernels.knn, (query, points, 5, gathered))
+    a, b = gaussian(2, 6).requires_grad_(), gaussian(2, 4).requires_grad_()
+    for norm in (1, 2):
+        torch.library.opcheck(kernels._chamfer, (a, b, norm))
+
+
+def test_compiled_code_keeps_them_in_one_graph() -> None:
+    def patches_and_distance(points: Tensor) -> tuple[Tensor, Tensor]:
+        neighborhoods, _ = geometry.patchify(points, 3, 4)
+        return neighborhoods, geometry.chamfer(points[:, :4], points[:, 4:9])
+
+    points = gaussian(2, 20)
+    compiled = torch.compile(patches_and_distance, backend="aot_eager", fullgraph=True)
+    for wanted, found in zip(patches_and_distance(points), compiled(points), strict=True):
+        assert torch.equal(found, wanted)
+    gradients = []
+    for function in (patches_and_distance, compiled):
+        moving = points.clone().requires_grad_()
+        gradients.append(torch.autograd.grad(function(moving)[1], moving)[0])
+    torch.testing.assert_close(gradients[1], gradients[0])

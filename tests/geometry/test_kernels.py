@@ -11,20 +11,17 @@ import pytest
 import torch
 
 from act3d import geometry
+from act3d.geometry import accelerated
 from act3d.geometry.accelerated import kernels_for
 from tests.geometry.clouds import KINDS, make_cloud
+from tests.helpers import run_interpreted
 
-HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
 @needs_triton
 def test_kernels_by_the_interpreter() -> None:
-    """In another process: whether Triton interprets is settled when kernels are first imported."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreted_kernels.py")]
-    done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    run_interpreted(Path(__file__).parent / "interpreted_kernels.py")
 
 
 def test_cpu_tensors_stay_with_pytorch_and_triton_is_not_imported() -> None:
@@ -41,16 +38,10 @@ assert "act3d.geometry.kernels" not in sys.modules
 
 
 def test_without_triton_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    from act3d.geometry import accelerated
-
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: None)
-    accelerated._kernels.cache_clear()
-    try:
-        assert kernels_for(torch.randn(1, 2, 3)) is None
-        assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
-    finally:
-        accelerated._kernels.cache_clear()
+    monkeypatch.setattr(accelerated, "_INTERPRETED", True)
+    monkeypatch.setattr(accelerated, "_TRITON", False)
+    assert kernels_for(torch.randn(1, 2, 3)) is None
+    assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
 
 
 class PretendedDevice:

@@ -1,12 +1,19 @@
 """`--trainer.compile`: a compiled model gives what it gives without, forward and backward."""
 
 import copy
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
 from act3d.models.student import Student
-from tests.helpers import assert_agree
+from tests.helpers import assert_agree, run_interpreted
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_models_with_kernels_are_one_graph() -> None:
+    run_interpreted(Path(__file__).parent / "interpreted_graphs.py")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import atomic_path
 from act3d.geometry import Patches, gather, knn, patchify
+from act3d.geometry.accelerated import exporting
 
 OPSET = 18
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -69,7 +70,7 @@ class Runner(nn.Module):
     def cut(self, points: Tensor) -> Patches:
         """Patches in operations that exporters know while tracing, by the model's own way otherwise."""
         model = self.model
-        if torch.compiler.is_exporting():
+        if exporting():
             return traceable_patches(points, model.patches, model.patch_size)
         return patchify(points, model.patches, model.patch_size)
 
@@ -104,6 +105,8 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
+    if not hasattr(torch.compiler, "is_exporting"):
+        raise MissingDependency(f"writing ONNX needs torch 2.7 or newer, this is {torch.__version__}")
     model = model.float().eval()
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]

@@ -3,18 +3,14 @@
 import functools
 import importlib.util
 import os
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
 
-
-@functools.cache
-def _kernels() -> ModuleType | None:
-    if importlib.util.find_spec("triton") is None:
-        return None
-    from act3d.geometry import kernels
-
-    return kernels
+# Settled once: torch.compile can then take them for constants.
+_TRITON = importlib.util.find_spec("triton") is not None
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @functools.cache
@@ -29,14 +25,23 @@ def compiled() -> ModuleType | None:
     return compiled
 
 
+def exporting() -> bool:
+    """Whether torch.export traces this code. torch tells from 2.7 on; `act3d export` refuses older ones."""
+    tells: Callable[[], bool] | None = getattr(torch.compiler, "is_exporting", None)
+    return tells is not None and tells()
+
+
 def kernels_for(*tensors: torch.Tensor) -> ModuleType | None:
     """The module of kernels for these tensors; None where PyTorch does the work.
 
     Kernels run on float32 (all other work on CUDA stays with PyTorch), where Triton is installed; on the CPU only
     with TRITON_INTERPRET=1, slowly, for tests.
     """
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if not _TRITON or exporting():
+        return None
     for tensor in tensors:
-        if tensor.dtype != torch.float32 or not (tensor.is_cuda or interpreted):
+        if tensor.dtype != torch.float32 or not (tensor.is_cuda or _INTERPRETED):
             return None
-    return None if torch.compiler.is_compiling() else _kernels()
+    from act3d.geometry import kernels
+
+    return kernels

@@ -8,8 +8,8 @@ from act3d.errors import InputError
 def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) -> None:
     """Refuse what is not a float (B, N, 3) batch with N >= `at_least` finite points.
 
-    Values are only looked at on the CPU: on a GPU that would make the host wait for the device in every
-    training step (the datasets check their clouds once, when they are read).
+    Values are only looked at on the CPU and outside compiled code: on a GPU that would make the host wait for the
+    device in every training step (the datasets check their clouds once, when they are read).
     """
     shape = tuple(points.shape)
     if points.ndim != 3 or shape[-1] != 3:
@@ -20,7 +20,9 @@ def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) 
         raise InputError(f"{name} is empty: shape {shape}; expected at least one cloud and one point")
     if shape[1] < at_least:
         raise InputError(f"{name} has shape {shape}: {shape[1]} points a cloud, but {at_least} are needed")
-    if points.device.type == "cpu" and not torch.isfinite(points).all():
+    if points.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    if not torch.isfinite(points).all():
         cloud = int((~torch.isfinite(points)).any(dim=2).any(dim=1).nonzero()[0])
         raise InputError(f"{name} has NaN or infinite coordinates (first in cloud {cloud} of the batch)")
 

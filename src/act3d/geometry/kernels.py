@@ -143,6 +143,10 @@ LARGEST_SET = 128  # points of a set that one program holds
 _EXACT = {"enable_fp_fusion": False}
 
 
+# Each is an operator of its own to torch, so that torch.compile takes it as it is, without leaving its graph.
+
+
+@torch.library.custom_op("act3d::farthest_point_sample", mutates_args=())
 def farthest_point_sample(points: torch.Tensor, count: int, start: int) -> torch.Tensor:
     """Sampling of float32 points (B, N, 3) -> int64 (B, count)."""
     batch, number, _ = points.shape
@@ -155,6 +159,12 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int) -> torch
     return picked
 
 
+@farthest_point_sample.register_fake
+def _(points: torch.Tensor, count: int, start: int) -> torch.Tensor:
+    return points.new_empty(points.shape[0], count, dtype=torch.int64)
+
+
+@torch.library.custom_op("act3d::knn", mutates_args=())
 def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Neighbours of float32 query (B, Q, 3) among points (B, N, 3), N <= LARGEST_NEIGHBORS.
 
@@ -164,8 +174,7 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
     """
     batch, queries, _ = query.shape
     query, points = query.contiguous(), points.contiguous()
-    found = torch.empty(batch, queries, k, dtype=torch.int64, device=query.device)
-    relative = torch.empty((batch, queries, k, 3) if gather else 0, device=query.device)
+    found, relative = _found(query, k, gather)
     block = triton.next_power_of_2(points.shape[1])
     _neighbors_kernel[(queries, batch)](
         query, points, found, relative, queries, points.shape[1], K=k, BLOCK=block, GATHER=gather,
@@ -174,27 +183,68 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
     return found, relative
 
 
-class _Chamfer(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor, norm: int) -> torch.Tensor:
-        a, b = a.contiguous(), b.contiguous()
-        to_b = torch.empty(a.shape[:2], dtype=torch.int32, device=a.device)
-        to_a = torch.empty(b.shape[:2], dtype=torch.int32, device=a.device)
-        result = a.new_empty(len(a))
-        _chamfer_kernel[(len(a),)](a, b, to_b, to_a, result, a.shape[1], b.shape[1], **_sizes(a, b, norm))
-        ctx.save_for_backward(a, b, to_b, to_a)
-        ctx.norm = norm
-        return result
+@knn.register_fake
+def _(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    return _found(query, k, gather)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        a, b, to_b, to_a = ctx.saved_tensors
-        of_a, of_b = torch.empty_like(a), torch.empty_like(b)
-        _chamfer_gradient_kernel[(len(a),)](
-            a, b, to_b, to_a, gradient.contiguous(), of_a, of_b, a.shape[1], b.shape[1], **_sizes(a, b, ctx.norm)
-        )
-        return of_a, of_b, None
+
+def _found(query: torch.Tensor, k: int, gather: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Room for what `knn` finds."""
+    batch, queries, _ = query.shape
+    relative = query.new_empty((batch, queries, k, 3) if gather else (0,))
+    return query.new_empty(batch, queries, k, dtype=torch.int64), relative
+
+
+@torch.library.custom_op("act3d::chamfer", mutates_args=())
+def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Distances (B,), and the places of the nearest points both ways, int32 (B, N) and (B, M)."""
+    a, b = a.contiguous(), b.contiguous()
+    result, to_b, to_a = _measured(a, b)
+    _chamfer_kernel[(len(a),)](a, b, to_b, to_a, result, a.shape[1], b.shape[1], **_sizes(a, b, norm))
+    return result, to_b, to_a
+
+
+@_chamfer.register_fake
+def _(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return _measured(a, b)
+
+
+def _measured(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Room for what `_chamfer` finds."""
+    to_b, to_a = (x.new_empty(x.shape[:2], dtype=torch.int32) for x in (a, b))
+    return a.new_empty(a.shape[0]), to_b, to_a
+
+
+@torch.library.custom_op("act3d::chamfer_gradient", mutates_args=())
+def _chamfer_gradient(
+    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, given: torch.Tensor, norm: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What distances with gradient `given` (B,) pass on to both sets."""
+    a, b = a.contiguous(), b.contiguous()
+    of_a, of_b = torch.empty_like(a), torch.empty_like(b)
+    _chamfer_gradient_kernel[(len(a),)](
+        a, b, to_b, to_a, given.contiguous(), of_a, of_b, a.shape[1], b.shape[1], **_sizes(a, b, norm)
+    )
+    return of_a, of_b
+
+
+@_chamfer_gradient.register_fake
+def _(
+    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, given: torch.Tensor, norm: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return a.new_empty(a.shape), b.new_empty(b.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+    a, b, ctx.norm = inputs
+    ctx.save_for_backward(a, b, *output[1:])
+
+
+def _backward(ctx: Any, gradient: torch.Tensor, *_: None) -> tuple[torch.Tensor, torch.Tensor, None]:
+    return *_chamfer_gradient(*ctx.saved_tensors, gradient, ctx.norm), None
+
+
+_chamfer.register_autograd(_backward, setup_context=_keep)
 
 
 def _sizes(a: torch.Tensor, b: torch.Tensor, norm: int) -> dict[str, Any]:
@@ -205,4 +255,4 @@ def _sizes(a: torch.Tensor, b: torch.Tensor, norm: int) -> dict[str, Any]:
 
 def chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> torch.Tensor:
     """Chamfer distance of float32 sets (B, N, 3) and (B, M, 3), N and M <= LARGEST_SET: (B,), differentiable."""
-    return _Chamfer.apply(a, b, norm)
+    return _chamfer(a, b, norm)[0]

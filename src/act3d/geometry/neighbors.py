@@ -3,7 +3,7 @@
 import torch
 
 from act3d.errors import InputError
-from act3d.geometry.accelerated import kernels_for
+from act3d.geometry.accelerated import exporting, kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 
@@ -33,7 +33,7 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     Raises:
         InputError: Wrong shape, different batch sizes, empty or non-finite cloud, k > N.
     """
-    if torch.compiler.is_exporting():
+    if exporting():
         return _search_traced(query, points, k)
     check_points(query, "query")
     check_points(points)

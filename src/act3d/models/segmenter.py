@@ -9,6 +9,7 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches, gather, knn
+from act3d.geometry.accelerated import exporting
 from act3d.inputs import Points, as_patches, is_batch, per_point
 from act3d.models.patch_embedding import pointwise
 from act3d.models.student import PointEncoder
@@ -47,7 +48,7 @@ def mix_nearest(points: torch.Tensor, centers: torch.Tensor, features: torch.Ten
     """`geometry.interpolate` as rows (B N, C), without the (B, N, 3, C) in between; no gradient for coordinates."""
     batch, patches, width = features.shape
     nearest, weights = _nearest(points, centers)
-    if torch.compiler.is_exporting():  # exporters know sums of gathered rows better than bags
+    if exporting():  # exporters know sums of gathered rows better than bags
         return torch.einsum("bnk,bnkc->bnc", weights.to(features.dtype), gather(features, nearest)).flatten(0, 1)
     rows = nearest + patches * torch.arange(batch, device=nearest.device).view(-1, 1, 1)
     table = features.reshape(-1, width)

@@ -44,16 +44,24 @@ class AutoencoderModule(StageModule):
     ) -> None:
         super().__init__(model, data, optim, trainer, seed)
         self.schedule, self.held_out = schedule, held_out
+        self._loss = model.loss
 
     def fit_start(self, points: Tensor) -> None:
         """Fit the autoencoder to clouds (B, N, 3), at the temperature it starts with."""
         fit_autoencoder(self.model, self.model.patchify(points), self.schedule.temperature_start)
 
+    def compile_parts(self) -> None:
+        """Compile the model, and its loss: a softmax over all codes."""
+        super().compile_parts()
+        self._loss = torch.compile(self.model.loss)
+
     def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""
         patches = self.model.patchify(points)
-        output = self.model(patches, temperature(self.step, self.schedule), noise_scale=self.schedule.noise)
-        reconstruction, kl = self.model.loss(patches, output)
+        # As a tensor: compiled code would be compiled anew for every other number.
+        now = torch.full((), temperature(self.step, self.schedule), device=points.device)
+        output = self.model(patches, now, noise_scale=self.schedule.noise)
+        reconstruction, kl = self._loss(patches, output)
         loss = reconstruction + kl_weight(self.step, self.schedule) * kl
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 

@@ -76,7 +76,7 @@ def run(
             module.to("cuda" if on_cuda(plan) else "cpu")
             keeper.validate(module)
         if plan.compile:
-            module.model.compile()
+            module.compile_parts()
         _fit(module, plan, module.optim, keeper, scaler)
     finally:
         keeper.close()

@@ -99,6 +99,10 @@ class StageModule(lightning.LightningModule):
         """
         raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
 
+    def compile_parts(self) -> None:
+        """Hand what a step computes to torch.compile (`trainer.compile`)."""
+        self.model.compile()
+
     def draw(self, points: Tensor) -> Tensor:
         """Return the points (B, N, 3) of stored clouds that this step sees; all of them unless a stage draws some."""
         return points

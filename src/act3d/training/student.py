@@ -50,6 +50,12 @@ class StudentModule(ProbedModule):
         # In a list, so that it is no submodule: it is neither trained nor saved nor shared between processes.
         self._teacher = [teacher.requires_grad_(False).train(released_teacher)]
         self.released_teacher = released_teacher
+        self._features = teacher.features
+
+    def compile_parts(self) -> None:
+        """Compile the student, and what the teacher does."""
+        super().compile_parts()
+        self._features = torch.compile(self._teacher[0].features)
 
     def on_fit_start(self) -> None:
         """Put the teacher where the student is."""
@@ -59,7 +65,7 @@ class StudentModule(ProbedModule):
         """Return the loss for points (B, N, 3): cut once, seen whole by the teacher and in part by the student."""
         patches = self.model.patchify(points)
         with torch.no_grad():
-            target = self._teacher[0].features(patches)  # (B, G, D)
+            target = self._features(patches)  # (B, G, D)
         mask = draw_mask(patches.centers, self.hidden, self.mask)
         output = self.model(patches, mask, self.hidden)
         target = gather(target, output.hidden)  # (B, H, D)
