@@ -1,4 +1,4 @@
-"""One place that says what a batch of point clouds must look like."""
+"""One place that says what a batch of point clouds must look like, and in what precision it is looked at."""
 
 import torch
 
@@ -25,6 +25,16 @@ def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) 
     if not torch.isfinite(points).all():
         cloud = int((~torch.isfinite(points)).any(dim=2).any(dim=1).nonzero()[0])
         raise InputError(f"{name} has NaN or infinite coordinates (first in cloud {cloud} of the batch)")
+
+
+def raise_half(points: torch.Tensor) -> torch.Tensor:
+    """Points in float32 or float64: half precision cannot tell neighbours apart."""
+    return points if points.dtype in (torch.float32, torch.float64) else points.float()
+
+
+def coordinate_products(points: torch.Tensor) -> torch.autocast:
+    """A context in which products of coordinates keep their precision, whatever autocast is asked for outside."""
+    return torch.autocast(points.device.type, enabled=False)
 
 
 def check_count(count: int, available: int, name: str, what: str) -> None:

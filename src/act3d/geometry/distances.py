@@ -6,7 +6,7 @@ import torch
 
 from act3d.errors import InputError
 from act3d.geometry.accelerated import kernels_for
-from act3d.geometry.checks import check_points
+from act3d.geometry.checks import check_points, coordinate_products
 from act3d.geometry.gathering import gather
 
 
@@ -15,16 +15,20 @@ def _nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     """For each point of one set the index of the nearest in the other, both ways: (B, N) and (B, M)."""
     middle = b.mean(dim=1, keepdim=True)
     a, b = a - middle, b - middle
-    squared = torch.baddbmm(b.square().sum(2).unsqueeze(1), a, b.transpose(1, 2), alpha=-2)
+    with coordinate_products(a):
+        squared = torch.baddbmm(b.square().sum(2).unsqueeze(1), a, b.transpose(1, 2), alpha=-2)
     squared += a.square().sum(2).unsqueeze(2)
     return squared.argmin(dim=2), squared.argmin(dim=1)
 
 
-def _check(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> None:
-    check_points(a, name_a)
-    check_points(b, name_b)
+def _checked(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both sets in one precision, the higher of the two and at least float32."""
+    check_points(a, "a")
+    check_points(b, "b")
     if a.shape[0] != b.shape[0]:
-        raise InputError(f"{name_a} {tuple(a.shape)} and {name_b} {tuple(b.shape)} differ in batch size")
+        raise InputError(f"a {tuple(a.shape)} and b {tuple(b.shape)} differ in batch size")
+    dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    return a.to(dtype), b.to(dtype)
 
 
 def _directed(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,7 +44,8 @@ def chamfer(
     """Chamfer distance between two sets of points.
 
     norm 1: mean of the two directed means of the Euclidean nearest distance. norm 2: sum of the two directed
-    means of its square. In the clouds' unit (squared for norm 2); papers report it x 1000.
+    means of its square. In the clouds' unit (squared for norm 2); papers report it x 1000. Half precision is raised
+    to float32.
 
     Args:
         a: Tensor with shape (B, N, 3).
@@ -56,7 +61,7 @@ def chamfer(
     """
     if norm not in (1, 2) or reduction not in ("mean", "none"):
         raise InputError(f"norm = {norm!r}, reduction = {reduction!r}; allowed are 1, 2 and 'mean', 'none'")
-    _check(a, b, "a", "b")
+    a, b = _checked(a, b)
     kernels = kernels_for(a, b)
     if kernels is not None and max(a.shape[1], b.shape[1]) <= kernels.LARGEST_SET:
         distance = kernels.chamfer(a, b, norm)
@@ -86,7 +91,7 @@ def f_score(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.
     Raises:
         InputError: Wrong shapes, empty or non-finite sets.
     """
-    _check(a, b, "a", "b")
+    a, b = _checked(a, b)
     from_a, from_b = _directed(a, b)
     precision = (torch.linalg.vector_norm(from_a, dim=2) < threshold).to(a.dtype).mean(1)
     recall = (torch.linalg.vector_norm(from_b, dim=2) < threshold).to(a.dtype).mean(1)

@@ -4,7 +4,7 @@ import torch
 
 from act3d.errors import InputError
 from act3d.geometry.accelerated import exporting, kernels_for
-from act3d.geometry.checks import check_count, check_points
+from act3d.geometry.checks import check_count, check_points, coordinate_products, raise_half
 from act3d.geometry.gathering import gather
 
 # The search runs on |q|^2 - 2 q.p + |p|^2 (one matrix product), whose rounding may swap near equals. So it takes a
@@ -40,8 +40,7 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     if query.shape[0] != points.shape[0]:
         raise InputError(f"query {tuple(query.shape)} and points {tuple(points.shape)} differ in batch size")
     check_count(k, points.shape[1], "k", f"points of shape {tuple(points.shape)}")
-    if points.dtype not in (torch.float32, torch.float64):
-        points = points.float()
+    points = raise_half(points)
     query = query.to(points.dtype)
     kernels = kernels_for(query, points)
     if kernels is not None and points.shape[1] <= kernels.LARGEST_NEIGHBORS:
@@ -60,9 +59,9 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     q, p = query - middle, points - middle
     size = p.square().sum(2).unsqueeze(1)  # (B, 1, N)
     # |q|^2 is the same for all points of a query and does not change the order.
-    approximate, found = torch.baddbmm(size, q, p.transpose(1, 2), alpha=-2).topk(
-        candidates, largest=False, sorted=False
-    )
+    with coordinate_products(points):
+        product = torch.baddbmm(size, q, p.transpose(1, 2), alpha=-2)
+    approximate, found = product.topk(candidates, largest=False, sorted=False)
     found = found.sort(dim=2).values
     exact = (gather(points, found) - query.unsqueeze(2)).square().sum(3)  # (B, Q, candidates)
     distance, order = exact.sort(dim=2, stable=True)

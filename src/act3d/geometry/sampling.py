@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from act3d.geometry.accelerated import compiled, kernels_for
-from act3d.geometry.checks import check_count, check_points
+from act3d.geometry.checks import check_count, check_points, raise_half
 
 _LARGE = 4096  # points from which compiling pays; below, NumPy is as fast
 
@@ -29,9 +29,7 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> t
     check_points(points)
     check_count(count, points.shape[1], "count", f"points of shape {tuple(points.shape)}")
     check_count(start + 1, points.shape[1], "start + 1", f"points of shape {tuple(points.shape)}")
-    points = points.detach()
-    if points.dtype not in (torch.float32, torch.float64):
-        points = points.float()
+    points = raise_half(points.detach())
     kernels = kernels_for(points)
     if kernels is not None:
         return kernels.farthest_point_sample(points, count, start)
