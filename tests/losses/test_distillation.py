@@ -63,3 +63,13 @@ def test_barlow_needs_two_patches_and_survives_constant_features() -> None:
 def test_an_unknown_name_is_refused_with_those_allowed() -> None:
     with pytest.raises(ValueError, match=r"'cosin'.*barlow"):
         build_loss("cosin")
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_mixed_precision_does_not_reach_the_loss(kind: str) -> None:
+    predicted, target = (torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(i)).bfloat16() for i in (0, 1))
+    expected = build_loss(kind)(predicted.float(), target.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = build_loss(kind)(predicted, target)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -27,14 +27,14 @@ def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) 
         raise InputError(f"{name} has NaN or infinite coordinates (first in cloud {cloud} of the batch)")
 
 
-def raise_half(points: torch.Tensor) -> torch.Tensor:
-    """Points in float32 or float64: half precision cannot tell neighbours apart."""
-    return points if points.dtype in (torch.float32, torch.float64) else points.float()
+def raise_half(tensor: torch.Tensor) -> torch.Tensor:
+    """float32 or float64 as it is, half precision as float32: in 8 or 11 bits neighbours cannot be told apart."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def coordinate_products(points: torch.Tensor) -> torch.autocast:
-    """A context in which products of coordinates keep their precision, whatever autocast is asked for outside."""
-    return torch.autocast(points.device.type, enabled=False)
+def without_autocast(tensor: torch.Tensor) -> torch.autocast:
+    """A context in which matrix products keep the precision of their factors, whatever autocast asks for outside."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def check_count(count: int, available: int, name: str, what: str) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from act3d.errors import InputError
 from act3d.geometry.accelerated import kernels_for
-from act3d.geometry.checks import check_points, coordinate_products
+from act3d.geometry.checks import check_points, without_autocast
 from act3d.geometry.gathering import gather
 
 
@@ -15,7 +15,7 @@ def _nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     """For each point of one set the index of the nearest in the other, both ways: (B, N) and (B, M)."""
     middle = b.mean(dim=1, keepdim=True)
     a, b = a - middle, b - middle
-    with coordinate_products(a):
+    with without_autocast(a):
         squared = torch.baddbmm(b.square().sum(2).unsqueeze(1), a, b.transpose(1, 2), alpha=-2)
     squared += a.square().sum(2).unsqueeze(2)
     return squared.argmin(dim=2), squared.argmin(dim=1)

@@ -4,7 +4,7 @@ import torch
 
 from act3d.errors import InputError
 from act3d.geometry.accelerated import exporting, kernels_for
-from act3d.geometry.checks import check_count, check_points, coordinate_products, raise_half
+from act3d.geometry.checks import check_count, check_points, raise_half, without_autocast
 from act3d.geometry.gathering import gather
 
 # The search runs on |q|^2 - 2 q.p + |p|^2 (one matrix product), whose rounding may swap near equals. So it takes a
@@ -59,7 +59,7 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     q, p = query - middle, points - middle
     size = p.square().sum(2).unsqueeze(1)  # (B, 1, N)
     # |q|^2 is the same for all points of a query and does not change the order.
-    with coordinate_products(points):
+    with without_autocast(points):
         product = torch.baddbmm(size, q, p.transpose(1, 2), alpha=-2)
     approximate, found = product.topk(candidates, largest=False, sorted=False)
     found = found.sort(dim=2).values

@@ -4,12 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from act3d.geometry.checks import raise_half, without_autocast
 
-def _check(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -> None:
+
+def _checked(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in at least float32: a student near its teacher differs from it by less than bfloat16 can say."""
     if predicted.ndim != 3 or predicted.shape != target.shape:
         raise ValueError(f"predicted {tuple(predicted.shape)} and target {tuple(target.shape)} must both be (B, H, D)")
     if predicted.shape[1] < at_least:
         raise ValueError(f"predicted {tuple(predicted.shape)}: this loss needs at least {at_least} patches a cloud")
+    return raise_half(predicted), raise_half(target)
 
 
 class CosineLoss(nn.Module):
@@ -17,7 +21,7 @@ class CosineLoss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar, 0 to 2."""
-        _check(predicted, target)
+        predicted, target = _checked(predicted, target)
         return 1 - F.cosine_similarity(predicted, target, dim=2).mean()
 
 
@@ -26,7 +30,7 @@ class L2Loss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar."""
-        _check(predicted, target)
+        predicted, target = _checked(predicted, target)
         return F.mse_loss(predicted, target)
 
 
@@ -35,7 +39,7 @@ class SmoothL1Loss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar."""
-        _check(predicted, target)
+        predicted, target = _checked(predicted, target)
         return F.smooth_l1_loss(predicted, target)
 
 
@@ -52,10 +56,11 @@ class NTXentLoss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar."""
-        _check(predicted, target)
+        predicted, target = _checked(predicted, target)
         batch, count, _ = predicted.shape
         both = torch.cat([F.normalize(predicted, dim=2), F.normalize(target, dim=2)], dim=1)  # (B, 2H, D)
-        logits = both @ both.transpose(1, 2) / self.temperature
+        with without_autocast(both):
+            logits = both @ both.transpose(1, 2) / self.temperature
         itself = torch.eye(2 * count, dtype=torch.bool, device=both.device)
         logits = logits.masked_fill(itself, -torch.inf)
         partner = (torch.arange(2 * count, device=both.device) + count) % (2 * count)
@@ -74,9 +79,10 @@ class BarlowTwinsLoss(nn.Module):
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) with H >= 2 -> scalar."""
-        _check(predicted, target, at_least=2)
+        predicted, target = _checked(predicted, target, at_least=2)
         count = predicted.shape[1]
-        correlation = _standardise(predicted).transpose(1, 2) @ _standardise(target) / count  # (B, D, D)
+        with without_autocast(predicted):
+            correlation = _standardise(predicted).transpose(1, 2) @ _standardise(target) / count  # (B, D, D)
         diagonal = correlation.diagonal(dim1=1, dim2=2)
         off = correlation.square().sum((1, 2)) - diagonal.square().sum(1)
         return ((diagonal - 1).square().sum(1) + self.off_diagonal * off).mean() / count

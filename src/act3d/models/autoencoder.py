@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.geometry import Patches, chamfer
+from act3d.geometry.checks import raise_half
 from act3d.inputs import Points, as_patches
 from act3d.models.folding import Folded, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
@@ -146,13 +147,15 @@ class Autoencoder(nn.Module):
         truth = patches.neighborhoods.flatten(0, 1)  # (B, G, M, 3) -> (B G, M, 3)
         reconstruction = chamfer(output.coarse.flatten(0, 1), truth) + chamfer(output.fine.flatten(0, 1), truth)
         # log q in the log domain: no code's probability can underflow to log 0
-        logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
-        log_q = torch.logsumexp(F.log_softmax(logits, dim=2), dim=1) - math.log(output.logits.shape[1])
+        log_q = torch.logsumexp(F.log_softmax(raise_half(output.logits), dim=2), dim=1) - math.log(
+            output.logits.shape[1]
+        )
         kl = (-math.log(self.codes) - log_q).mean(dim=1).mean()
         return reconstruction, kl
 
     def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
+        logits = raise_half(logits)  # a low temperature would magnify bfloat16's rounding
         if noise_scale:
             logits = torch.sub(logits, _exponential_like(logits).log_(), alpha=noise_scale)
         return linear(F.softmax(logits / temperature, dim=2), self.codebook.t())
