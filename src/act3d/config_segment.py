@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from act3d.config import DataConfig, option
-from act3d.config_tasks import check_disjoint
+from act3d.config_tasks import check_disjoint, check_start
 from act3d.errors import ConfigError
 
 
@@ -71,3 +71,4 @@ def validate_segmenter(settings: Mapping[str, Any]) -> None:
     if data.batch_size < 2:
         raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
     check_disjoint(data.split, settings.get("test_split", ""), "test_split")
+    check_start(settings["trainer"])

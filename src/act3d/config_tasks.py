@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from act3d.config import DataConfig, option
+from act3d.config import DataConfig, TrainerConfig, option
 from act3d.errors import ConfigError
 
 Protocol = Literal["standard", "legacy"]
@@ -85,6 +85,17 @@ def validate_classifier(settings: Mapping[str, Any]) -> None:
     if model.width % model.heads:
         raise ConfigError(f"classifier.heads: {model.heads} must divide classifier.width ({model.width})")
     check_disjoint(data.split, settings.get("test_split", ""), "test_split")
+    check_start(settings["trainer"])
+
+
+def check_start(trainer: TrainerConfig) -> None:
+    """Refuse to fit the start of what starts from a checkpoint, before anything is opened.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    if trainer.fit_start:
+        raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
 
 
 def check_disjoint(split: str, test_split: str, key: str) -> None:

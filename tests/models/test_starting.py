@@ -1,9 +1,13 @@
 """A start fitted to data: what it sets, what it leaves alone, and who may not have it."""
 
+import importlib
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from act3d.config import DataConfig, TrainerConfig
 from act3d.errors import ConfigError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.graph_network import center_graph
@@ -108,13 +112,8 @@ def test_statistics_are_the_mean_over_batches(clouds):
     assert not model.encoder.patch_embedding.training
 
 
-def test_finetuning_refuses(tmp_path):
-    from act3d.commands.finetune import finetune
-    from act3d.config import DataConfig, TrainerConfig
-
+@pytest.mark.parametrize("command", ["finetune", "fewshot", "segment"])
+def test_what_starts_from_a_checkpoint_refuses_before_it_opens_anything(command: str, tmp_path: Path) -> None:
+    run = getattr(importlib.import_module(f"act3d.commands.{command}"), command)
     with pytest.raises(ConfigError, match="fit_start"):
-        finetune(
-            data=DataConfig(points=128, batch_size=8),
-            trainer=TrainerConfig(fit_start=8, fast_dev_run=True),
-            out=str(tmp_path / "run"),
-        )
+        run(data=DataConfig(root="nowhere"), trainer=TrainerConfig(fit_start=8), out=str(tmp_path / "run"))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from act3d.checkpoints import load_stored_state, stored_state
 from act3d.config import DataConfig, OptimConfig, TrainerConfig
 from act3d.data.transforms import augmentation
-from act3d.errors import Act3dError, ConfigError
+from act3d.errors import Act3dError
 from act3d.training import parallel
 from act3d.training.clouds import Loader, Remaining
 from act3d.training.optimizer import build_optimizer
@@ -92,12 +92,8 @@ class StageModule(lightning.LightningModule):
     # ------------------------------------------------------------------ one step
 
     def fit_start(self, points: Tensor) -> None:
-        """Fit weights that have not been trained to clouds (B, N, 3); see `act3d.models.starting`.
-
-        Raises:
-            ConfigError: this stage does not start from nothing.
-        """
-        raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
+        """Fit weights that have not been trained to clouds (B, N, 3); see `act3d.models.starting`."""
+        raise NotImplementedError
 
     def compile_parts(self) -> None:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""
