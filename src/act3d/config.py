@@ -157,9 +157,11 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto = CUDA where there is one")
     devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
     precision: Literal["fp32", "bf16", "fp16"] = option(
-        "fp32", "arithmetic of matrix products; on CPUs bf16 is slower, and fp16 not possible"
+        "fp32", "arithmetic of matrix products; on most CPUs bf16 is slower, and fp16 not possible"
     )
-    compile: bool = option(False, "compile the model by torch.compile (a minute at the start; pays on CUDA)")
+    compile: bool = option(
+        False, "torch.compile for what a step computes (a minute or more at the start; meant for CUDA)"
+    )
     accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
     sync_batchnorm: bool = option(False, "batch statistics over all devices")
     validate_every: int = option(1, "validate every so many epochs and after the last; 0 = never", unit="epochs", ge=0)
