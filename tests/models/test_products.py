@@ -1,6 +1,7 @@
 """oneDNN's products against torch's own, forward and backward; and when they are not used."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +165,26 @@ def test_whole_models_lose_no_more_digits(kind: str, calls: list[tuple[int, ...]
     error = (run(torch.float32, True) - truth).abs().max()
     assert len(calls) > 20
     assert error <= 4 * (plain - truth).abs().max() + 1e-6
+
+
+@needs_onednn
+@pytest.mark.parametrize(
+    ("capability", "maker", "expected"),
+    [
+        ("AVX512", "AuthenticAMD", True),
+        ("AVX2", "AuthenticAMD", True),
+        ("DEFAULT", "AuthenticAMD", False),
+        ("AVX512", "GenuineIntel", False),
+    ],
+)
+def test_which_processors_are_better_off_with_onednn(
+    capability: str, maker: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}\n")
+    monkeypatch.setattr(products, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    products._ahead_of_mkl.cache_clear()
+    try:
+        assert products._ahead_of_mkl() is expected
+    finally:
+        products._ahead_of_mkl.cache_clear()

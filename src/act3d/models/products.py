@@ -1,8 +1,9 @@
 """Matrix products of linear layers on the CPU, by the faster of the two libraries that torch brings: MKL or oneDNN.
 
-torch hands every product in single precision to MKL. On processors with AVX-512 that are not Intel's, MKL stays at half
-of what oneDNN reaches (benchmarks/RESULTS.md), and torch uses oneDNN for convolutions only. So large products go to
-oneDNN there. Both add up in their own order: results differ in the last digits, as between two versions of one library.
+torch hands every product in single precision to MKL, and uses oneDNN for convolutions only. On processors that are not
+Intel's, MKL stays at half of what oneDNN reaches with AVX-512, and a sixth behind it with AVX2 (benchmarks/RESULTS.md).
+So large products go to oneDNN there. Both add up in their own order: results differ in the last digits, as between two
+versions of one library.
 `torch.backends.mkldnn.flags(enabled=False)` switches oneDNN off.
 """
 
@@ -64,8 +65,8 @@ def _suits(x: torch.Tensor, weight: torch.Tensor) -> bool:
 
 @functools.cache
 def _ahead_of_mkl() -> bool:
-    """Whether this is a processor with AVX-512, but not Intel's, and this torch has oneDNN's product."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
+    """Whether this is a processor with AVX2 or AVX-512, but not Intel's, and this torch has oneDNN's product."""
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512") or not torch.backends.mkldnn.is_available():
         return False
     info = Path("/proc/cpuinfo")
     maker = info.read_text() if info.exists() else platform.processor()
