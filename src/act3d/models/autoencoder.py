@@ -147,9 +147,8 @@ class Autoencoder(nn.Module):
         truth = patches.neighborhoods.flatten(0, 1)  # (B, G, M, 3) -> (B G, M, 3)
         reconstruction = chamfer(output.coarse.flatten(0, 1), truth) + chamfer(output.fine.flatten(0, 1), truth)
         # log q in the log domain: no code's probability can underflow to log 0
-        log_q = torch.logsumexp(F.log_softmax(raise_half(output.logits), dim=2), dim=1) - math.log(
-            output.logits.shape[1]
-        )
+        scores = raise_half(output.logits)
+        log_q = torch.logsumexp(F.log_softmax(scores, dim=2), dim=1) - math.log(scores.shape[1])
         kl = (-math.log(self.codes) - log_q).mean(dim=1).mean()
         return reconstruction, kl
 
