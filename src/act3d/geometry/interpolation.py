@@ -1,8 +1,10 @@
 """Carrying features from a few places to many."""
 
 import torch
+import torch.nn.functional as F
 
 from act3d.errors import InputError
+from act3d.geometry.accelerated import exporting
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.neighbors import knn
@@ -30,5 +32,13 @@ def interpolate(query: torch.Tensor, centers: torch.Tensor, features: torch.Tens
     nearest = knn(query, centers, min(k, centers.shape[1]))  # (B, N, k)
     squared = (gather(centers, nearest) - query.unsqueeze(2)).square().sum(3)
     weights = 1 / (squared + 1e-8)
-    weights = weights / weights.sum(dim=2, keepdim=True)
-    return torch.einsum("bnk,bnkc->bnc", weights.to(features.dtype), gather(features, nearest))
+    weights = (weights / weights.sum(dim=2, keepdim=True)).to(features.dtype)
+    if exporting():  # exporters know sums of gathered rows better than bags
+        return torch.einsum("bnk,bnkc->bnc", weights, gather(features, nearest))
+    # A bag is the weighted sum of some rows of a table: no (B, N, k, C) in between.
+    (batch, number, k), (_, rows, width) = nearest.shape, features.shape
+    places = nearest + rows * torch.arange(batch, device=nearest.device).view(-1, 1, 1)
+    bags = F.embedding_bag(
+        places.view(-1, k), features.reshape(-1, width), per_sample_weights=weights.view(-1, k), mode="sum"
+    )
+    return bags.view(batch, number, width)

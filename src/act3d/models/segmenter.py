@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.errors import InputError
-from act3d.geometry import Patches, gather, knn
-from act3d.geometry.accelerated import exporting
+from act3d.geometry import Patches, interpolate
 from act3d.inputs import Points, as_patches, is_batch, per_point
 from act3d.models.patch_embedding import pointwise
 from act3d.models.student import PointEncoder
@@ -39,29 +38,10 @@ class Propagation(nn.Module):
         """Points (B, N, 3), centers (B, G, 3), features (B, G, C) -> rows (B N, widths[1])."""
         conv1, conv2 = self.mlp_convs
         projected = pointwise(conv1, features, slice(3, None), bias=False)  # (B, G, C) -> (B, G, 1536)
-        x = mix_nearest(points, centers, projected) + pointwise(conv1, points.reshape(-1, 3), slice(0, 3))
+        mixed = interpolate(points.detach(), centers.detach(), projected, NEIGHBORS)  # (B, N, 1536)
+        x = mixed.flatten(0, 1) + pointwise(conv1, points.reshape(-1, 3), slice(0, 3))
         x = F.relu(self.mlp_bns[0](x))
         return F.relu(self.mlp_bns[1](pointwise(conv2, x)))
-
-
-def mix_nearest(points: torch.Tensor, centers: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """`geometry.interpolate` as rows (B N, C), without the (B, N, 3, C) in between; no gradient for coordinates."""
-    batch, patches, width = features.shape
-    nearest, weights = _nearest(points, centers)
-    if exporting():  # exporters know sums of gathered rows better than bags
-        return torch.einsum("bnk,bnkc->bnc", weights.to(features.dtype), gather(features, nearest)).flatten(0, 1)
-    rows = nearest + patches * torch.arange(batch, device=nearest.device).view(-1, 1, 1)
-    table = features.reshape(-1, width)
-    k = nearest.shape[2]
-    return F.embedding_bag(rows.view(-1, k), table, per_sample_weights=weights.to(table.dtype).view(-1, k), mode="sum")
-
-
-@torch.no_grad()
-def _nearest(points: torch.Tensor, centers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices (B, N, 3) of the nearest centers and their weights: inverse squared distances that sum to 1."""
-    nearest = knn(points, centers, min(NEIGHBORS, centers.shape[1]))
-    weights = 1 / ((gather(centers, nearest) - points.unsqueeze(2)).square().sum(3) + 1e-8)
-    return nearest, weights / weights.sum(dim=2, keepdim=True)
 
 
 class Segmenter(nn.Module):
