@@ -59,7 +59,7 @@ def test_views_of_other_arrays_are_read_as_they_are() -> None:
 def test_large_clouds_are_sampled_with_it_where_it_is_there(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     module = SimpleNamespace(farthest_point_sample=lambda *given: called.append(given[1:]) or _sample(*given))
-    monkeypatch.setattr(sampling, "compiled", lambda: module if installed else None)
+    monkeypatch.setattr(sampling, "compiled_functions", lambda: module if installed else None)
     points = torch.randn(2, sampling._LARGE, 3)
     small = farthest_point_sample(points[:, :-1], 5)
     assert not called
@@ -70,20 +70,20 @@ def test_large_clouds_are_sampled_with_it_where_it_is_there(installed: bool, mon
 
 
 def test_numba_that_is_missing_or_refuses_to_be_imported_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    accelerated.compiled.cache_clear()
+    accelerated.compiled_functions.cache_clear()
     try:
-        assert accelerated.compiled() is not None
-        accelerated.compiled.cache_clear()
+        assert accelerated.compiled_functions() is not None
+        accelerated.compiled_functions.cache_clear()
         monkeypatch.delitem(sys.modules, "act3d.geometry.compiled")
         monkeypatch.delattr("act3d.geometry.compiled")
         monkeypatch.setitem(sys.modules, "numba", None)  # importing it now raises ImportError
         monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: object())
-        assert accelerated.compiled() is None
-        accelerated.compiled.cache_clear()
+        assert accelerated.compiled_functions() is None
+        accelerated.compiled_functions.cache_clear()
         monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: None)
-        assert accelerated.compiled() is None
+        assert accelerated.compiled_functions() is None
     finally:
-        accelerated.compiled.cache_clear()
+        accelerated.compiled_functions.cache_clear()
 
 
 def test_where_nothing_can_be_written_it_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ assert "act3d.geometry.kernels" not in sys.modules
 
 def test_without_triton_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerated, "_INTERPRETED", True)
-    monkeypatch.setattr(accelerated, "_TRITON", False)
+    monkeypatch.setattr(accelerated, "TRITON", False)
     assert kernels_for(torch.randn(1, 2, 3)) is None
     assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
 

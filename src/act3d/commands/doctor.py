@@ -105,10 +105,10 @@ def _kernels() -> dict[str, str]:
     """What the functions of `geometry` run on, and what attention may use."""
     import torch
 
-    from act3d.geometry.accelerated import compiled
+    from act3d.geometry.accelerated import compiled_functions
 
     kernels = {
-        "sampling on the CPU": "NumPy, Numba from 4096 points on" if compiled() else "NumPy; large clouds: act3d[fast]",
+        "sampling on the CPU": "NumPy; large clouds by Numba" if compiled_functions() else "NumPy",
         "neighbours, Chamfer on the CPU": "PyTorch",
         "sampling, neighbours, Chamfer on CUDA": _cuda_kernels(torch.cuda.is_available()),
     }
@@ -123,10 +123,11 @@ def _kernels() -> dict[str, str]:
 
 def _cuda_kernels(cuda: bool) -> str:
     """What the geometry functions run on there: Triton's kernels, or PyTorch without it."""
-    triton = importlib.util.find_spec("triton") is not None
+    from act3d.geometry.accelerated import TRITON
+
     if not cuda:
         return "no CUDA device"
-    return "Triton" if triton else "PyTorch: the same numbers, slower; Triton is missing (pip install triton)"
+    return "Triton" if TRITON else "PyTorch: the same numbers, slower; Triton is missing (pip install triton)"
 
 
 def _teachers() -> dict[str, str]:

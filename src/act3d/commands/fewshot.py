@@ -167,12 +167,11 @@ def check_possible(train: "CloudDataset", test: "CloudDataset", config: FoldsCon
 def _run_fold(
     settings: dict[str, Any], task: "Fold", mark: str, folder: RunFolder, name: str, fold: int
 ) -> dict[str, Any]:
-    import torch
 
     from act3d import checkpoints
     from act3d.commands.finetune import build_classifier
     from act3d.training.fewshot import train_fold
-    from act3d.training.fit import on_cuda
+    from act3d.training.fit import device_of
 
     began = time.monotonic()
     config, data, trainer = settings["classifier"], settings["data"], settings["trainer"]
@@ -181,7 +180,7 @@ def _run_fold(
     seed = settings["seed"] * 1000 + fold
     model, start = build_classifier(settings["checkpoint"], config, len(task.train.classes), seed)
     legacy = settings["protocol"] == "legacy"
-    device = torch.device("cuda" if on_cuda(trainer) else "cpu")
+    device = device_of(trainer)
     last, best = train_fold(model, task, data, settings["optim"], trainer, config.label_smoothing, seed, legacy, device)
     if settings["tasks"].keep_weights:
         meta = {"classes": task.train.classes, "points": data.points, "normalization": task.train.normalization}

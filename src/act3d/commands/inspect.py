@@ -73,9 +73,9 @@ def count_flops(model: Any, points: int) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     from act3d.models.products import flop_formulas
 
+    cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     # The plain form of attention is made of matrix products, which every version of the counter knows.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:

@@ -94,7 +94,8 @@ class ResidentLoader:
     @property
     def place(self) -> str:
         """Where the clouds are, in words."""
-        return f"{(bytes_needed(self.clouds) or 0) / 1e6:.1f} MB resident on {self.device}"
+        held = self.points.nbytes + (0 if self.parts is None else self.parts.nbytes)
+        return f"{held / 1e6:.1f} MB resident on {self.device}"
 
     def __len__(self) -> int:
         return len(self.plan)

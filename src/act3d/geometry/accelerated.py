@@ -9,12 +9,12 @@ from types import ModuleType
 import torch
 
 # Settled once: torch.compile can then take them for constants.
-_TRITON = importlib.util.find_spec("triton") is not None
+TRITON = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @functools.cache
-def compiled() -> ModuleType | None:
+def compiled_functions() -> ModuleType | None:
     """The module of functions that Numba compiles; None where it is missing, or refuses this NumPy or this machine."""
     if importlib.util.find_spec("numba") is None:
         return None
@@ -37,7 +37,7 @@ def kernels_for(*tensors: torch.Tensor) -> ModuleType | None:
     Kernels run on float32 (all other work on CUDA stays with PyTorch), where Triton is installed; on the CPU only
     with TRITON_INTERPRET=1, slowly, for tests.
     """
-    if not _TRITON or exporting():
+    if not TRITON or exporting():
         return None
     for tensor in tensors:
         if tensor.dtype != torch.float32 or not (tensor.is_cuda or _INTERPRETED):

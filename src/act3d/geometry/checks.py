@@ -1,4 +1,4 @@
-"""One place that says what a batch of point clouds must look like, and in what precision it is looked at."""
+"""One place that says what a batch of point clouds must look like."""
 
 import torch
 
@@ -25,16 +25,6 @@ def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) 
     if not torch.isfinite(points).all():
         cloud = int((~torch.isfinite(points)).any(dim=2).any(dim=1).nonzero()[0])
         raise InputError(f"{name} has NaN or infinite coordinates (first in cloud {cloud} of the batch)")
-
-
-def raise_half(tensor: torch.Tensor) -> torch.Tensor:
-    """float32 or float64 as it is, half precision as float32: in 8 or 11 bits neighbours cannot be told apart."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
-def without_autocast(tensor: torch.Tensor) -> torch.autocast:
-    """A context in which matrix products keep the precision of their factors, whatever autocast asks for outside."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def check_count(count: int, available: int, name: str, what: str) -> None:

@@ -6,8 +6,9 @@ import torch
 
 from act3d.errors import InputError
 from act3d.geometry.accelerated import kernels_for
-from act3d.geometry.checks import check_points, without_autocast
+from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
+from act3d.geometry.precision import without_autocast
 
 
 @torch.no_grad()

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from act3d.geometry.accelerated import compiled, kernels_for
-from act3d.geometry.checks import check_count, check_points, raise_half
+from act3d.geometry.accelerated import compiled_functions, kernels_for
+from act3d.geometry.checks import check_count, check_points
+from act3d.geometry.precision import raise_half
 
 _LARGE = 4096  # points from which compiling pays; below, NumPy is as fast
 
@@ -34,10 +35,10 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> t
     if kernels is not None:
         return kernels.farthest_point_sample(points, count, start)
     if points.device.type == "cpu":
-        numba = compiled() if points.shape[1] >= _LARGE else None
-        if numba is not None:
+        compiled = compiled_functions() if points.shape[1] >= _LARGE else None
+        if compiled is not None:
             threads = torch.get_num_threads()
-            return torch.from_numpy(numba.farthest_point_sample(points.numpy(), count, start, threads))
+            return torch.from_numpy(compiled.farthest_point_sample(points.numpy(), count, start, threads))
         # NumPy's arg-max is ten times torch's on such shapes.
         return torch.from_numpy(_sample_numpy(points.numpy(), count, start))
     return _sample_torch(points, count, start)

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.geometry.checks import raise_half, without_autocast
+from act3d.geometry.precision import raise_half, without_autocast
 
 
 def _checked(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

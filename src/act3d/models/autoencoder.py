@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.geometry import Patches, chamfer
-from act3d.geometry.checks import raise_half
+from act3d.geometry.precision import raise_half
 from act3d.inputs import Points, as_patches
 from act3d.models.folding import Folded, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph

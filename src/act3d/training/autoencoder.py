@@ -53,7 +53,7 @@ class AutoencoderModule(StageModule):
     def compile_parts(self) -> None:
         """Compile the model, and its loss: a softmax over all codes."""
         super().compile_parts()
-        self._loss = torch.compile(self.model.loss)
+        self._loss = torch.compile(self._loss)
 
     def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""

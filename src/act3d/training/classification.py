@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -79,11 +78,11 @@ class ClassifierModule(StageModule):
 
     def conclude(self, folder: RunFolder) -> dict[str, Any]:
         """Look at the test set: with the weights that the protocol chose; under "legacy" with the last ones as well."""
-        from act3d.training.fit import on_cuda
+        from act3d.training.fit import device_of
 
         limit = self.data.batch_size if self.plan.fast_dev_run else 0
         points = fixed_points(self.clouds.test, self.data.points, limit=limit)
-        device = torch.device("cuda" if on_cuda(self.plan) else "cpu")
+        device = device_of(self.plan)
         last = self._test(self.model.to(device), points)
         metrics = last.as_metrics()
         if self.clouds.watch is not None and folder.best.exists():

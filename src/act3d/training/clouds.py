@@ -124,10 +124,21 @@ def train_loader(
     # A run that began on the host draws other points than one on the device: it stays there.
     elsewhere = data.resident == "auto" and was not in ("", device.type)
     if not elsewhere and is_resident(data.resident, clouds, device):
-        plan = BatchPlan(len(clouds), data.batch_size, True, seed, drop_last, rank, world)
+        plan = BatchPlan(
+            len(clouds), data.batch_size, shuffle=True, seed=seed, drop_last=drop_last, rank=rank, world=world
+        )
         return ResidentLoader(clouds, plan, device)
-    pin = device.type == "cuda"
-    return make_loader(clouds, data.batch_size, True, seed, data.workers, drop_last, rank, world, pin)
+    return make_loader(
+        clouds,
+        data.batch_size,
+        shuffle=True,
+        seed=seed,
+        workers=data.workers,
+        drop_last=drop_last,
+        rank=rank,
+        world=world,
+        pin_memory=device.type == "cuda",
+    )
 
 
 def eval_batches(clouds: CloudDataset, batch_size: int, limit: int = 0) -> Iterator[dict[str, Tensor]]:

@@ -73,7 +73,7 @@ def run(
     try:
         # A run that was killed while it validated owes that validation before it goes on.
         if module.position.pending:
-            module.to("cuda" if on_cuda(plan) else "cpu")
+            module.to(device_of(plan))
             keeper.validate(module)
         if plan.compile:
             module.compile_parts()

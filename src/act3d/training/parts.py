@@ -163,10 +163,10 @@ class PartModule(StageModule):
 
     def conclude(self, folder: RunFolder) -> dict[str, Any]:
         """Look at the test set, plainly and with votes; under "legacy" at the last weights as well."""
-        from act3d.training.fit import on_cuda
+        from act3d.training.fit import device_of
 
         limit = 1 if self.plan.fast_dev_run else 0
-        device = torch.device("cuda" if on_cuda(self.plan) else "cpu")
+        device = device_of(self.plan)
         model, chosen = self.model.to(device).eval(), "last"
         extra: dict[str, Any] = {}
         if self.clouds.watch is not None and folder.best.exists():

@@ -124,9 +124,9 @@ class SceneModule(StageModule):
 
     def conclude(self, folder: RunFolder) -> dict[str, Any]:
         """Look at the test rooms, by blocks and as wholes; write the labels of some."""
-        from act3d.training.fit import on_cuda
+        from act3d.training.fit import device_of
 
-        device = torch.device("cuda" if on_cuda(self.plan) else "cpu")
+        device = device_of(self.plan)
         model, chosen = self.model.to(device).eval(), "last"
         if self.rooms.watch is not None and folder.best.exists():
             model, chosen = checkpoints.load(folder.best, device), "best"

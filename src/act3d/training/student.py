@@ -55,7 +55,7 @@ class StudentModule(ProbedModule):
     def compile_parts(self) -> None:
         """Compile the student, and what the teacher does."""
         super().compile_parts()
-        self._features = torch.compile(self._teacher[0].features)
+        self._features = torch.compile(self._features)
 
     def on_fit_start(self) -> None:
         """Put the teacher where the student is."""
