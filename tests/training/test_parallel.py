@@ -20,6 +20,7 @@ dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, 
 mine = torch.arange(6.0).view(3, 2).T + 10 * rank  # not contiguous
 expected = torch.cat([torch.arange(6.0).view(3, 2).T + 10 * other for other in (0, 1)])
 assert torch.equal(parallel.gather_rows(mine), expected)
+dist.destroy_process_group()  # its threads must end before the process does
 """
 
 
