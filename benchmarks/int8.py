@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from act3d.checkpoints.onnx import export_onnx, onnx_session, quantize
 from act3d.models.classifier import Classifier
+from act3d.use.onnx import export_onnx, onnx_session, quantize
 from benchmarks.measure import Work
 from benchmarks.steps import CLASSES, Setting, clouds
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from act3d.models.products import matmul
+from act3d.kernels.linear import matmul
 from benchmarks.measure import Work, seconds
 
 

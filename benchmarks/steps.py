@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from act3d.config import OptimConfig
+from act3d.engine.optimizer import build_optimizer
 from act3d.geometry import gather
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.masking import hidden_count, random_mask
 from act3d.models.student import Student, distillation_loss
-from act3d.training.optimizer import build_optimizer
+from act3d.settings.training import OptimConfig
 from benchmarks.measure import Work
 from benchmarks.textbook.autoencoder import DiscreteVAE, PromptedAutoencoder, vit
 from benchmarks.textbook.heads import Classifier as TextbookClassifier

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from act3d.data import sample_root
 from act3d.data.packing import FAILURES
-from act3d.data.prepare.debian import unpack
-from act3d.data.prepare.items import Item
-from act3d.data.prepare.kicad import kicad_source
-from act3d.data.prepare.run import pack
 from act3d.files import write_text
+from act3d.prepare.debian import unpack
+from act3d.prepare.items import Item
+from act3d.prepare.kicad import kicad_source
+from act3d.prepare.pack import pack
 
 CLASSES = [
     "cap_axial", "cap_smd_can", "dip_socket", "dip_switch", "disc_radial", "inductor_axial", "inductor_radial",

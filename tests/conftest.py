@@ -14,6 +14,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("act3d")
 
 
+pytest_plugins = ["tests.fixtures.small_models", "tests.fixtures.stages"]
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)

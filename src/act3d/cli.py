@@ -373,7 +373,7 @@ def _resumed_run(call: Callable[..., Any], options: dict[str, str], layers: list
 
 
 def _nearest(key: str, hints: dict[str, Any], prefix: str = "") -> str:
-    from act3d.config import nearest
+    from act3d.settings.training import nearest
 
     return nearest(key, list(hints), prefix)
 
@@ -384,7 +384,7 @@ def checked(where: str, value: Any, hint: Any) -> Any:
     Raises:
         ConfigError: names the key, the value and what is allowed.
     """
-    from act3d.config import type_text
+    from act3d.settings.training import type_text
 
     text = str(value).strip()
     if get_origin(hint) is list:

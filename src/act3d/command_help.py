@@ -9,7 +9,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from act3d.config import describe, fields
+from act3d.settings.training import describe, fields
 
 if TYPE_CHECKING:
     from act3d.cli import Command

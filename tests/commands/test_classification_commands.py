@@ -15,13 +15,13 @@ from act3d.commands import fewshot as fewshot_command
 from act3d.commands.compare import compare
 from act3d.commands.evaluate import EvaluationData, evaluate
 from act3d.commands.fewshot import fewshot
-from act3d.config import DataConfig, OptimConfig, TrainerConfig
-from act3d.config_tasks import ClassifierConfig, FewShotConfig
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
+from act3d.settings.tasks import ClassifierConfig, FewShotConfig
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 from tests.fixtures import released_layouts as layouts
-from tests.training.packed import CLASSES, write_dataset
+from tests.fixtures.packed import CLASSES, write_dataset
 
 SMALL = ClassifierConfig(patches=8, patch_size=8, width=16, depth=1, heads=2)
 

@@ -12,7 +12,7 @@ from act3d.cli import main
 from act3d.models.student import Student
 from act3d.presets import preset_names
 from tests.fixtures import released_layouts as layouts
-from tests.training.packed import write_dataset
+from tests.fixtures.packed import write_dataset
 
 # Preset -> where its data lies, the dataset's name, points, patches, augmentation.
 ROWS = {

@@ -11,7 +11,7 @@ import torch
 from act3d.cli import main
 from act3d.data import fewshot, open_dataset
 from tests.fixtures import released_layouts as layouts
-from tests.training.packed import write_dataset
+from tests.fixtures.packed import write_dataset
 
 NAMES = [f"kind_{number}" for number in range(6)]
 ALL = [(way, shot, fold) for way, shot in fewshot.SETTINGS for fold in range(10)]

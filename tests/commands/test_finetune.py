@@ -11,15 +11,15 @@ import torch
 from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands.finetune import build_classifier, finetune
-from act3d.config import DataConfig, OptimConfig, TrainerConfig
-from act3d.config_tasks import ClassifierConfig
+from act3d.engine.keeper import Interrupted
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
-from act3d.training import classification
-from act3d.training.keeper import Interrupted
+from act3d.recipes import classifier as classification
+from act3d.settings.tasks import ClassifierConfig
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 from tests.fixtures import released_layouts as layouts
-from tests.training.packed import write_dataset
+from tests.fixtures.packed import write_dataset
 
 SIZE: dict[str, Any] = {"patches": 8, "patch_size": 8}
 SMALL = ClassifierConfig(**SIZE, width=16, depth=2, heads=2)

@@ -12,13 +12,13 @@ import torch
 
 from act3d import checkpoints
 from act3d.commands.segment import segment
-from act3d.config import DataConfig, OptimConfig, TrainerConfig
-from act3d.config_segment import SceneConfig, SegmenterConfig
-from act3d.data.prepare.meshes import read_ply
 from act3d.data.rooms import write_description
+from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.student import Student
-from act3d.training.run_folder import RunResult
+from act3d.readers.meshes import read_ply
+from act3d.settings.segmentation import SceneConfig, SegmenterConfig
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 
 Run = Callable[..., RunResult]
 SMALL = {"patches": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2, "head_widths": [32, 32, 16, 16]}
@@ -229,8 +229,8 @@ def test_settings_that_cannot_be(parts: Run, tmp_path: Path, change: dict[str, A
 @pytest.mark.parametrize("preset", ["act/parts", "act/scenes", "small/parts", "small/scenes"])
 def test_presets_hold_settings_that_exist(preset: str) -> None:
     from act3d.cli import parse
-    from act3d.config import validate
-    from act3d.config_segment import validate_segmenter
+    from act3d.settings.segmentation import validate_segmenter
+    from act3d.settings.training import validate
 
     settings = parse("segment", segment, ["--config", preset, "--data.root", "x"])
     validate(settings)

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from act3d.cli import main
+from act3d.engine.log import read_metrics
 from act3d.presets import preset_names
-from act3d.training.metrics_log import read_metrics
-from tests.training.packed import write_dataset
+from tests.fixtures.packed import write_dataset
 
 TINY = [
     *("--data.points", "64", "--data.batch_size", "4", "--data.val_fraction", "0.2", "--teacher.name", "none"),

@@ -15,7 +15,7 @@ from act3d.data import scanobjectnn
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
 from tests.fixtures import released_layouts as layouts
-from tests.training.packed import write_dataset
+from tests.fixtures.packed import write_dataset
 
 FAST = ["--trainer.accelerator", "cpu", "--trainer.fast_dev_run", "true", "--optim.warmup_epochs", "0"]
 CUT = ["--data.points", "64", "--classifier.patches", "8", "--classifier.patch_size", "8"]

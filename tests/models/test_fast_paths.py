@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from act3d.kernels.batch_norm import folds, moments, variance_after
+from act3d.kernels.folding_layers import normed_linear, seeded_linear
+from act3d.kernels.patch_maximum import linear_max, mlp_max
 from act3d.models.autoencoder import Autoencoder, _exponential_like
-from act3d.models.moments import folds, moments, variance_after
 from act3d.models.patch_embedding import PatchEmbedding
-from act3d.models.pooling import linear_max, mlp_max
-from act3d.models.unfolding import normed_linear, seeded_linear
 from tests.helpers import SMALL, assert_agree, backbone_spec
 
 

@@ -11,9 +11,9 @@ import torch
 
 import act3d
 from act3d.cli import main
-from act3d.evaluation.embeddings import read_embeddings
 from act3d.models.segmenter import Segmenter
-from tests.use.conftest import write_box
+from act3d.use.embeddings import read_embeddings
+from tests.fixtures.small_models import write_box
 
 
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
@@ -142,7 +142,7 @@ def test_predict_classes(meshes: Path, classifier_file: Path, tmp_path: Path, ca
 
 
 def test_predict_parts(meshes: Path, tmp_path: Path, capsys: Any) -> None:
-    from act3d.data.prepare.readers import read_shape
+    from act3d.readers.by_suffix import read_shape
 
     torch.manual_seed(0)
     model = Segmenter(4, categories=2, patches=16, patch_size=8, width=64, depth=3, heads=1)
@@ -160,7 +160,7 @@ def test_predict_parts(meshes: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_convert_and_inspect(tmp_path: Path, capsys: Any) -> None:
-    from tests.use.test_released_files import POINTS, around, encoder_state, write
+    from tests.checkpoints.test_released_files import POINTS, around, encoder_state, write
 
     state, _ = encoder_state("MAE_encoder.", tokens=False)
     released = write({**state, **around(), "stray": torch.zeros(1)}, tmp_path / "r.pth")

@@ -18,7 +18,7 @@ from tests.helpers import randomize
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-from act3d.checkpoints import onnx as onnx_module
+from act3d.use import onnx as onnx_module
 
 
 def test_patches_are_those_of_the_geometry() -> None:

@@ -8,7 +8,7 @@ import torch
 from act3d.checkpoints.native import load_native, load_stored_state, read_header, save, stored_state
 from act3d.checkpoints.released import load_released
 from act3d.errors import CheckpointError, InputError
-from act3d.inputs import POINTS_PER_PATCH
+from act3d.use.points import POINTS_PER_PATCH
 
 _PREFERRED = ("best.safetensors", "last.safetensors")
 

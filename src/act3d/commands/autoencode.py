@@ -2,8 +2,9 @@
 
 from dataclasses import asdict
 
-from act3d.commands.common import checkpoint_meta, finished_run, protocol_of, shortened
-from act3d.config import (
+from act3d.engine.run_folder import RunFolder, RunResult
+from act3d.recipes.common import checkpoint_meta, finished_run, protocol_of, shortened
+from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
     DataConfig,
@@ -12,7 +13,6 @@ from act3d.config import (
     TrainerConfig,
     validate,
 )
-from act3d.training.run_folder import RunFolder, RunResult
 
 DATA = DataConfig()
 AUTOENCODER = AutoencoderConfig()
@@ -77,10 +77,10 @@ def autoencode(
 
     import torch
 
+    from act3d.engine.clouds import open_clouds
+    from act3d.engine.fit import check_machine, run
     from act3d.models.autoencoder import Autoencoder
-    from act3d.training.autoencoder import AutoencoderModule
-    from act3d.training.clouds import open_clouds
-    from act3d.training.fit import check_machine, run
+    from act3d.recipes.autoencoder import AutoencoderModule
 
     check_machine(trainer)
     clouds = open_clouds(data, seed)

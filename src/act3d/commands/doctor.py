@@ -105,7 +105,7 @@ def _kernels() -> dict[str, str]:
     """What the functions of `geometry` run on, and what attention may use."""
     import torch
 
-    from act3d.geometry.accelerated import compiled_functions
+    from act3d.kernels.dispatch import compiled_functions
 
     kernels = {
         "sampling on the CPU": "NumPy; large clouds by Numba" if compiled_functions() else "NumPy",
@@ -123,7 +123,7 @@ def _kernels() -> dict[str, str]:
 
 def _cuda_kernels(cuda: bool) -> str:
     """What the geometry functions run on there: Triton's kernels, or PyTorch without it."""
-    from act3d.geometry.accelerated import TRITON
+    from act3d.kernels.dispatch import TRITON
 
     if not cuda:
         return "no CUDA device"

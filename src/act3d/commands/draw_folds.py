@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from act3d.config import DataConfig, option, validate
-from act3d.config_tasks import FoldsConfig, check_disjoint
+from act3d.settings.tasks import FoldsConfig, check_disjoint
+from act3d.settings.training import DataConfig, option, validate
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def draw_folds(data: FoldData = DATA, tasks: FoldsConfig = TASKS, out: str = "da
     check_disjoint(data.split, data.test_split, "data.test_split")
     from act3d.commands.fewshot import check_possible
     from act3d.data import fewshot
-    from act3d.training.protocol import open_stored
+    from act3d.evaluation.protocol import open_stored
 
     source = DataConfig(root=data.root, subset=data.subset, points=1)  # all stored points, however many
     train, test = open_stored(source, data.split), open_stored(source, data.test_split)

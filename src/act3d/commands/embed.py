@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from act3d.commands.shapes import Item, Shapes, find_shapes
-from act3d.config import option, validate
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.settings.training import option, validate
+from act3d.use.shapes import Item, Shapes, find_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from act3d.evaluation.embeddings import Embeddings
+    from act3d.use.embeddings import Embeddings
 
 
 @dataclass
@@ -66,7 +66,7 @@ def embed(input: str, checkpoint: str, out: str, data: ReadData = DATA, device: 
         InputError: nothing to read, or not one readable shape.
         CheckpointError: no such checkpoint, or one that gives no embedding.
     """
-    from act3d.evaluation.embeddings import check_suffix, read_embeddings
+    from act3d.use.embeddings import check_suffix, read_embeddings
 
     validate({"data": data})
     check_suffix(Path(out))
@@ -125,7 +125,7 @@ def embed_all(
     """
     import numpy as np
 
-    from act3d.evaluation.embeddings import COLUMNS, Embeddings
+    from act3d.use.embeddings import COLUMNS, Embeddings
 
     parts = read_parts(out, meta["checkpoint"])
     vectors: dict[tuple[str, str], Any] = {}
@@ -170,7 +170,7 @@ def _vectors(model: Any, points: "Tensor") -> "np.ndarray":
 def _table(items: list[Item], vectors: dict[tuple[str, str], Any], meta: dict[str, Any]) -> "Embeddings":
     import numpy as np
 
-    from act3d.evaluation.embeddings import COLUMNS, Embeddings
+    from act3d.use.embeddings import COLUMNS, Embeddings
 
     stacked = np.stack([vectors[item.name, item.stamp] for item in items])
     return Embeddings(stacked, {name: [getattr(item, name) for item in items] for name in COLUMNS}, meta)
@@ -205,7 +205,7 @@ def write_part(out: Path, number: int, table: "Embeddings") -> None:
 
 def read_parts(out: Path, checkpoint: str) -> "list[Embeddings]":
     """Rows that an interrupted run by the same checkpoint has kept."""
-    from act3d.evaluation.embeddings import read_embeddings
+    from act3d.use.embeddings import read_embeddings
 
     tables = [read_embeddings(path) for path in sorted(_parts_folder(out).glob("[0-9]*.npz"))]
     if any(table.meta.get("checkpoint") != checkpoint for table in tables):

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from act3d.config import DataConfig, option, validate
 from act3d.errors import CheckpointError, ConfigError
+from act3d.settings.training import DataConfig, option, validate
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -132,8 +132,8 @@ def load_classifier(checkpoint: str, device: str = "auto") -> "Classifier":
 
 def open_for(model: "Classifier", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
     """Open clouds as the classifier wants them: with all stored points, the number to draw, and what is unusual."""
-    from act3d.inputs import points_wanted
-    from act3d.training.protocol import open_stored
+    from act3d.evaluation.protocol import open_stored
+    from act3d.use.points import points_wanted
 
     meta: dict[str, Any] = getattr(model, "meta", {})
     trained, normal = meta.get("points"), meta.get("normalization")
@@ -188,9 +188,9 @@ def _write(
 ) -> None:
     import yaml
 
+    from act3d.engine.run_folder import versions
     from act3d.files import write_json, write_text
     from act3d.report.confusion import write_confusion
-    from act3d.training.run_folder import versions
 
     meta: dict[str, Any] = getattr(model, "meta", {})
     settings: dict[str, Any] = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes}

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from act3d.commands.embed import load_model
-from act3d.commands.shapes import find_shapes
 from act3d.errors import ConfigError, InputError
+from act3d.use.shapes import find_shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def export(
         MissingDependency: the packages of act3d[onnx] are missing.
         CheckpointError: no such checkpoint, or the exported model differs from PyTorch.
     """
-    from act3d.checkpoints.onnx import export_onnx, quantize
+    from act3d.use.onnx import export_onnx, quantize
 
     if not out.endswith(".onnx"):
         raise ConfigError(f"--out: {out} must end in .onnx")
@@ -79,7 +79,7 @@ def _clouds(model: Any, data: str, split: str, limit: int) -> "tuple[Tensor, lis
     """Clouds to compare on, as the model takes them, and their classes."""
     import torch
 
-    from act3d.inputs import points_wanted
+    from act3d.use.points import points_wanted
 
     try:
         shapes = find_shapes(data, model, split)
@@ -98,7 +98,7 @@ def int8_loss(model: Any, exact: Path, small: Path, points: "Tensor", labels: li
     """What int8 costs, in the model's own currency, and the seconds for a cloud of both files."""
     import time
 
-    from act3d.checkpoints.onnx import onnx_session
+    from act3d.use.onnx import onnx_session
 
     results, seconds = [], []
     for path in (exact, small):

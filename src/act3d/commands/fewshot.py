@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.config import DataConfig, OptimConfig, TrainerConfig, to_dict, validate
-from act3d.config_tasks import ClassifierConfig, FewShotConfig, FoldsConfig, Protocol, validate_classifier
+from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.files import write_json
-from act3d.training.run_folder import RunFolder, RunResult
+from act3d.settings.tasks import ClassifierConfig, FewShotConfig, FoldsConfig, Protocol, validate_classifier
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, to_dict, validate
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -88,7 +88,7 @@ def fewshot(
     folder = RunFolder(out)
     folder.check(resume)
     began = time.monotonic()
-    from act3d.training.fit import check_machine
+    from act3d.engine.fit import check_machine
 
     check_machine(trainer)
     make, about = fold_source(data, tasks, test_split)
@@ -133,7 +133,7 @@ def fold_source(data: DataConfig, config: FewShotConfig, test_split: str) -> tup
         InputError: data that cannot be used.
     """
     from act3d.data import fewshot as folds
-    from act3d.training.protocol import open_stored
+    from act3d.evaluation.protocol import open_stored
 
     base = folds.find_base(Path(data.root)) if Path(data.root).is_dir() else None
     if base is not None:
@@ -170,8 +170,8 @@ def _run_fold(
 
     from act3d import checkpoints
     from act3d.commands.finetune import build_classifier
-    from act3d.training.fewshot import train_fold
-    from act3d.training.fit import device_of
+    from act3d.engine.fit import device_of
+    from act3d.recipes.fewshot import train_fold
 
     began = time.monotonic()
     config, data, trainer = settings["classifier"], settings["data"], settings["trainer"]

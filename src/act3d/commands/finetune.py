@@ -4,11 +4,11 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from act3d.commands.common import checkpoint_meta, finished_run, shortened
-from act3d.config import DataConfig, OptimConfig, TrainerConfig, validate
-from act3d.config_tasks import ClassifierConfig, Protocol, Select, validate_classifier
+from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.files import write_json
-from act3d.training.run_folder import RunFolder, RunResult
+from act3d.recipes.common import checkpoint_meta, finished_run, shortened
+from act3d.settings.tasks import ClassifierConfig, Protocol, Select, validate_classifier
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, validate
 
 if TYPE_CHECKING:
     from act3d.models.classifier import Classifier
@@ -82,10 +82,10 @@ def finetune(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
-    from act3d.evaluation.sampling import Farthest
-    from act3d.training.classification import ClassifierModule
-    from act3d.training.fit import check_machine, run
-    from act3d.training.protocol import open_protocol, protocol_name
+    from act3d.data.views import Farthest
+    from act3d.engine.fit import check_machine, run
+    from act3d.evaluation.protocol import open_protocol, protocol_name
+    from act3d.recipes.classifier import ClassifierModule
 
     check_machine(trainer)
     clouds = open_protocol(data, protocol, select, seed, test_split)

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.commands.embed import DATA, ReadData, clear_parts, embed_all, load_embedder
-from act3d.commands.shapes import Shapes, find_shapes
-from act3d.config import validate
 from act3d.errors import CheckpointError, ConfigError
 from act3d.files import atomic_path, write_json
+from act3d.settings.training import validate
+from act3d.use.shapes import Shapes, find_shapes
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from act3d.evaluation.embeddings import Embeddings
     from act3d.evaluation.retrieval import RetrievalQuality, Scaling
+    from act3d.use.embeddings import Embeddings
 
 FORMAT = "act3d-index-1"
 TABLE, VECTORS, PICTURES, ABOUT = "embeddings.npz", "index.faiss", "clouds.npz", "index.json"
@@ -108,7 +108,7 @@ def open_index(folder: str | Path) -> Index:
     """
     import numpy as np
 
-    from act3d.evaluation.embeddings import read_embeddings
+    from act3d.use.embeddings import read_embeddings
 
     folder = Path(folder)
     if not (folder / ABOUT).is_file():
@@ -134,7 +134,7 @@ def _joined(old: "Embeddings | None", new: "Embeddings") -> "tuple[Embeddings, i
     """All rows of the new table, and those of the old one whose shapes are still there; how many are not."""
     import numpy as np
 
-    from act3d.evaluation.embeddings import COLUMNS, Embeddings
+    from act3d.use.embeddings import COLUMNS, Embeddings
 
     if old is None:
         return new, 0
@@ -151,7 +151,7 @@ def _pictures(
 ) -> "dict[str, np.ndarray]":
     """A small cloud for every row; read again where an interrupted run has embedded the shape already."""
     from act3d.errors import InputError
-    from act3d.inputs import read_points
+    from act3d.use.points import read_points
 
     places = {(item.name, item.stamp): i for i, item in enumerate(shapes.items)}
     up = None if data.up == "auto" else data.up

@@ -42,7 +42,7 @@ def inspect(checkpoint: str, json: bool = False) -> InspectReport:
         CheckpointError: the file cannot be read, or is no model's.
     """
     from act3d import checkpoints
-    from act3d.inputs import points_wanted
+    from act3d.use.points import points_wanted
 
     path = checkpoints.resolve(checkpoint)
     model = checkpoints.load(path)
@@ -73,7 +73,7 @@ def count_flops(model: Any, points: int) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from act3d.models.products import flop_formulas
+    from act3d.kernels.linear import flop_formulas
 
     cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from act3d.commands.embed import load_model
-from act3d.commands.shapes import Shapes, find_shapes
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.files import write_text
+from act3d.use.shapes import Shapes, find_shapes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def predict(
     model = load_model(checkpoint, device)
     axis = None if up == "auto" else up
     if model.kind == "segmenter" and "block" in model.meta:  # trained on blocks of rooms
-        from act3d.commands.predict_scans import find_scans, label_scans
+        from act3d.use.scans import find_scans, label_scans
 
         return label_scans(model, find_scans(input), axis, batch_size, out)
     shapes = find_shapes(input, model, split)
@@ -152,7 +152,7 @@ def _segment(model: Any, shapes: Shapes, up: str | None, batch_size: int, catego
     import numpy as np
     import torch
 
-    from act3d.evaluation.labelled_clouds import write_ply
+    from act3d.use.labelled_clouds import write_ply
 
     if not out:
         raise ConfigError("--out is missing: a .ply file, or a folder for several")

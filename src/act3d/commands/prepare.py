@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from act3d.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from act3d.data.prepare.items import Source
-    from act3d.data.prepare.run import Summary
-    from act3d.data.prepare.s3dis import SceneSummary
+    from act3d.prepare.items import Source
+    from act3d.prepare.pack import Summary
+    from act3d.prepare.s3dis import SceneSummary
 
 SCENE_FORMATS = ("s3dis", "synthetic-rooms", "scenes")
 
@@ -76,7 +76,7 @@ def prepare(
         InputError: no model found, or out would be lost.
         ConfigError: a setting out of its bounds.
     """
-    from act3d.data.prepare.run import pack
+    from act3d.prepare.pack import pack
 
     if not 0 <= test_fraction < 1:
         raise ConfigError(f"test_fraction is {test_fraction}; it must be at least 0 and below 1")
@@ -93,7 +93,7 @@ def prepare(
         kind = _format_of(source) if format == "auto" else format
         root = _unpacked(source, kind, Path(temporary)) if source.suffix == ".deb" else source
         if kind in SCENE_FORMATS:
-            from act3d.commands.prepare_rooms import prepare_rooms
+            from act3d.prepare.rooms import prepare_rooms
 
             with _Progress() as progress:
                 made = prepare_rooms(
@@ -116,8 +116,8 @@ def prepare(
 
 
 def _format_of(source: Path) -> str:
-    from act3d.data.prepare.kicad import find_models
-    from act3d.data.prepare.s3dis import find_raw
+    from act3d.prepare.kicad import find_models
+    from act3d.prepare.s3dis import find_raw
 
     if source.suffix == ".deb":
         return "sweethome3d" if "sweethome" in source.name else "kicad"
@@ -129,7 +129,7 @@ def _format_of(source: Path) -> str:
 
 
 def _unpacked(package: Path, kind: str, folder: Path) -> Path:
-    from act3d.data.prepare.debian import unpack
+    from act3d.prepare.debian import unpack
 
     suffixes = {"kicad": (".wrl",), "sweethome3d": (".sh3f",), "synthetic-rooms": (".sh3f",)}.get(kind)
     if suffixes is None:
@@ -142,9 +142,9 @@ def _unpacked(package: Path, kind: str, folder: Path) -> Path:
 def _list(
     root: Path, out: Path, kind: str, up: str, scale: float | None, unit: str | None, test_fraction: float, seed: int
 ) -> "Source":
-    from act3d.data.prepare.folder import folder_source
-    from act3d.data.prepare.kicad import kicad_source
-    from act3d.data.prepare.sweethome3d import sweethome3d_source
+    from act3d.prepare.folder import folder_source
+    from act3d.prepare.kicad import kicad_source
+    from act3d.prepare.sweethome3d import sweethome3d_source
 
     if kind == "folder":
         if not root.is_dir():

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from act3d.commands.common import checkpoint_meta, finished_run, protocol_of, shortened
-from act3d.config import (
+from act3d.engine.run_folder import RunFolder, RunResult
+from act3d.errors import ConfigError
+from act3d.recipes.common import checkpoint_meta, finished_run, protocol_of, shortened
+from act3d.settings.tasks import PointBertConfig, PointMaeConfig
+from act3d.settings.training import (
     DataConfig,
     LossConfig,
     MaskConfig,
@@ -15,14 +18,11 @@ from act3d.config import (
     TrainerConfig,
     validate,
 )
-from act3d.config_tasks import PointBertConfig, PointMaeConfig
-from act3d.errors import ConfigError
-from act3d.training.run_folder import RunFolder, RunResult
 
 if TYPE_CHECKING:
+    from act3d.engine.clouds import Clouds
     from act3d.models.autoencoder import Autoencoder
-    from act3d.training.clouds import Clouds
-    from act3d.training.probed import ProbeClouds, ProbedModule
+    from act3d.recipes.pretraining import ProbeClouds, ProbedModule
 
 DATA = DataConfig(batch_size=128, augment="scale_shift")
 TEACHER = TeacherConfig()
@@ -106,8 +106,8 @@ def pretrain(
     folder.check(resume)
     if resume and (result := finished_run(folder, trainer)):
         return result
-    from act3d.training.clouds import open_clouds
-    from act3d.training.fit import check_machine, run
+    from act3d.engine.clouds import open_clouds
+    from act3d.engine.fit import check_machine, run
 
     check_machine(trainer)
     build = {"act": build_act, "point_mae": build_point_mae, "point_bert": build_point_bert}[method]
@@ -161,7 +161,7 @@ def build_act(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None"
     import torch
 
     from act3d.models.student import Student
-    from act3d.training.student import StudentModule
+    from act3d.recipes.act import StudentModule
 
     student, loss = settings["student"], settings["loss"]
     torch.manual_seed(settings["seed"])  # initial weights
@@ -183,7 +183,7 @@ def build_point_mae(settings: dict[str, Any], source: Any, probe: "ProbeClouds |
     import torch
 
     from act3d.models.point_mae import PointMAE
-    from act3d.training.baselines import PointMAEModule
+    from act3d.recipes.baselines import PointMAEModule
 
     student, cut = settings["student"], settings["point_mae"]
     torch.manual_seed(settings["seed"])  # initial weights
@@ -201,7 +201,7 @@ def build_point_bert(settings: dict[str, Any], source: Any, probe: "ProbeClouds 
     import torch
 
     from act3d.models.point_bert import PointBERT
-    from act3d.training.baselines import PointBERTModule
+    from act3d.recipes.baselines import PointBERTModule
 
     student, config = settings["student"], settings["point_bert"]
     torch.manual_seed(settings["seed"])  # initial weights
@@ -243,8 +243,8 @@ def load_teacher(path: Path, points: int) -> "Autoencoder":
 
 def probe_clouds(probe: ProbeConfig, data: DataConfig, clouds: "Clouds", seed: int) -> "ProbeClouds | None":
     """Return the clouds of the linear probe, or None when nothing is held out or there are no labels to probe."""
-    from act3d.training.clouds import open_split
-    from act3d.training.probed import ProbeClouds
+    from act3d.engine.clouds import open_split
+    from act3d.recipes.pretraining import ProbeClouds
 
     train, test = clouds.train, clouds.held_out
     if probe.split or probe.root:

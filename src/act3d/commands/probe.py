@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.config import option, validate
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.settings.training import option, validate
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -147,8 +147,9 @@ def fitted(student: "Student", seed: int, clouds: "CloudDataset", batch_size: in
     """Return the untaught student with weights and batch statistics fitted to shapes: all but the teaching."""
     import torch
 
-    from act3d.models.starting import fit_statistics, fit_student
-    from act3d.training.clouds import eval_batches, spread_points
+    from act3d.data.views import spread_points
+    from act3d.engine.clouds import eval_batches
+    from act3d.models.data_dependent_init import fit_statistics, fit_student
 
     twin = untaught(student, seed)
     device = next(twin.parameters()).device
@@ -236,8 +237,8 @@ def _check_out(out: str) -> None:
 def _write(report: ProbeReport, checkpoint: str, data: ProbeData, seed: int, seconds: float) -> None:
     import yaml
 
+    from act3d.engine.run_folder import versions
     from act3d.files import write_json, write_text
-    from act3d.training.run_folder import versions
 
     assert report.out is not None
     settings = {"checkpoint": checkpoint, "data": asdict(data), "out": str(report.out), "seed": seed}

@@ -11,7 +11,7 @@ from act3d.errors import ConfigError
 
 if TYPE_CHECKING:
     from act3d.commands.probe import ProbeReport
-    from act3d.training.run_folder import RunResult
+    from act3d.engine.run_folder import RunResult
 
 # The kinds of features that `probe` compares, as a reader sees them.
 VARIANTS = {
@@ -113,8 +113,8 @@ def run_stage(command: Any, preset: str, out: Path, seed: int, options: Mapping[
     Raises:
         ConfigError: a run with other settings lies there.
     """
-    from act3d.config import to_dict
-    from act3d.training.run_folder import RunFolder
+    from act3d.engine.run_folder import RunFolder
+    from act3d.settings.training import to_dict
 
     settings = preset_settings(command, preset, options)
     folder = RunFolder(out)
@@ -171,8 +171,8 @@ def finish(folder: Path, runs: list[SeedRun], root: str, seconds: float) -> Quic
 
 def write_results(folder: Path, runs: list[SeedRun], values: dict[str, list[float]], seconds: float) -> None:
     """Write the folder's results.json: means over seeds under "metrics", every seed's numbers beside them."""
+    from act3d.engine.run_folder import versions
     from act3d.files import write_json
-    from act3d.training.run_folder import versions
 
     metrics = {kind: sum(numbers) / len(numbers) for kind, numbers in values.items()}
     results = {

@@ -114,7 +114,7 @@ def training_charts(runs: list[SeedRun]) -> list[Chart]:
 
 def read_curve(path: Path, column: str, limit: int = 300) -> Line:
     """Return steps and values of one column of a metrics.csv; more than `limit` are averaged in blocks."""
-    from act3d.training.metrics_log import read_metrics
+    from act3d.engine.log import read_metrics
 
     rows = [(float(row["step"]), float(row[column])) for row in read_metrics(path) if row.get(column)]
     steps, values = np.array(rows, dtype=np.float64).reshape(-1, 2).T

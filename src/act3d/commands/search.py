@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from act3d.commands.embed import load_embedder
 from act3d.commands.index import VECTORS, Index, open_index, picture_key
-from act3d.commands.shapes import find_shapes
 from act3d.errors import CheckpointError, ConfigError
 from act3d.files import write_json
+from act3d.use.shapes import find_shapes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.commands.common import checkpoint_meta, finished_run, shortened
-from act3d.config import DataConfig, OptimConfig, TrainerConfig, validate
-from act3d.config_segment import SceneConfig, SegmenterConfig, validate_segmenter
-from act3d.config_tasks import Protocol, Select
+from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.errors import CheckpointError, ConfigError
 from act3d.files import write_json
-from act3d.training.run_folder import RunFolder, RunResult
+from act3d.recipes.common import checkpoint_meta, finished_run, shortened
+from act3d.settings.segmentation import SceneConfig, SegmenterConfig, validate_segmenter
+from act3d.settings.tasks import Protocol, Select
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, validate
 
 if TYPE_CHECKING:
+    from act3d.engine.module import StageModule
     from act3d.models.segmenter import Segmenter
-    from act3d.training.module import StageModule
 
 DATA = DataConfig(points=2048, batch_size=16)
 SEGMENTER = SegmenterConfig()
@@ -95,8 +95,8 @@ def segment(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
-    from act3d.training.fit import check_machine, run
-    from act3d.training.protocol import protocol_name
+    from act3d.engine.fit import check_machine, run
+    from act3d.evaluation.protocol import protocol_name
 
     check_machine(trainer)
     how = "given weights" if evaluate else protocol_name(protocol, select)
@@ -121,7 +121,7 @@ def task_of(data: DataConfig, segmenter: SegmenterConfig) -> str:
 
 def _part_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[StageModule, Any, dict[str, Any]]":
     """Return the training module, its shapes, and facts for checkpoints."""
-    from act3d.training.parts import PartModule, open_parts
+    from act3d.recipes.parts import PartModule, open_parts
 
     data, config, seed = settings["data"], settings["segmenter"], settings["seed"]
     protocol = settings["protocol"]
@@ -141,8 +141,8 @@ def _part_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[St
 
 def _scene_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[StageModule, Any, dict[str, Any]]":
     """Return the training module, its blocks, and facts for checkpoints."""
-    from act3d.commands.room_picture import picture_of
-    from act3d.training.scenes import SceneModule, open_scenes
+    from act3d.recipes.scenes import SceneModule, open_scenes
+    from act3d.report.room_picture import picture_of
 
     data, scenes, seed = settings["data"], settings["scenes"], settings["seed"]
     rooms = open_scenes(data, scenes, settings["protocol"], settings["select"], seed)

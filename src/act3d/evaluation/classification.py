@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from act3d.data.clouds import CloudDataset
 from act3d.data.transforms import scale_shift
-from act3d.evaluation.sampling import draw_random, draw_test, widened
+from act3d.data.views import draw_random, draw_test, widened
 from act3d.geometry import farthest_point_sample, gather
 
 

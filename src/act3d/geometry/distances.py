@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 
 from act3d.errors import InputError
-from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.precision import without_autocast
+from act3d.kernels.dispatch import kernels_for
 
 
 @torch.no_grad()

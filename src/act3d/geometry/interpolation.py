@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 
 from act3d.errors import InputError
-from act3d.geometry.accelerated import exporting
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.neighbors import knn
+from act3d.kernels.dispatch import exporting
 
 
 def interpolate(query: torch.Tensor, centers: torch.Tensor, features: torch.Tensor, k: int = 3) -> torch.Tensor:

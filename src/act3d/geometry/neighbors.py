@@ -3,10 +3,10 @@
 import torch
 
 from act3d.errors import InputError
-from act3d.geometry.accelerated import exporting, kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.precision import raise_half, without_autocast
+from act3d.kernels.dispatch import exporting, kernels_for
 
 # The search runs on |q|^2 - 2 q.p + |p|^2 (one matrix product), whose rounding may swap near equals. So it takes a
 # few candidates more than asked for, measures these again by differences, and looks at all points of the few queries

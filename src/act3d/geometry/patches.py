@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import torch
 
-from act3d.geometry.accelerated import kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.neighbors import knn
 from act3d.geometry.sampling import farthest_point_sample
+from act3d.kernels.dispatch import kernels_for
 
 
 class Patches(NamedTuple):

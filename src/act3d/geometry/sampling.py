@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from act3d.geometry.accelerated import compiled_functions, kernels_for
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.precision import raise_half
+from act3d.kernels.dispatch import compiled_functions, kernels_for
 
 _LARGE = 4096  # points from which compiling pays; below, NumPy is as fast
 

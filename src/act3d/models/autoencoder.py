@@ -9,13 +9,13 @@ from torch import nn
 
 from act3d.geometry import Patches, chamfer
 from act3d.geometry.precision import raise_half
-from act3d.inputs import Points, as_patches
+from act3d.kernels.linear import linear
 from act3d.models.folding import Folded, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
-from act3d.models.products import linear
 from act3d.models.prompting import PromptedTransformer
 from act3d.models.teachers import Backbone, backbone_from_spec, load_backbone
+from act3d.use.points import Points, as_patches
 
 
 class AutoencoderOutput(NamedTuple):
@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
         return self.width
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(

@@ -7,9 +7,9 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches
-from act3d.inputs import Points, as_patches, is_single
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.student import PointEncoder, init_weights
+from act3d.use.points import Points, as_patches, is_single
 
 Transfer = Literal["full", "mlp3", "linear", "side", "bitfit"]
 TRANSFERS: tuple[str, ...] = get_args(Transfer)
@@ -96,7 +96,7 @@ class Classifier(nn.Module):
         return self
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def features(self, patches: Patches) -> torch.Tensor:

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.models.moments import folds, remember, running, scale_shift
+from act3d.kernels.batch_norm import folds, remember, running, scale_shift
+from act3d.kernels.folding_layers import normed_linear, seeded_linear
+from act3d.kernels.linear import Linear, linear
 from act3d.models.patch_embedding import pointwise
-from act3d.models.products import Linear, linear
-from act3d.models.unfolding import normed_linear, seeded_linear
 
 Layers = tuple[nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d]
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.geometry import gather, knn
+from act3d.kernels.linear import linear
 from act3d.models.patch_embedding import pointwise
-from act3d.models.products import linear
 
 NEIGHBORS = 4  # the patch itself is one of them
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.models.moments import folds, moments, remember, running, scale_shift, variance_after
-from act3d.models.pooling import linear_max, mlp_max
-from act3d.models.products import linear
+from act3d.kernels.batch_norm import folds, moments, remember, running, scale_shift, variance_after
+from act3d.kernels.linear import linear
+from act3d.kernels.patch_maximum import linear_max, mlp_max
 
 Layers = tuple[nn.Conv1d, nn.BatchNorm1d, nn.ReLU, nn.Conv1d]
 

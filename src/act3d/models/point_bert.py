@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches
-from act3d.inputs import Points, as_patches
 from act3d.models.student import Encoded, PointEncoder, init_weights
+from act3d.use.points import Points, as_patches
 
 
 class PointBERTOutput(NamedTuple):
@@ -56,7 +56,7 @@ class PointBERT(nn.Module):
         self.contrast_head.apply(init_weights)
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(self, patches: Patches, mask: torch.Tensor) -> PointBERTOutput:

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches, chamfer, gather
-from act3d.inputs import Points, as_patches
 from act3d.models.masking import split
 from act3d.models.student import PointEncoder, StudentDecoder, init_weights
 from act3d.models.transformer import position_mlp
+from act3d.use.points import Points, as_patches
 
 
 class PointMAEOutput(NamedTuple):
@@ -60,7 +60,7 @@ class PointMAE(nn.Module):
         self.head.apply(init_weights)
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> PointMAEOutput:

@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from act3d.models.products import Linear
+from act3d.kernels.linear import Linear
 from act3d.models.teachers import Backbone
 from act3d.models.transformer import Block, position_mlp
 

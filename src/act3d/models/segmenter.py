@@ -9,9 +9,9 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches, interpolate
-from act3d.inputs import Points, as_patches, is_batch, per_point
 from act3d.models.patch_embedding import pointwise
 from act3d.models.student import PointEncoder
+from act3d.use.points import Points, as_patches, is_batch, per_point
 
 NEIGHBORS = 3  # centers that a point's features are mixed from
 CATEGORY_WIDTH = 64
@@ -108,7 +108,7 @@ class Segmenter(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def level_features(self, patches: Patches) -> torch.Tensor:
@@ -126,7 +126,7 @@ class Segmenter(nn.Module):
         """Logits of every point.
 
         Args:
-            points: Tensor with shape (B, N, 3), or anything else that `act3d.inputs` makes points of.
+            points: Tensor with shape (B, N, 3), or anything else that `act3d.use.points` makes points of.
             category: int64 Tensor (B,), each in [0, categories), or an array, list or number; for parts only.
 
         Returns:

@@ -7,13 +7,13 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches, gather
-from act3d.inputs import Mask, Points, as_mask, as_patches
+from act3d.kernels.linear import Linear
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import count_hidden, split
 from act3d.models.patch_embedding import PatchEmbedding
-from act3d.models.products import Linear
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
+from act3d.use.points import Mask, Points, as_mask, as_patches
 
 
 class Encoded(NamedTuple):
@@ -219,7 +219,7 @@ class Student(nn.Module):
         self.teacher = None if teacher is None else Autoencoder(**teacher).requires_grad_(False)
 
     def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.inputs` makes points of, into this model's patches."""
+        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
         return as_patches(points, self, self.patches, self.patch_size)
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> StudentOutput:

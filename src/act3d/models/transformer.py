@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.models.products import Linear, linear
+from act3d.kernels.linear import Linear, linear
 
 
 def _quick_gelu(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.errors import CheckpointError, InputError
-from act3d.models.products import Linear
+from act3d.kernels.linear import Linear
 from act3d.models.transformer import ACTIVATIONS, Block
 
 DEFAULTS: dict[str, Any] = {

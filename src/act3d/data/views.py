@@ -1,0 +1,128 @@
+"""Views of a dataset: some of its clouds, clouds held out of training, and the farthest points of every cloud."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset, Stored
+from act3d.errors import InputError
+from act3d.geometry import farthest_point_sample, gather
+
+# Training draws at random from this many farthest points.
+WIDER = {1024: 1200, 2048: 2400, 4096: 4800, 8192: 8192}
+
+
+class Selection(CloudDataset):
+    """Some clouds of a dataset, as a dataset."""
+
+    def __init__(self, source: CloudDataset, rows: np.ndarray) -> None:
+        self.source, self.chosen = source, rows.astype(np.int64)
+        super().__init__(source.seed, source.normalization)
+        self.name, self.classes, self.parts = source.name, source.classes, source.parts
+        self.class_parts, self.fingerprint, self.meta = source.class_parts, source.fingerprint, source.meta
+        self.points, self.labels = source.points, source.labels[self.chosen]
+        self.names = [source.names[row] for row in self.chosen]
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        return self.source.read(self.chosen[rows], epoch)
+
+    def stored_alike(self) -> Stored | None:
+        return self.source.stored_alike()
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.source.read_whole(self.chosen[rows])
+
+
+def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Return the rows to keep out: `fraction` of every class at random, one at least where a class has two."""
+    rng = np.random.default_rng([seed % 2**32, 0x686F6C64])
+    held = []
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+        held.append(rows[:count])
+    return np.sort(np.concatenate(held))
+
+
+def spread_points(clouds: CloudDataset, count: int) -> Tensor:
+    """Points (B, N, 3) of `count` clouds, or of all if there are fewer, evenly spread over the dataset."""
+    rows = np.linspace(0, len(clouds) - 1, min(count, len(clouds))).round().astype(int)
+    points: Tensor = clouds.fetch(rows.tolist(), 0)["points"]
+    return points
+
+
+def widened(count: int, stored: int) -> int:
+    """How many farthest points `count` are drawn from: 1200 of 1024 and so on, never more than are stored."""
+    return min(stored, WIDER.get(count, math.ceil(count * 1200 / 1024)))
+
+
+def draw_training(points: Tensor, count: int) -> Tensor:
+    """Farthest points from a random one on, then a random choice of them in random order.
+
+    Args:
+        points: Stored points, Tensor with shape (B, P, 3).
+        count: N.
+
+    Returns:
+        Tensor with shape (B, N, 3).
+    """
+    stored = points.shape[1]
+    wide = widened(count, stored)
+    if wide < stored:
+        start = int(torch.randint(stored, ()))
+        points = gather(points, farthest_point_sample(points, wide, start))
+    return draw_random(points, count)
+
+
+def draw_random(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """A random choice of points in random order, for every cloud its own: (B, P, 3) -> (B, N, 3)."""
+    batch, stored, _ = points.shape
+    # Ranks from the generator's device, which may be the CPU whatever the points lie on.
+    device = points.device if generator is None else generator.device
+    order = torch.rand(batch, stored, generator=generator, device=device).argsort(dim=1)[:, :count]
+    return gather(points, order.to(points.device))
+
+
+def draw_test(points: Tensor, count: int) -> Tensor:
+    """Farthest points from the first one on: (B, P, 3) -> (B, N, 3)."""
+    if points.shape[1] == count:
+        return points
+    return gather(points, farthest_point_sample(points, count))
+
+
+def fixed_points(clouds: CloudDataset, count: int, batch_size: int = 64, limit: int = 0) -> Tensor:
+    """`count` farthest points of every cloud, the same in every call: Tensor with shape (S, count, 3) on the CPU.
+
+    Raises:
+        InputError: fewer points are stored.
+    """
+    if clouds.points < count:
+        raise InputError(f"{count} points were asked for; {clouds.name} stores {clouds.points} a cloud")
+    rows = range(min(len(clouds), limit) if limit else len(clouds))
+    parts = [
+        draw_test(clouds.fetch(list(rows[start : start + batch_size]), 0)["points"], count)
+        for start in range(0, len(rows), batch_size)
+    ]
+    return torch.cat(parts)
+
+
+class Farthest(CloudDataset):
+    """The farthest points of every cloud that training draws from, found once and kept in memory.
+
+    Args:
+        source: Clouds with all their stored points.
+        count: Points that training will draw from each.
+        batch_size: Clouds sampled at once.
+    """
+
+    def __init__(self, source: CloudDataset, count: int, batch_size: int = 64):
+        super().__init__(source.seed, "none")  # the source has normalized them
+        self.kept = fixed_points(source, widened(count, source.points), batch_size)
+        self.name, self.fingerprint, self.meta = source.name, source.fingerprint, source.meta
+        self.classes, self.parts, self.class_parts = source.classes, source.parts, source.class_parts
+        self.names, self.labels, self.points = source.names, source.labels, self.kept.shape[1]
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
+        return self.kept[torch.from_numpy(rows)], None

@@ -1,0 +1,113 @@
+"""Which clouds a run trains on, which it validates on, and in what batches."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act3d.data import open_dataset
+from act3d.data.clouds import CloudDataset
+from act3d.data.loading import BatchPlan, CloudLoader, make_loader
+from act3d.data.resident import ResidentLoader, is_resident
+from act3d.data.views import Selection, holdout_rows
+from act3d.engine import processes
+from act3d.errors import InputError
+from act3d.settings.training import DataConfig
+
+Loader = CloudLoader | ResidentLoader
+
+
+class Clouds(NamedTuple):
+    """Training clouds, and clouds kept out of training to validate on (None where there are none)."""
+
+    train: CloudDataset
+    held_out: CloudDataset | None
+
+
+class Remaining:
+    """One epoch of a loader from a batch on: what Lightning iterates over. Its length is what is left."""
+
+    def __init__(self, loader: Loader, epoch: int, start: int) -> None:
+        self.loader, self.epoch, self.start = loader, epoch, start
+
+    def __len__(self) -> int:
+        return len(self.loader) - self.start
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        self.loader.set_epoch(self.epoch)
+        self.loader.start_at(self.start)
+        yield from self.loader
+
+
+def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:
+    """Open a split of the dataset that `data` describes, or of another one with the same treatment."""
+    normalize = None if data.normalize == "auto" else data.normalize
+    return open_dataset(root or data.root, split, data.points, seed, normalize, data.subset or None)
+
+
+def open_clouds(data: DataConfig, seed: int) -> Clouds:
+    """Open the clouds of a run; "holdout" keeps a share of every class out of training.
+
+    Raises:
+        InputError: nothing there, no such split, or too few clouds.
+    """
+    train = open_split(data, seed, data.split)
+    if data.val_split == "none":
+        return Clouds(train, None)
+    if data.val_split != "holdout":
+        return Clouds(train, open_split(data, seed, data.val_split))
+    held = holdout_rows(train.labels, data.val_fraction, seed)
+    if not 0 < len(held) < len(train):
+        raise InputError(f"data.val_split: {len(train)} clouds are too few to keep some out; use data.val_split=none")
+    rest = np.setdiff1d(np.arange(len(train)), held)
+    return Clouds(Selection(train, rest), Selection(train, held))
+
+
+def train_loader(
+    clouds: CloudDataset, data: DataConfig, seed: int, world: int, device: torch.device, was: str = ""
+) -> Loader:
+    """Return the loader of one process; its last batch is dropped when it is not full and not the only one.
+
+    Args:
+        clouds: training clouds.
+        data: batch size, workers, and where the clouds live.
+        seed: seed of the order.
+        world: number of processes.
+        device: where this process trains.
+        was: `lives_on` of the loader that the run began with, which "auto" keeps to; empty for a new run.
+
+    Raises:
+        ConfigError: the clouds cannot live on the device though they are to, or too few for a batch.
+    """
+    # Batch statistics of a handful of clouds would be poor, so a last short batch is left out where there are others.
+    drop_last, rank = len(clouds) // world >= data.batch_size, processes.rank()
+    # A run that began on the host draws other points than one on the device: it stays there.
+    elsewhere = data.resident == "auto" and was not in ("", device.type)
+    if not elsewhere and is_resident(data.resident, clouds, device):
+        plan = BatchPlan(
+            len(clouds), data.batch_size, shuffle=True, seed=seed, drop_last=drop_last, rank=rank, world=world
+        )
+        return ResidentLoader(clouds, plan, device)
+    return make_loader(
+        clouds,
+        data.batch_size,
+        shuffle=True,
+        seed=seed,
+        workers=data.workers,
+        drop_last=drop_last,
+        rank=rank,
+        world=world,
+        pin_memory=device.type == "cuda",
+    )
+
+
+def eval_batches(clouds: CloudDataset, batch_size: int, limit: int = 0) -> Iterator[dict[str, Tensor]]:
+    """Yield this process's share of all clouds once, always with the same points; at most `limit` batches if given."""
+    rank, world = processes.rank(), processes.world()
+    rows = np.arange(len(clouds))[rank::world]
+    for number, start in enumerate(range(0, len(rows), batch_size)):
+        if limit and number >= limit:
+            return
+        yield clouds.fetch(rows[start : start + batch_size].tolist(), 0)

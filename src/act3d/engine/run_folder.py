@@ -1,0 +1,112 @@
+"""A run's folder: its settings, its results, and the rule that nothing in it is ever lost by accident."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from act3d.engine import processes
+from act3d.errors import ConfigError, InputError
+from act3d.files import write_json, write_text
+from act3d.settings.training import to_dict
+
+
+@dataclass
+class RunResult:
+    """What a training command gives back.
+
+    Attributes:
+        out: the run folder.
+        metrics: final numbers by name, as in results.json.
+        last: native weights at the end of training.
+        best: native weights that validated best; None when nothing was validated.
+    """
+
+    out: Path
+    metrics: dict[str, Any] = field(default_factory=dict)
+    last: Path | None = None
+    best: Path | None = None
+
+
+class RunFolder:
+    """Names of what lies in a run folder.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.results = self.path / "results.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.state = self.checkpoints / "last.ckpt"
+        self.last = self.checkpoints / "last.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+        self.teacher = self.path / "teacher.safetensors"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config.exists() or self.state.exists() or self.results.exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run here came to its end."""
+        return self.results.exists()
+
+    def check(self, resume: bool) -> None:
+        """Check that a new run can begin here, or that there is one to go on with.
+
+        Raises:
+            ConfigError: a run lies here already, or the folder is a file.
+            InputError: there is nothing to resume.
+        """
+        if processes.rank():  # the first process has begun the run already
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"out: {self.path} is a file; give a folder")
+        if resume and not self.holds_run:
+            raise InputError(f"resume: {self.path} holds no run")
+        if not resume and self.holds_run:
+            raise ConfigError(
+                f"out: {self.path} holds a run; go on with it by --resume, or choose another folder by --out"
+            )
+
+    def begin(self, settings: Mapping[str, Any], command: str) -> None:
+        """Write the settings; from here on the folder holds a run that is not finished."""
+        self.results.unlink(missing_ok=True)
+        self.write_config(settings, command)
+
+    def write_config(self, settings: Mapping[str, Any], command: str) -> None:
+        """Write config.yaml, which `act3d COMMAND --config` reads."""
+        import yaml
+
+        text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+        write_text(
+            self.config,
+            f"# All settings of this run. Again: act3d {command} --config THIS_FILE --out NEW_FOLDER\n{text}",
+        )
+
+    def read_results(self) -> RunResult:
+        """Return the result of a finished run."""
+        results = json.loads(self.results.read_text(encoding="utf-8"))
+        return self.result(results["metrics"])
+
+    def result(self, metrics: dict[str, Any]) -> RunResult:
+        """Return what the command gives back."""
+        last, best = (path if path.exists() else None for path in (self.last, self.best))
+        return RunResult(self.path, metrics, last, best)
+
+    def write_results(self, **entries: Any) -> None:
+        """Write results.json."""
+        write_json(self.results, {**entries, "versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that shapes a result."""
+    names = ("act3d", "torch", "lightning", "numpy")
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}

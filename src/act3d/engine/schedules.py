@@ -1,0 +1,34 @@
+"""Everything that changes while training goes on, as pure functions of the epoch or the step."""
+
+import math
+
+from act3d.settings.training import OptimConfig, ScheduleConfig
+
+
+def cosine(start: float, end: float, progress: float) -> float:
+    """Return the value between `start` (progress <= 0) and `end` (progress >= 1) on half a cosine wave."""
+    progress = min(max(progress, 0.0), 1.0)
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def temperature(step: int, schedule: ScheduleConfig) -> float:
+    """Return the Gumbel-softmax temperature at an optimizer step."""
+    return cosine(schedule.temperature_start, schedule.temperature_end, step / schedule.temperature_steps)
+
+
+def kl_weight(step: int, schedule: ScheduleConfig) -> float:
+    """Return the weight of the KL term at an optimizer step: 0 until `kl_delay`, then a cosine rise."""
+    return cosine(0.0, schedule.kl_weight, (step - schedule.kl_delay) / schedule.kl_steps)
+
+
+def learning_rate(epoch: float, epochs: int, optim: OptimConfig) -> float:
+    """Return the learning rate at an epoch (a fraction of one when the schedule goes by step).
+
+    Linear from `warmup_lr` over the warm-up; then a cosine from `lr` to `min_lr` whose phase is counted from epoch 0,
+    so that the warm-up covers its flat beginning, as in the released recipes.
+    """
+    if optim.schedule_by == "epoch":
+        epoch = math.floor(epoch)
+    if epoch < optim.warmup_epochs:
+        return optim.warmup_lr + (optim.lr - optim.warmup_lr) * epoch / optim.warmup_epochs
+    return cosine(optim.lr, optim.min_lr, epoch / epochs)

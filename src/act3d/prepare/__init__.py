@@ -1,0 +1,1 @@
+"""Raw collections -> packed datasets; one file a collection."""

@@ -1,0 +1,213 @@
+"""From a `Source` to a packed dataset, in parallel."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act3d.data.description import TABLE, read_table
+from act3d.data.frames import rotation_to_y_up
+from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
+from act3d.errors import ConfigError
+from act3d.prepare import kicad, sweethome3d
+from act3d.prepare.items import Item, Source, random_for
+from act3d.readers.by_suffix import read_shape
+from act3d.readers.shape import Shape, sample_surface
+
+CHUNK = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a cloud beside its file."""
+
+    kind: str
+    points: int
+    seed: int
+    up: str
+    scale: float
+    parts: bool
+
+
+@dataclass
+class Summary:
+    """What `prepare` did.
+
+    Attributes:
+        out: The dataset's folder.
+        clouds: How many it holds.
+        counts: Clouds by class and split; "" are those without a class.
+        failures: (name, reason) of every file that gave none.
+        seconds: Wall time.
+        fingerprint: Of the data.
+        notes: What else is worth knowing.
+    """
+
+    out: Path
+    clouds: int
+    counts: dict[str, dict[str, int]]
+    failures: list[tuple[str, str]]
+    seconds: float
+    fingerprint: str
+    notes: list[str] = field(default_factory=list)
+
+
+def _read(item: Item, kind: str) -> Shape:
+    return sweethome3d.read_member(item.path, item.member) if kind == "sweethome3d" else read_shape(item.path)
+
+
+def make_cloud(item: Item, settings: Settings) -> Cloud | Failure:
+    """Read one model and sample it. Whatever goes wrong becomes a `Failure` with its reason."""
+    try:
+        return _make_cloud(item, settings)
+    except MemoryError:
+        return Failure(item.name, "does not fit into memory")
+    except Exception as error:  # strangers' files: no defect of one may stop the others
+        text = " ".join(str(error).split())[:200]
+        known = type(error).__name__ == "InputError"
+        return Failure(item.name, text if known else f"{type(error).__name__}: {text}")
+
+
+def _make_cloud(item: Item, settings: Settings) -> Cloud:
+    shape = _read(item, settings.kind)
+    with np.errstate(all="ignore"):  # overflow shows as a value that is not finite, below
+        if item.rotation is not None:
+            shape.vertices = shape.vertices @ np.array(item.rotation).reshape(3, 3).T
+        shape.vertices = shape.vertices @ rotation_to_y_up(settings.up).T * settings.scale
+        points, faces, area = sample_surface(shape, settings.points, random_for(settings.seed, item.name))
+        center = points.mean(axis=0)
+        points = points - center
+        scale = float(np.sqrt((points**2).sum(axis=1).max()))
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError("its extent is zero or not finite")
+    parts = kicad.face_parts(shape)[faces] if settings.parts and faces is not None else None
+    count = 0 if shape.faces is None else len(shape.faces)
+    extra = {"vertices": str(len(shape.vertices)), "faces": str(count), "area": f"{area:.6g}"} | item.extra
+    return Cloud(item.name, points / scale, center, scale, parts, item.cls, item.split, extra)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's to handle; and when the parent is killed, its workers go too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow(sentinel: int) -> None:
+            multiprocessing.connection.wait([sentinel])
+            os._exit(1)
+
+        threading.Thread(target=follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _parallel(
+    items: list[Item], work: Callable[[Item], Cloud | Failure], workers: int
+) -> Generator[Cloud | Failure, None, None]:
+    """`work` on each item, in order. An item that takes its process down becomes a failure."""
+    done = 0
+    while done < len(items):
+        pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+        try:
+            for result in pool.map(work, items[done:], chunksize=CHUNK):
+                yield result
+                done += 1
+        except BrokenProcessPool:
+            # The culprit is among the items in flight: give each of them a process of its own.
+            for item in items[done : done + CHUNK * (workers + 1)]:
+                yield _alone(item, work)
+                done += 1
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _alone(item: Item, work: Callable[[Item], Cloud | Failure]) -> Cloud | Failure:
+    try:
+        with ProcessPoolExecutor(1, initializer=_start_worker) as pool:
+            return pool.submit(work, item).result()
+    except BrokenProcessPool:
+        return Failure(item.name, "reading it took the process down (out of memory?)")
+
+
+def shard_size_for(items: int) -> int:
+    """Small shards lose little when killed; large collections get larger ones to keep the number of files low."""
+    return min(4096, max(128, -(-items // 256)))
+
+
+def pack(
+    source: Source,
+    out: Path,
+    points: int = 8192,
+    seed: int = 0,
+    dtype: str = "float16",
+    normalization: str = "unit_sphere",
+    workers: int = 1,
+    overwrite: bool = False,
+    origin: str = "",
+    shard_size: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Read, sample and store all items of `source` at `out`; see `act3d.commands.prepare` for the arguments.
+
+    The result depends on the files, the settings and `seed`, not on `workers` nor on interruptions.
+    """
+    if points < 1:
+        raise ConfigError(f"points is {points}; it must be at least 1")
+    start = time.perf_counter()
+    settings = Settings(source.kind, points, seed, source.up, source.scale, bool(source.parts))
+    declared = {
+        "name": source.name, "classes": source.classes, "up": "y", "source_up": source.up, "scale": source.scale,
+        "unit": source.unit, "normalization": normalization, "source": origin, "licence": source.licence, "seed": seed,
+    }  # fmt: skip
+    plan: dict[str, Any] = {"settings": asdict(settings), "items": [item.state() for item in source.items]}
+    plan |= {key: value for key, value in declared.items() if key != "source"}
+    count = len(source.items)
+    writer = PackedWriter(out, plan, count, points, dtype, source.parts, shard_size or shard_size_for(count), overwrite)
+    pending = writer.pending()
+    items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
+    work = partial(make_cloud, settings=settings)
+    parallel = workers > 1 and len(items) > CHUNK
+    results = _parallel(items, work, workers) if parallel else (work(item) for item in items)
+    notes = list(source.notes)
+    if writer.complete:
+        notes.append("was already complete: nothing to do")
+    done = count - len(items)
+    if done and not writer.complete:
+        notes.append(f"went on from {done} models prepared before")
+    with closing(results):  # an interruption must not wait for the models still queued
+        for shard in pending:
+            batch = []
+            for _ in writer.items_of(shard):
+                batch.append(next(results))
+                done += 1
+                if progress is not None:
+                    progress(done, count)
+            writer.write_shard(shard, batch)
+    description = writer.finish(declared)
+    return summarize(Path(out), description, time.perf_counter() - start, notes)
+
+
+def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:
+    """Count what lies in a finished dataset."""
+    table = read_table(out / TABLE)
+    counts: dict[str, dict[str, int]] = {cls: {} for cls in description["classes"]}
+    for cls, split in zip(table["class"], table["split"], strict=True):
+        of_class = counts.setdefault(cls, {})
+        of_class[split] = of_class.get(split, 0) + 1
+    failed = read_table(out / FAILURES)
+    failures = list(zip(failed["name"], failed["reason"], strict=True))
+    sizes = zip(table["faces"], table["vertices"], strict=True)
+    few = sum(faces == "0" and int(vertices) < description["points"] for faces, vertices in sizes)
+    if few:
+        notes = [*notes, f"{few} clouds have fewer than {description['points']} points: some are repeated"]
+    return Summary(out, description["clouds"], counts, failures, seconds, description["fingerprint"], notes)

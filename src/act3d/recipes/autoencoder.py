@@ -1,0 +1,107 @@
+"""Stage I: the autoencoder learns to rebuild patches from codes through the frozen Transformer (ACT, section 3.2)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset
+from act3d.engine import processes
+from act3d.engine.clouds import eval_batches
+from act3d.engine.module import StageModule
+from act3d.engine.schedules import kl_weight, temperature
+from act3d.geometry import chamfer, f_score
+from act3d.models.autoencoder import Autoencoder
+from act3d.models.data_dependent_init import fit_autoencoder
+from act3d.settings.training import DataConfig, OptimConfig, ScheduleConfig, TrainerConfig
+
+SCORES = ("f_score", "cd_l1", "cd_l2")
+
+
+class AutoencoderModule(StageModule):
+    """Trains `Autoencoder`: Chamfer L1 of coarse and fine patches, and a KL term that keeps all codes in use.
+
+    Args:
+        model: the autoencoder.
+        schedule: temperature and KL weight by step.
+        held_out: clouds to validate on, or None.
+    """
+
+    train_columns = ("loss", "reconstruction", "kl")
+    eval_columns = tuple(f"val_{name}" for name in SCORES)
+    best_metric = "val_cd_l1"
+    model: Autoencoder
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        schedule: ScheduleConfig,
+        held_out: CloudDataset | None,
+        data: DataConfig,
+        optim: OptimConfig,
+        trainer: TrainerConfig,
+        seed: int,
+    ) -> None:
+        super().__init__(model, data, optim, trainer, seed)
+        self.schedule, self.held_out = schedule, held_out
+        self._loss = model.loss
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit the autoencoder to clouds (B, N, 3), at the temperature it starts with."""
+        fit_autoencoder(self.model, self.model.patchify(points), self.schedule.temperature_start)
+
+    def compile_parts(self) -> None:
+        """Compile the model, and its loss: a softmax over all codes."""
+        super().compile_parts()
+        self._loss = torch.compile(self._loss)
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss and its two terms for points (B, N, 3)."""
+        patches = self.model.patchify(points)
+        # As a tensor: compiled code would be compiled anew for every other number.
+        now = torch.full((), temperature(self.step, self.schedule), device=points.device)
+        output = self.model(patches, now, noise_scale=self.schedule.noise)
+        reconstruction, kl = self._loss(patches, output)
+        loss = reconstruction + kl_weight(self.step, self.schedule) * kl
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
+
+    def evaluate(self, limit: int = 0) -> dict[str, Any]:
+        """Rebuild the held-out clouds from arg-max codes.
+
+        Returns:
+            Means over categories of the F-score at 0.01 and of Chamfer L1 and L2, both times 1000, between the whole
+            rebuilt cloud and the input; and "categories", the same for each.
+        """
+        if self.held_out is None:
+            return {}
+        processes.share_buffers(self.model)
+        classes = [*self.held_out.classes, "unlabelled"]
+        sums = torch.zeros(len(classes), 1 + len(SCORES), dtype=torch.float64, device=self.device)
+        for batch in eval_batches(self.held_out, self.data.batch_size, limit):
+            scores = rebuild_scores(self.model, batch["points"].to(self.device))  # (B, 3)
+            row = torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1).double()
+            label = batch["label"].to(self.device)
+            sums.index_add_(0, torch.where(label < 0, len(classes) - 1, label), row)
+        sums = processes.sum_over_processes(sums)
+        return summarise(sums.cpu(), classes)
+
+
+@torch.no_grad()
+def rebuild_scores(model: Autoencoder, points: Tensor) -> Tensor:
+    """Return (B, 3): F-score, Chamfer L1 x 1000 and Chamfer L2 x 1000 of every cloud of points (B, N, 3)."""
+    rebuilt = model.reconstruct(points).points.float()
+    first = f_score(rebuilt, points)
+    distances = [1000 * chamfer(rebuilt, points, norm=norm, reduction="none") for norm in (1, 2)]
+    return torch.stack([first, *distances], dim=1)
+
+
+def summarise(sums: Tensor, classes: list[str]) -> dict[str, Any]:
+    """Return means per category and their mean, from sums (classes, 1 + scores) whose first column counts clouds."""
+    present = [i for i in range(len(classes)) if sums[i, 0] > 0]
+    means = {classes[i]: (sums[i, 1:] / sums[i, 0]).tolist() for i in present}
+    categories = {
+        name: {"clouds": int(sums[i, 0]), **dict(zip(SCORES, means[name], strict=True))}
+        for i, name in ((i, classes[i]) for i in present)
+    }
+    overall = {f"val_{score}": sum(means[name][k] for name in means) / len(means) for k, score in enumerate(SCORES)}
+    return {**overall, "categories": categories}

@@ -1,0 +1,224 @@
+"""Segmentation of scenes: a class for every point of a room, learned from blocks (SPEC 5)."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from act3d import checkpoints
+from act3d.data.rooms import Room, RoomFolder, class_weights, open_rooms
+from act3d.data.scenes import SceneBlocks
+from act3d.engine import processes
+from act3d.engine.clouds import eval_batches
+from act3d.engine.module import StageModule
+from act3d.engine.run_folder import RunFolder
+from act3d.errors import InputError
+from act3d.evaluation.segmentation import UNLABELLED, SceneScores
+from act3d.files import atomic_path
+from act3d.models.segmenter import Segmenter
+from act3d.settings.segmentation import SceneConfig
+from act3d.settings.tasks import Protocol, Select
+from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.use.labelled_clouds import write_ply
+from act3d.use.whole_room import segment_room
+
+NUMBERS = ("miou", "macc", "oa")
+# Points (n, 3), predicted and true labels (n,), class names -> a PNG file. Training knows nothing of pictures.
+Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
+
+
+class Scenes(NamedTuple):
+    """Blocks that train; blocks watched every epoch, or None; names of the rooms that judge, and where they lie."""
+
+    folder: RoomFolder
+    train: SceneBlocks
+    watch: SceneBlocks | None
+    test: list[str]
+
+
+def open_scenes(data: DataConfig, scenes: SceneConfig, protocol: Protocol, select: Select, seed: int) -> Scenes:
+    """Open the rooms of a run by protocol; see `act3d.evaluation.protocol`. With "best" whole rooms are held out."""
+    folder = open_rooms(data.root)
+    train, test = folder.choose(scenes.held_out)
+    watched: list[str] = []
+    if protocol == "legacy":
+        watched = test
+    elif select == "best":
+        count = max(1, round(data.val_fraction * len(train)))
+        if data.val_split != "holdout" or count >= len(train):
+            raise InputError("data.val_split: select=best holds whole rooms out of training; it needs two at least")
+        chosen = np.random.default_rng([seed % 2**32, 0x726F6F6D]).permutation(len(train))[:count]
+        watched = [train[i] for i in sorted(chosen)]
+        train = [room for room in train if room not in watched]
+
+    def blocks(rooms: list[str], draw: int) -> SceneBlocks:
+        return SceneBlocks(folder, rooms, data.points, scenes.block, scenes.min_points, scenes.coverage, draw)
+
+    return Scenes(folder, blocks(train, seed), blocks(watched, 0) if watched else None, test)
+
+
+class SceneModule(StageModule):
+    """Trains `Segmenter` on blocks of rooms by weighted cross entropy.
+
+    Args:
+        model: the segmenter.
+        rooms: what trains, what is watched, what judges.
+        scenes: how rooms are cut.
+        protocol: see `act3d.evaluation.protocol`.
+        draw: makes a picture of a room, or None for no pictures.
+    """
+
+    train_columns = ("loss", "train_oa")
+    best_metric = "val_miou"
+    lower_is_better = False
+    model: Segmenter
+
+    def __init__(
+        self,
+        model: Segmenter,
+        rooms: Scenes,
+        scenes: SceneConfig,
+        protocol: Protocol,
+        data: DataConfig,
+        optim: OptimConfig,
+        trainer: TrainerConfig,
+        seed: int,
+        draw: Draw | None = None,
+    ) -> None:
+        super().__init__(model, data, optim, trainer, seed)
+        self.rooms, self.scenes, self.protocol, self.draw_room = rooms, scenes, protocol, draw
+        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.watch is not None else ()
+        weights = class_weights(np.asarray(rooms.train.counts))
+        # Not part of what is saved: it follows from the data.
+        self.register_buffer(
+            "weights", torch.from_numpy(weights if scenes.class_weights else np.ones_like(weights)), persistent=False
+        )
+        self.weights: Tensor
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weighted cross entropy, and the percentage of points that are right."""
+        logits, labels = self.model(points), batch["parts"]
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), self.weights, ignore_index=UNLABELLED)
+        judged = labels != UNLABELLED
+        right = ((logits.argmax(dim=2) == labels) & judged).sum() / judged.sum().clamp(min=1)
+        return {"loss": loss, "train_oa": 100 * right}
+
+    @torch.no_grad()
+    def evaluate(self, limit: int = 0) -> dict[str, Any]:
+        """Return mIoU, mAcc and OA on the watched blocks, all of the same weights."""
+        if self.rooms.watch is None:
+            return {}
+        processes.share_buffers(self.model)
+        scores = SceneScores(self.rooms.train.classes)
+        for batch in eval_batches(self.rooms.watch, self.data.batch_size, limit):
+            found = self.model(batch["points"].to(self.device)).argmax(dim=2).cpu().numpy()
+            scores.add(found, batch["parts"].numpy())
+        scores.confusion = sum(processes.gather_objects(scores.confusion))
+        return {f"val_{name}": value for name, value in scores.result().items() if name in NUMBERS}
+
+    def conclude(self, folder: RunFolder) -> dict[str, Any]:
+        """Look at the test rooms, by blocks and as wholes; write the labels of some."""
+        from act3d.engine.fit import device_of
+
+        device = device_of(self.plan)
+        model, chosen = self.model.to(device).eval(), "last"
+        if self.rooms.watch is not None and folder.best.exists():
+            model, chosen = checkpoints.load(folder.best, device), "best"
+        limit = 1 if self.plan.fast_dev_run else 0
+        metrics = judge_rooms(
+            model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit, self.draw_room
+        )
+        return metrics | {"weights": chosen}
+
+
+def judge_rooms(
+    model: nn.Module,
+    folder: RoomFolder,
+    rooms: Sequence[str],
+    data: DataConfig,
+    scenes: SceneConfig,
+    out: Path,
+    limit: int = 0,
+    draw: Draw | None = None,
+) -> dict[str, Any]:
+    """Judge a segmenter on rooms, one in memory at a time.
+
+    Args:
+        model: in eval mode, on its device.
+        folder: the rooms.
+        rooms: names of those that judge.
+        data: `points` and `batch_size`.
+        scenes: how rooms are cut; of the first `write` rooms labels are written to `out`/predictions.
+        limit: judge this many rooms and batches of blocks only, with one vote; 0 = all.
+        draw: makes the pictures.
+
+    Returns:
+        miou, macc, oa and classes over whole rooms with votes; the same over blocks under "blocks"; "rooms" one by one.
+    """
+    whole, blocks = SceneScores(folder.classes), SceneScores(folder.classes)
+    table: dict[str, Any] = {}
+    written: list[str] = []
+    votes = 1 if limit else scenes.votes
+    for number, name in enumerate(rooms[: limit or None]):
+        room = folder.read(name)
+        began = time.monotonic()
+        found = segment_room(
+            model, room.points, len(folder.classes), data.points, data.batch_size, scenes.block, scenes.stride,
+            votes,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+        whole.add(found, room.labels)
+        _judge_blocks(model, folder, name, data, scenes, blocks, limit)
+        mine = SceneScores(folder.classes)
+        mine.add(found, room.labels)
+        result = mine.result()
+        table[name] = {key: result[key] for key in (*NUMBERS, "points")} | {"seconds": round(seconds, 2)}
+        print(
+            f"{name}: {len(room.points)} points, mIoU {result['miou']:.1f}, OA {result['oa']:.1f}  ({seconds:.1f} s)",
+            file=sys.stderr,
+        )
+        if number < scenes.write:
+            written += [str(path) for path in write_room(out / "predictions", room, found, folder.classes, draw)]
+    by_block = {key: value for key, value in blocks.result().items() if key in (*NUMBERS, "points")}
+    return whole.result() | {"votes": votes, "blocks": by_block, "rooms": table, "written": written}
+
+
+@torch.no_grad()
+def _judge_blocks(
+    model: nn.Module,
+    folder: RoomFolder,
+    name: str,
+    data: DataConfig,
+    scenes: SceneConfig,
+    scores: SceneScores,
+    limit: int,
+) -> None:
+    """Add random blocks of a room, always the same, drawn as those of training are."""
+    device = next(model.parameters()).device
+    blocks = SceneBlocks(folder, [name], data.points, scenes.block, scenes.min_points, scenes.coverage, seed=0)
+    rows = np.arange(len(blocks))[: limit * data.batch_size or None]
+    for start in range(0, len(rows), data.batch_size):
+        batch = blocks.fetch(rows[start : start + data.batch_size].tolist(), 0)
+        scores.add(model(batch["points"].to(device)).argmax(dim=2).cpu().numpy(), batch["parts"].numpy())
+
+
+def write_room(
+    out: Path, room: Room, found: np.ndarray, classes: Sequence[str], draw: Draw | None = None
+) -> list[Path]:
+    """Write `<room>_predicted.ply`, `<room>_true.ply` and, if there is someone to draw it, `<room>.png`."""
+    labels = room.labels.astype(np.int64)
+    paths = [
+        write_ply(out / f"{room.name}_predicted.ply", room.points, found, classes),
+        write_ply(out / f"{room.name}_true.ply", room.points, labels, classes),
+    ]
+    if draw is not None:
+        paths.append(out / f"{room.name}.png")
+        with atomic_path(paths[-1]) as temporary:
+            temporary.write_bytes(draw(room.points, found, labels, classes))
+    return paths

@@ -1,0 +1,1 @@
+"""Every setting of every command: type, default, bounds, meaning."""

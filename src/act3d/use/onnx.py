@@ -1,0 +1,208 @@
+"""Models as ONNX files for other runtimes: points in, everything else inside, sampling and grouping too.
+
+Farthest point sampling is unrolled, one step a patch; neighbours come from all distances by top-k. Ties of
+both go to the lower index, in ONNX as in `geometry.patchify`, so the patches are the same.
+"""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from act3d.errors import CheckpointError, MissingDependency
+from act3d.files import atomic_path
+from act3d.geometry import Patches, gather, knn, patchify
+from act3d.kernels.dispatch import exporting
+
+OPSET = 18
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "autoencoder": ("tokens", "features", "reconstruction"),
+    "student": ("embedding", "patch_features"),
+    "point_mae": ("embedding", "patch_features"),
+    "point_bert": ("embedding", "patch_features"),
+    "classifier": ("logits",),
+    "segmenter": ("logits",),
+}
+
+
+class Exported(NamedTuple):
+    """The file; outputs by name; for each the largest difference to PyTorch, relative to its largest value."""
+
+    path: Path
+    outputs: tuple[str, ...]
+    differences: dict[str, float]
+
+
+def traceable_patches(points: Tensor, patches: int, patch_size: int) -> Patches:
+    """`geometry.patchify` in operations that exporters know, for any B and N.
+
+    Args:
+        points: Tensor with shape (B, N, 3), N >= patches and patch_size.
+    """
+    x, y, z = points.unbind(2)
+    nearest = torch.full_like(x, torch.inf)
+    last = torch.zeros_like(x[:, :1], dtype=torch.int64)
+    picked = []
+    for _ in range(patches):
+        picked.append(last)
+        dx, dy, dz = (plane - plane.gather(1, last) for plane in (x, y, z))
+        nearest = torch.minimum(nearest, dx * dx + dy * dy + dz * dz)
+        last = nearest.argmax(dim=1, keepdim=True)
+    centers = gather(points, torch.cat(picked, dim=1))  # (B, G, 3)
+    found = knn(centers, points, patch_size)
+    return Patches(gather(points, found) - centers.unsqueeze(2), centers)
+
+
+class Runner(nn.Module):
+    """A model as one function of points, with the outputs of `OUTPUTS`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        if model.kind == "segmenter":  # it cuts inside a longer function
+            model.patchify = self.cut
+
+    def cut(self, points: Tensor) -> Patches:
+        """Patches in operations that exporters know while tracing, by the model's own way otherwise."""
+        model = self.model
+        if exporting():
+            return traceable_patches(points, model.patches, model.patch_size)
+        return patchify(points, model.patches, model.patch_size)
+
+    def forward(self, points: Tensor, category: Tensor | None = None) -> tuple[Tensor, ...]:
+        """points (B, N, 3) [, category (B,)] -> outputs."""
+        model = self.model
+        if model.kind == "segmenter":
+            return (model._logits(points, category),)
+        patches = self.cut(points)
+        if model.kind == "classifier":
+            return (model.head(model.features(patches)),)
+        if model.kind == "autoencoder":
+            features = model.features(patches)
+            fine = model.decoder(features).fine + patches.centers.unsqueeze(2)
+            return model.tokens(patches), features, fine.flatten(1, 2)
+        encoded = model.encoder(patches)
+        return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1), encoded.patches
+
+
+def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float = 1e-3) -> Exported:
+    """Write a model as ONNX with dynamic batch and number of points, and compare it with PyTorch by onnxruntime.
+
+    Args:
+        model: Any model of act3d, on the CPU.
+        path: File to write, whole or not at all.
+        points: Clouds (B, N, 3) to compare on; B >= 2.
+        tolerance: Largest difference allowed, relative to the largest value of each output.
+
+    Raises:
+        MissingDependency: onnx, onnxscript or onnxruntime is missing.
+        CheckpointError: The exported model does not give what PyTorch gives.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package)
+    if not hasattr(torch.compiler, "is_exporting"):
+        raise MissingDependency(f"writing ONNX needs torch 2.7 or newer, this is {torch.__version__}")
+    model = model.float().eval()
+    runner = Runner(model).eval()
+    example: list[Tensor] = [points[:2].contiguous()]
+    least = max(model.patches, model.patch_size)
+    names, shapes = ["points"], [{0: torch.export.Dim("batch"), 1: torch.export.Dim("points", min=least)}]
+    if model.kind == "segmenter" and model.categories:
+        example.append(torch.zeros(2, dtype=torch.int64))
+        names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
+    outputs = OUTPUTS[model.kind]
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
+            program = torch.onnx.export(
+                graph,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=names,
+                output_names=list(outputs),
+                verbose=False,
+            )
+        with atomic_path(path) as temporary:
+            assert program is not None
+            program.save(str(temporary), external_data=False)
+            differences = compare(temporary, runner, points)
+            worst = max(differences, key=lambda name: differences[name])
+            if not differences[worst] <= tolerance:
+                raise CheckpointError(
+                    f"{path}: not written: {worst} differs from PyTorch's by {differences[worst]:.2g}"
+                )
+    finally:
+        model.__dict__.pop("patchify", None)
+    return Exported(Path(path), outputs, differences)
+
+
+def require(package: str) -> None:
+    """Raise MissingDependency if a package is not installed."""
+    import importlib.util
+
+    if importlib.util.find_spec(package) is None:
+        raise MissingDependency(f"exporting to ONNX needs {package}: pip install 'act3d[onnx]'")
+
+
+def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
+    """A function from points (B, N, 3) to the outputs of an ONNX file, on the CPU (category 0, where asked for one)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    asks = {item.name for item in session.get_inputs()}
+
+    def run(points: NDArray[np.float32]) -> list[NDArray[Any]]:
+        feed: dict[str, Any] = {"points": np.ascontiguousarray(points, dtype=np.float32)}
+        if "category" in asks:
+            feed["category"] = np.zeros(len(points), dtype=np.int64)
+        return list(session.run(None, feed))
+
+    return run
+
+
+def compare(path: str | Path, runner: Runner, points: Tensor) -> dict[str, float]:
+    """Largest differences between ONNX and the model in PyTorch, on all clouds, on one alone, and on fewer points."""
+    run, kind = onnx_session(path), runner.model.kind
+    least = max(runner.model.patches, runner.model.patch_size)
+    worst = dict.fromkeys(OUTPUTS[kind], 0.0)
+    for clouds in (points, points[:1], points[:, : max(least, points.shape[1] - 7)]):
+        category = torch.zeros(len(clouds), dtype=torch.int64) if getattr(runner.model, "categories", 0) else None
+        with torch.no_grad():
+            wanted = runner(clouds, category)
+        for name, found, expected in zip(OUTPUTS[kind], run(clouds.numpy()), wanted, strict=True):
+            worst[name] = max(worst[name], _difference(name, found, expected.numpy()))
+    return worst
+
+
+def _difference(name: str, found: NDArray[Any], expected: NDArray[Any]) -> float:
+    if name == "tokens":  # codes: the share that is another one
+        return float(np.mean(found != expected))
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+def quantize(path: str | Path, out: str | Path) -> Path:
+    """Write a copy whose matrix products run in int8, weights per channel, activations by their range at run time."""
+    require("onnxruntime")
+    import logging
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with atomic_path(out) as temporary:
+        logging.disable(logging.WARNING)
+        try:
+            model = onnx.load(str(path))
+            del model.graph.value_info[:]  # shapes noted on export would contradict those of quantised weights
+            quantize_dynamic(model, str(temporary), per_channel=True, weight_type=QuantType.QInt8,
+                             op_types_to_quantize=["MatMul", "Gemm"])  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
+    return Path(out)

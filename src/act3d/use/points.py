@@ -1,0 +1,216 @@
+"""What users may call points: tensors, arrays, files, lists of these; made into what a model takes.
+
+Arrays and tensors are taken as they are: in the frame the model was trained in (y up, usually in the unit sphere).
+Files are brought into that frame first, as the model's training data were (`read_points`).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from act3d.errors import InputError
+from act3d.geometry import Patches, patchify
+from act3d.geometry.checks import check_points
+
+Cloud: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
+Points: TypeAlias = "Cloud | Sequence[Cloud]"
+Mask: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+
+POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
+
+
+class Group(NamedTuple):
+    """Clouds of one size: their places in what was given, and points (b, N, 3)."""
+
+    places: list[int]
+    points: Tensor
+
+
+def points_wanted(model: nn.Module) -> int:
+    """How many points to take from a file for this model: as in its training, else 16 a patch."""
+    meta: Mapping[str, Any] = getattr(model, "meta", {})
+    return int(meta.get("points") or POINTS_PER_PATCH * int(getattr(model, "patches", 64)))
+
+
+def read_points(
+    path: str | os.PathLike[str],
+    meta: Mapping[str, Any] | None = None,
+    count: int = 1024,
+    up: str | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Read a mesh or a point cloud and bring it into the frame that a model was trained in.
+
+    Args:
+        path: A file of any format that `act3d prepare` reads.
+        meta: `model.meta`: its `source_up`, `scale` and `normalization` are applied.
+        count: Points to take: spread over a mesh's surface by area, or drawn from a cloud.
+        up: The file's up axis, x, y or z; by default that of the model's training files, else y.
+        seed: Of the choice of points.
+
+    Returns:
+        Tensor with shape (count, 3), float32.
+
+    Raises:
+        InputError: The file cannot be read, or no points can be taken from it; names the file.
+    """
+    from act3d.data.transforms import prepare_cloud
+    from act3d.readers.by_suffix import read_shape
+    from act3d.readers.shape import sample_surface
+
+    try:
+        shape = read_shape(Path(path))
+        points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
+        return prepare_cloud(points, meta or {}, up=up)
+    except Exception as error:  # readers of foreign formats fail in every way there is; to a user it is one: a bad file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        known = isinstance(error, InputError)
+        if not known:
+            reason = f"cannot be read: {type(error).__name__}: {reason}"
+        raise InputError(reason if known and reason.startswith(str(path)) else f"{path}: {reason}") from error
+
+
+def is_batch(points: Points, at_least: int) -> TypeGuard[Tensor]:
+    """Whether this is a float Tensor (B, N, 3) with enough points already, as training gives it."""
+    return (
+        isinstance(points, Tensor) and points.ndim == 3 and points.is_floating_point() and points.shape[1] >= at_least
+    )
+
+
+def is_single(points: Points) -> bool:
+    """Whether this is one cloud: a path, or an array or tensor (N, 3)."""
+    given: Any = _unlisted(points)
+    return isinstance(given, str | os.PathLike) or (not isinstance(given, list | tuple) and given.ndim == 2)
+
+
+def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group]:
+    """Whatever was given, as batches of equal size on the model's device and in its precision.
+
+    Args:
+        points: Tensor or array with shape (N, 3) or (B, N, 3); a path; or a list of clouds (N, 3) and paths.
+        model: Whose device, precision and `meta` count.
+        at_least: Points of a smaller cloud are repeated, in order, up to this many.
+
+    Raises:
+        InputError: Another shape, an empty cloud, coordinates that are not finite.
+    """
+    clouds: list[Tensor] = []
+    points = _unlisted(points)
+    if isinstance(points, list | tuple):
+        if not points:
+            raise InputError("points is an empty list; expected at least one cloud")
+        clouds = [_cloud(item, model, f"points[{i}]") for i, item in enumerate(points)]
+    else:
+        whole = _tensor(points, model, "points")
+        if whole.ndim == 3:
+            check_points(whole)
+            return [Group(list(range(len(whole))), _filled(whole.to(*_where(model)), at_least))]
+        clouds = [_cloud(whole, model, "points")]
+    by_size: dict[int, list[int]] = {}
+    for place, cloud in enumerate(clouds):
+        by_size.setdefault(len(cloud), []).append(place)
+    return [
+        Group(places, _filled(torch.stack([clouds[i].to(*_where(model)) for i in places]), at_least))
+        for places in by_size.values()
+    ]
+
+
+def as_patches(points: Points, model: nn.Module, patches: int, patch_size: int) -> Patches:
+    """Whatever was given, cut into a model's patches: one batch, since these do not depend on the clouds' sizes.
+
+    Returns:
+        Patches with (B, G, M, 3) neighborhoods and (B, G, 3) centers, in the order given.
+    """
+    at_least = max(patches, patch_size)
+    if is_batch(points, at_least):
+        device, dtype = _where(model)
+        return patchify(points.to(device, dtype), patches, patch_size)
+    groups = as_groups(points, model, at_least)
+    cut = [patchify(group.points, patches, patch_size) for group in groups]
+    if len(cut) == 1:
+        return cut[0]
+    order = torch.tensor([place for group in groups for place in group.places]).argsort()
+    neighborhoods, centers = (torch.cat(parts)[order.to(parts[0].device)] for parts in zip(*cut, strict=True))
+    return Patches(neighborhoods, centers)
+
+
+def as_mask(mask: Mask, patches: Patches) -> Tensor:
+    """A mask given as Tensor or array (B, G), or (G,) for one cloud, on the patches' device; its values unchecked."""
+    given = torch.as_tensor(mask, device=patches.centers.device)
+    return given[None] if given.ndim == 1 else given
+
+
+def per_point(
+    points: Points, model: nn.Module, at_least: int, function: Callable[[Tensor, list[int]], Tensor]
+) -> Tensor | list[Tensor]:
+    """Run a function that gives something for every point, whatever was given.
+
+    Args:
+        function: Points (b, N, 3) and the places of these clouds in what was given -> (b, N, ...).
+
+    Returns:
+        Tensor (B, N, ...); for a list of clouds of different sizes a list of Tensors (N_i, ...).
+    """
+    groups = as_groups(points, model)
+    results: dict[int, Tensor] = {}
+    for places, group in groups:
+        given = group.shape[1]
+        output = function(_filled(group, at_least), places)[:, :given]
+        if len(groups) == 1:
+            return output
+        results |= dict(zip(places, output, strict=True))
+    return [results[i] for i in range(len(results))]
+
+
+def _unlisted(points: Any) -> Any:
+    """Plain nested lists of numbers as the array they spell; everything else as it is."""
+    if not isinstance(points, list | tuple) or any(
+        isinstance(p, Tensor | np.ndarray | str | os.PathLike) for p in points
+    ):
+        return points
+    try:
+        array = np.asarray(points)
+    except ValueError:  # clouds of different sizes
+        return points
+    return array if array.ndim >= 2 and array.dtype.kind in "fiu" else points
+
+
+def _cloud(item: Any, model: nn.Module, name: str) -> Tensor:
+    """One cloud (N, 3), checked."""
+    cloud = _tensor(item, model, name)
+    if cloud.ndim != 2 or cloud.shape[1] != 3:
+        raise InputError(f"{name} has shape {tuple(cloud.shape)}; expected (N, 3) or (B, N, 3), or a list of (N, 3)")
+    check_points(cloud[None], name)
+    return cloud
+
+
+def _tensor(item: Any, model: nn.Module, name: str) -> Tensor:
+    if isinstance(item, str | os.PathLike):
+        return read_points(Path(item), getattr(model, "meta", {}), points_wanted(model))
+    if isinstance(item, Tensor):
+        return item if item.is_floating_point() else item.float()
+    try:
+        array = np.asarray(item)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"dtype {array.dtype}")
+        # A copy: torch would warn of arrays that cannot be written to, such as those of a memory map.
+        return torch.from_numpy(np.array(array, dtype=np.float64 if array.dtype == np.float64 else np.float32))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is no array of numbers ({error}); expected (N, 3) or (B, N, 3)") from None
+
+
+def _filled(points: Tensor, at_least: int) -> Tensor:
+    """Repeat points (B, N, 3) in order until there are `at_least`."""
+    if points.shape[1] >= at_least:
+        return points
+    return points[:, torch.arange(at_least, device=points.device) % points.shape[1]]
+
+
+def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    parameter = next(model.parameters())
+    return parameter.device, parameter.dtype

@@ -1,0 +1,164 @@
+"""What INPUT means to the commands that use a model: a file, a folder, a glob, or a prepared dataset."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from act3d.errors import Act3dError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from act3d.data.clouds import CloudDataset
+
+
+class Item(NamedTuple):
+    """One shape: its name, class ("" = unknown), split, file ("" = inside a dataset), and what tells a change."""
+
+    name: str
+    label: str
+    split: str
+    path: str
+    stamp: str
+
+
+@dataclass
+class Shapes:
+    """The shapes that an INPUT stands for."""
+
+    items: list[Item]
+    dataset: "CloudDataset | None" = None
+
+    def batches(
+        self, places: Sequence[int], model: "nn.Module", batch_size: int, workers: int, up: str | None
+    ) -> "Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]":
+        """Read shapes as the model was trained on them.
+
+        Yields:
+            Places of those that could be read, their points (b, N, 3), and (place, reason) of those that could not.
+        """
+        import torch
+
+        from act3d.use.points import points_wanted
+
+        blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
+        meta = getattr(model, "meta", {})
+        if self.dataset is not None:
+            for block in blocks:
+                yield block, self.dataset.fetch(block, epoch=0)["points"], []
+            return
+        if workers:
+            import multiprocessing
+
+            # Forking a process that computes may hang; spawned ones import torch anew, once each.
+            pool: Any = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        else:
+            pool = nullcontext()
+        with pool as reader:
+            count = points_wanted(model)
+            for block in blocks:
+                results = list(_read_all(reader, [self.items[i].path for i in block], meta, count, up))
+                good = [i for i, result in zip(block, results, strict=True) if not isinstance(result, str)]
+                bad = [(i, result) for i, result in zip(block, results, strict=True) if isinstance(result, str)]
+                clouds = [torch.from_numpy(result) for result in results if not isinstance(result, str)]
+                yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
+
+
+def find_shapes(
+    source: str, model: "nn.Module | None" = None, split: str = "", subset: str = "", points: int = 0
+) -> Shapes:
+    """List the shapes of an INPUT.
+
+    Args:
+        source: A mesh or cloud; a folder, searched through all its subfolders; a glob pattern ("parts/*.obj", `**`
+            for any depth); a folder that `act3d prepare` wrote, a released dataset, or "sample".
+        model: Its `meta` says how many points of a dataset's clouds to take, and how they are normalised.
+        split, subset: Of a dataset; "" = all of it.
+        points: Overrides the number of points.
+
+    Raises:
+        InputError: Nothing there, or nothing that can be read.
+    """
+    from act3d.readers.by_suffix import READERS
+
+    path = Path(source)
+    if source == "sample" or (path.is_dir() and _is_dataset(path)):
+        return _of_dataset(source, model, split, subset, points)
+    if split or subset:
+        raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
+    if path.is_dir():
+        root, files = path, [f for f in sorted(path.rglob("*")) if f.suffix.lower() in READERS and f.is_file()]
+    elif path.is_file():
+        root, files = path.parent, [path]
+    else:
+        files = [Path(f) for f in sorted(glob.glob(source, recursive=True)) if Path(f).is_file()]
+        root = _common_folder(files) if files else Path()
+    if not files:
+        kinds = ", ".join(READERS)
+        raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
+    return Shapes([_of_file(file, root) for file in files])
+
+
+def _is_dataset(path: Path) -> bool:
+    from act3d.data import open_dataset
+
+    try:
+        open_dataset(path)
+    except InputError as error:
+        # A folder of meshes is none; a damaged dataset is one, and says so.
+        return "neither a prepared dataset" not in str(error)
+    return True
+
+
+def _of_dataset(source: str, model: "nn.Module | None", split: str, subset: str, points: int) -> Shapes:
+    from act3d.data import open_dataset
+
+    meta = getattr(model, "meta", {})
+    wanted = points or meta.get("points") or None
+    whole = open_dataset(source, split or None, None, subset=subset or None)
+    if wanted and wanted > whole.points:
+        wanted = whole.points
+    dataset = open_dataset(source, split or None, wanted, normalize=meta.get("normalization"), subset=subset or None)
+    splits = list(getattr(dataset, "split", [""] * len(dataset)))
+    names = zip(dataset.names, dataset.labels.tolist(), splits, strict=True)
+    stamp = f"{dataset.fingerprint}:{wanted or dataset.points}"
+    return Shapes(
+        [Item(n, dataset.classes[label] if label >= 0 else "", part, "", stamp) for n, label, part in names], dataset
+    )
+
+
+def _of_file(file: Path, root: Path) -> Item:
+    relative = file.relative_to(root)
+    about = file.stat()
+    # As in `act3d prepare`: the first folder below the root is the class.
+    label = relative.parts[0] if len(relative.parts) > 1 else ""
+    return Item(str(relative), label, "", str(file.resolve()), f"{about.st_size}-{about.st_mtime_ns}")
+
+
+def _common_folder(files: list[Path]) -> Path:
+    parents = [file.parent.parts for file in files]
+    shared = 0
+    while all(len(p) > shared for p in parents) and len({p[shared] for p in parents}) == 1:
+        shared += 1
+    return Path(*parents[0][:shared]) if shared else Path()
+
+
+def _read_all(reader: Any, paths: list[str], meta: dict[str, Any], count: int, up: str | None) -> Iterator[Any]:
+    run = reader.map if isinstance(reader, Executor) else map
+    kept = {key: meta.get(key) for key in ("source_up", "scale", "normalization") if meta.get(key) is not None}
+    size = len(paths)
+    return iter(run(_read_one, paths, [kept] * size, [count] * size, [up] * size))
+
+
+def _read_one(path: str, meta: dict[str, Any], count: int, up: str | None) -> Any:
+    """Points (N, 3) as an array, or the reason why there are none."""
+    from act3d.use.points import read_points
+
+    try:
+        return read_points(path, meta, count, up).numpy()
+    except Act3dError as error:
+        return str(error).removeprefix(f"{path}: ")

@@ -1,0 +1,43 @@
+import math
+
+import pytest
+
+from act3d.engine.schedules import kl_weight, learning_rate, temperature
+from act3d.settings.training import OptimConfig, ScheduleConfig
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 1.0), (50_000, 0.53125), (100_000, 0.0625), (250_000, 0.0625), (25_000, None)]
+)
+def test_temperature_is_the_released_cosine(step: int, expected: float | None) -> None:
+    if expected is None:
+        expected = 0.0625 + (1 - 0.0625) * (1 + math.cos(math.pi / 4)) / 2
+    assert temperature(step, ScheduleConfig()) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0), (9_999, 0.0), (10_000, 0.0), (60_000, 0.05), (110_000, 0.1), (400_000, 0.1)]
+)
+def test_kl_weight_waits_then_rises(step: int, expected: float) -> None:
+    assert kl_weight(step, ScheduleConfig()) == pytest.approx(expected, abs=1e-12)
+
+
+def test_learning_rate_warms_up_and_falls_by_epoch() -> None:
+    optim = OptimConfig(lr=5e-4, min_lr=1e-7, warmup_epochs=10, warmup_lr=1e-6)
+    assert learning_rate(0, 300, optim) == 1e-6
+    assert learning_rate(5, 300, optim) == pytest.approx(1e-6 + (5e-4 - 1e-6) / 2)
+    # The cosine's phase counts from epoch 0, so right after the warm-up it is a little under the peak.
+    assert learning_rate(10, 300, optim) == pytest.approx(1e-7 + (5e-4 - 1e-7) * (1 + math.cos(math.pi / 30)) / 2)
+    assert learning_rate(150, 300, optim) == pytest.approx((5e-4 + 1e-7) / 2)
+    assert learning_rate(299.9, 300, optim) == learning_rate(299, 300, optim)
+
+
+def test_learning_rate_by_step_moves_within_an_epoch() -> None:
+    optim = OptimConfig(lr=1.0, min_lr=0, warmup_lr=0, warmup_epochs=2, schedule_by="step")
+    assert learning_rate(0.5, 10, optim) == pytest.approx(0.25)
+    assert learning_rate(5.5, 10, optim) < learning_rate(5.0, 10, optim)
+    assert learning_rate(10, 10, optim) == pytest.approx(0)
+
+
+def test_no_warm_up_starts_at_the_peak() -> None:
+    assert learning_rate(0, 10, OptimConfig(lr=1e-3, warmup_epochs=0)) == pytest.approx(1e-3)

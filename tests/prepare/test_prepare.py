@@ -1,0 +1,237 @@
+"""`act3d prepare` on folders: layouts, damage, determinism, interruption."""
+
+import csv
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from act3d.commands.prepare import prepare
+from act3d.data import open_dataset
+from act3d.data.transforms import prepare_cloud
+from act3d.errors import ConfigError, InputError
+from act3d.prepare.folder import place_of
+from act3d.prepare.items import Item
+from act3d.prepare.pack import _parallel
+from tests.data.helpers import CUBE_VERTICES, write_obj
+
+
+@pytest.fixture
+def meshes(tmp_path: Path) -> Path:
+    """Ten boxes in two classes, one more without a class, and things to leave alone."""
+    root = tmp_path / "meshes"
+    for i in range(5):
+        write_obj(root / "flat" / f"{i}.obj", CUBE_VERTICES * [1, 0.1 + i / 100, 1])
+        write_obj(root / "tall" / f"{i}.obj", CUBE_VERTICES * [1, 5 + i, 1])
+    write_obj(root / "loose.obj")
+    (root / "flat" / "notes.txt").write_text("not a mesh")
+    write_obj(root / ".hidden" / "x.obj")
+    return root
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_folder_with_classes(meshes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = prepare(meshes, tmp_path / "out", points=256, workers=1, unit="m", scale=0.5)
+    assert summary.counts == {
+        "flat": {"train": 4, "test": 1},
+        "tall": {"train": 4, "test": 1},
+        "": {"unlabeled": 1},
+    }
+    data = open_dataset(tmp_path / "out")
+    assert sorted(data.names)[:2] == ["flat/0.obj", "flat/1.obj"]
+    assert (data.meta["scale"], data.meta["unit"], data.meta["source_up"]) == (0.5, "m", "y")
+    assert open_dataset(tmp_path / "out", "unlabeled").labels.tolist() == [-1]
+    original = open_dataset(tmp_path / "out", normalize="none")
+    points = original[original.names.index("tall/3.obj")]["points"]
+    assert torch.allclose(points.amax(0), torch.tensor([0.5, 4.0, 0.5]), atol=0.02)
+    printed = capsys.readouterr().out
+    assert "11 clouds" in printed
+    assert "1 files of other kinds" in printed
+
+
+@pytest.mark.parametrize("layout", ["{split}/{cls}", "{cls}/{split}", "{split}/{cls}/deeper"])
+def test_given_splits_are_kept(tmp_path: Path, layout: str) -> None:
+    for cls, split, count in (("a", "train", 3), ("a", "test", 2), ("b", "Training", 1), ("b", "val", 1)):
+        for i in range(count):
+            write_obj(tmp_path / "in" / layout.format(cls=cls, split=split) / f"{split}{i}.obj")
+    summary = prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
+    assert summary.counts == {"a": {"train": 3, "test": 2}, "b": {"train": 1, "val": 1}}
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("x.obj", ("", "")), ("a/x.obj", ("a", "")), ("a/b/c/x.obj", ("a", "")), ("test/x.obj", ("", "test")),
+        ("a/b/test/x.obj", ("a", "")), ("TRAIN/a/x.obj", ("a", "train")), ("a/validation/x.obj", ("a", "val")),
+    ],
+)  # fmt: skip
+def test_place_of(path: str, place: tuple[str, str]) -> None:
+    assert place_of(Path(path)) == place
+
+
+def test_a_folder_without_classes(tmp_path: Path) -> None:
+    for i in range(10):
+        write_obj(tmp_path / "in" / f"{i}.obj")
+    summary = prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1, test_fraction=0.3)
+    assert summary.counts == {"": {"train": 7, "test": 3}}
+    data = open_dataset(tmp_path / "out", "train")
+    assert (data.classes, set(data.labels.tolist())) == ([], {-1})
+
+
+def test_broken_files_are_listed_and_the_others_kept(meshes: Path, tmp_path: Path) -> None:
+    broken = {
+        "empty.obj": ("", "is empty"),
+        "faceless.off": ("OFF\n3 1 0\n0 0 0\n0 0 0\n0 0 0\n3 0 1 2\n", "no area"),
+        "nan.obj": ("v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
+        "one.xyz": ("1 2 3\n", "single point"),
+        "garbage.glb": ("garbage", "glb"),
+        "lost.obj": ("v 0 0 0\nf 1 2 3\n", "outside"),
+        "huge.xyz": ("1e300 0 0\n-1e300 0 0\n0 1e300 5\n", "finite"),
+        "deep.wrl": ("#VRML V2.0 utf8\n" + "Group { children [" * 5000, "Error|ends"),
+    }
+    for name, (text, _) in broken.items():
+        (meshes / "tall" / name).write_text(text)
+    (meshes / "tall" / "gone.obj").symlink_to(meshes / "nowhere.obj")
+    broken["gone.obj"] = ("", "missing")
+    summary = prepare(meshes, tmp_path / "out", points=8, workers=2)
+    assert summary.clouds == 11
+    reasons = dict(summary.failures)
+    assert reasons.keys() == {f"tall/{name}" for name in broken}
+    for name, (_, reason) in broken.items():
+        assert any(word in reasons[f"tall/{name}"] for word in reason.split("|")), reasons
+    with (tmp_path / "out" / "failures.csv").open() as file:
+        assert [(row["name"], row["reason"]) for row in csv.DictReader(file)] == summary.failures
+
+
+def test_nothing_to_prepare(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.txt").write_text("x")
+    with pytest.raises(InputError, match="no mesh or point cloud"):
+        prepare(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "x.obj").write_text("")
+    with pytest.raises(InputError, match=r"none of 1 files.*is empty"):
+        prepare(tmp_path / "in", tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="does not exist"):
+        prepare(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(InputError, match="source itself"):
+        prepare(tmp_path / "in", tmp_path / "in")
+
+
+@pytest.mark.parametrize("setting", [{"test_fraction": 1.0}, {"scale": 0.0}, {"workers": 0}, {"points": 0}])
+def test_settings_out_of_bounds(meshes: Path, tmp_path: Path, setting: dict) -> None:
+    with pytest.raises(ConfigError, match=next(iter(setting))):
+        prepare(meshes, tmp_path / "out", **setting)
+
+
+def test_bytes_depend_on_the_seed_and_not_on_the_workers(meshes: Path, tmp_path: Path) -> None:
+    for name, seed, workers in (("one", 0, 1), ("three", 0, 3), ("other", 1, 1)):
+        prepare(meshes, tmp_path / name, points=64, seed=seed, workers=workers)
+    assert content(tmp_path / "one") == content(tmp_path / "three")
+    assert content(tmp_path / "one")["points-00000.npy"] != content(tmp_path / "other")["points-00000.npy"]
+
+
+def test_works_when_processes_are_spawned(meshes: Path, tmp_path: Path) -> None:
+    prepare(meshes, tmp_path / "one", points=16, workers=1)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        prepare(meshes, tmp_path / "two", points=16, workers=2)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: signal.Signals) -> None:
+    for i in range(400):
+        write_obj(tmp_path / "in" / "abc"[i % 3] / f"{i}.obj", CUBE_VERTICES * [1, 1 + i / 100, 1])
+    arguments = [str(tmp_path / "in"), str(tmp_path / "out")]
+    code = (
+        "import signal, sys, time; from pathlib import Path; from act3d.commands.prepare import prepare\n"
+        # a test run started in the background hands down an ignored Ctrl-C
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import act3d.prepare.pack as run; read = run.read_shape\n"
+        "run.read_shape = lambda path: (time.sleep(0.02), read(path))[1]\n"
+        "prepare(Path(sys.argv[1]), Path(sys.argv[2]), points=32, workers=2)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    partial = tmp_path / ".out.partial"
+    while process.poll() is None and not list(partial.glob("rows-*.json")):
+        time.sleep(0.01)
+    process.send_signal(blow)
+    process.wait(20)
+    finished = {path.name: path.stat().st_mtime_ns for path in partial.glob("points-*.npy")}
+    assert 0 < len(finished) < 4
+    assert not (tmp_path / "out").exists()
+    summary = prepare(tmp_path / "in", tmp_path / "out", points=32, workers=1)
+    assert any("went on from" in note for note in summary.notes)
+    assert all((tmp_path / "out" / name).stat().st_mtime_ns == when for name, when in finished.items())
+    prepare(tmp_path / "in", tmp_path / "whole", points=32, workers=1)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_doing_it_again_does_nothing_and_other_settings_are_refused(meshes: Path, tmp_path: Path) -> None:
+    first = prepare(meshes, tmp_path / "out", points=16, workers=1)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    again = prepare(meshes, tmp_path / "out", points=16, workers=1)
+    assert (again.fingerprint, again.counts) == (first.fingerprint, first.counts)
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    with pytest.raises(InputError, match="--overwrite"):
+        prepare(meshes, tmp_path / "out", points=32, workers=1)
+    assert prepare(meshes, tmp_path / "out", points=32, workers=1, overwrite=True).clouds == 11
+    assert open_dataset(tmp_path / "out").points == 32
+
+
+def test_out_inside_the_source_is_not_read(meshes: Path) -> None:
+    (meshes / "out").mkdir()
+    assert prepare(meshes, meshes / "out", points=8, workers=1).clouds == 11
+    again = prepare(meshes, meshes / "out", points=8, workers=1)
+    assert any("already complete" in note for note in again.notes)
+
+
+def test_inference_sees_the_frame_of_training(tmp_path: Path) -> None:
+    # A pole along z with a knob at its top, prepared as z-up: the knob must end at the top of y, in both ways.
+    rng = np.random.default_rng(0)
+    pole = np.concatenate([rng.random((3000, 3)) * [0.01, 0.01, 4], rng.random((1000, 3)) * 0.1 + [0, 0, 4]])
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        np.save(tmp_path / "in" / f"{i}.npy", pole)
+    prepare(tmp_path / "in", tmp_path / "out", points=4000, workers=1, up="z", dtype="float32")
+    data = open_dataset(tmp_path / "out")
+    seen, worked = data[0]["points"], prepare_cloud(pole, data.meta)
+    order = [cloud[:, 1].argsort() for cloud in (seen, worked)]
+    assert torch.allclose(seen[order[0]], worked[order[1]], atol=1e-5)
+    # The far end is the bottom: the mean lies near the knob.
+    assert worked[:, 1].min() < -0.99
+    assert worked[:, 1].max() < 0.8
+
+
+def _crash_on_three(item: Item) -> object:
+    if item.name == "3":
+        os._exit(9)
+    return item.name
+
+
+@pytest.fixture
+def items() -> Iterator[list[Item]]:
+    return [Item(str(i), Path("x")) for i in range(20)]  # type: ignore[return-value]
+
+
+def test_a_reader_that_takes_its_process_down_costs_one_file(items: list[Item]) -> None:
+    results = list(_parallel(items, _crash_on_three, 2))  # type: ignore[arg-type]
+    assert [r for i, r in enumerate(results) if i != 3] == [str(i) for i in range(20) if i != 3]
+    assert "took the process down" in results[3].reason  # type: ignore[union-attr]

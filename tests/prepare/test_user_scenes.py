@@ -1,0 +1,87 @@
+"""A user's own labelled clouds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from act3d.data.rooms import open_rooms
+from act3d.errors import ConfigError, InputError
+from act3d.prepare.user_scenes import prepare_scenes, read_classes, read_labelled
+from act3d.use.labelled_clouds import write_ply
+
+POINTS = np.random.default_rng(0).random((100, 3)) * [4, 3, 2] + 50
+VALUES = np.arange(100) % 3 + 1  # 1, 2, 3
+
+
+@pytest.fixture
+def classes(tmp_path: Path) -> Path:
+    path = tmp_path / "classes.txt"
+    path.write_text("# our own\n2 ground\n3 low plants\n")
+    return path
+
+
+def test_npy_ply_and_las_give_the_same_room(tmp_path: Path, classes: Path) -> None:
+    laspy = pytest.importorskip("laspy")
+    source = tmp_path / "scans"
+    (source / "test").mkdir(parents=True)
+    (source / "train").mkdir()
+    np.save(source / "train" / "a.npy", np.column_stack([POINTS, VALUES]))
+    write_ply(source / "train" / "b.ply", POINTS.astype(np.float32), VALUES, ["w", "x", "y", "z"])
+    for suffix in ("las", "laz"):
+        las = laspy.create(point_format=3, file_version="1.2")
+        las.change_scaling(np.full(3, 1e-4), np.full(3, 50.0))
+        las.xyz, las.classification = POINTS, VALUES
+        las.red = las.green = las.blue = np.full(100, 65535, dtype=np.uint16)
+        las.write(source / "test" / ("c.las" if suffix == "las" else "d.laz"))
+    summary = prepare_scenes(source, tmp_path / "out", classes)
+    folder = open_rooms(tmp_path / "out")
+    assert folder.classes == ["ground", "low plants"]
+    assert folder.choose() == (["train_a", "train_b"], ["test_c", "test_d"])
+    expected = np.where(VALUES == 1, -1, VALUES - 2)
+    for name in folder.rooms:
+        room = folder.read(name)
+        assert np.allclose(room.points, POINTS - POINTS.min(axis=0), atol=3e-4)
+        assert np.array_equal(room.labels, expected)
+    assert folder.read("test_d").colors.max() == 255
+    assert sum("1 (34 points)" in note for note in summary.notes) == 4
+
+
+def test_a_named_column_another_axis_and_a_random_split(tmp_path: Path) -> None:
+    source = tmp_path / "scans"
+    source.mkdir()
+    for i in range(5):
+        np.save(source / f"s{i}.npy", np.column_stack([POINTS, VALUES - 1, np.random.default_rng(i).random(100)]))
+    (tmp_path / "c.txt").write_text("a\nb\nc\n")
+    prepare_scenes(source, tmp_path / "out", tmp_path / "c.txt", label="3", up="y", scale=0.1)
+    folder = open_rooms(tmp_path / "out")
+    train, test = folder.choose()
+    assert (len(train), len(test)) == (4, 1)
+    assert folder.choose("s2")[1] == ["s2"]
+    room = folder.read("s0")
+    assert np.allclose(np.ptp(room.points[:, 2]), 0.1 * np.ptp(POINTS[:, 1]), atol=1e-5)
+    with pytest.raises(InputError, match="whole numbers"):
+        read_labelled(source / "s0.npy")
+
+
+def test_mistakes_are_named(tmp_path: Path, classes: Path) -> None:
+    source = tmp_path / "scans"
+    source.mkdir()
+    with pytest.raises(ConfigError, match="one class a line"):
+        prepare_scenes(source, tmp_path / "out", tmp_path / "none.txt")
+    with pytest.raises(InputError, match="holds no"):
+        prepare_scenes(source, tmp_path / "out", classes)
+    np.save(source / "a.npy", np.column_stack([POINTS, VALUES * 0 + 77]))
+    with pytest.raises(InputError, match="none of the labels"):
+        prepare_scenes(source, tmp_path / "out", classes)
+    np.save(source / "a.npy", POINTS)
+    with pytest.raises(InputError, match=r"a\.npy holds an array \(100, 3\)"):
+        read_labelled(source / "a.npy")
+    write_ply(source / "b.ply", POINTS.astype(np.float32), VALUES, ["w", "x", "y", "z"])
+    with pytest.raises(InputError, match="no property kind; it has x, y, z"):
+        read_labelled(source / "b.ply", "kind")
+    bad = tmp_path / "bad.txt"
+    for text in ("1 a\n1 b\n", "a\na\n", "1 a\nb\n", "", "only\n"):
+        bad.write_text(text)
+        with pytest.raises(InputError):
+            read_classes(bad)
