@@ -1,11 +1,20 @@
-"""One line on the terminal that says how training goes; in a log file, a plain line now and then."""
+"""Progress of long work: a moving bar on a terminal, a plain line now and then in a log file or a pipe."""
 
 import sys
 import time
-from typing import TextIO
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TextIO, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
 
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
+
+T = TypeVar("T")
 
 
 def duration_text(seconds: float) -> str:
@@ -19,30 +28,51 @@ def duration_text(seconds: float) -> str:
 
 
 class Progress:
-    """Progress over a known number of batches.
+    """Progress over a number of items, on the error stream. Also a context manager, which removes the bar at its end.
 
     Args:
-        total: batches of the whole run.
-        done: batches behind us already, when a run is resumed.
+        total: items of the whole work; 0 = not known yet (see `update`).
+        done: items that were done before, when a run is resumed; they do not count for the time left.
         enabled: False prints nothing (every process but the first).
+        stream: where to print; the error stream by default.
+        text: what is going on, such as "embedding".
+        unit: what is counted, such as "shapes"; empty shows no counts.
     """
 
-    def __init__(self, total: int, done: int = 0, enabled: bool = True, stream: TextIO | None = None) -> None:
-        self.total, self.done, self.enabled = total, done, enabled
+    def __init__(
+        self,
+        total: int = 0,
+        done: int = 0,
+        enabled: bool = True,
+        stream: TextIO | None = None,
+        text: str = "",
+        unit: str = "",
+    ) -> None:
+        self.total, self.done, self.enabled, self.text, self.unit = total, done, enabled, text, unit
         self.stream = stream or sys.stderr
         self.terminal = self.stream.isatty()
         self._started, self._began_at = time.monotonic(), done
         self._paused = 0.0
-        self._shown = 0.0
-        self._width = 0
+        self._shown = float("-inf")
+        self._bar: RichProgress | None = None
 
-    def advance(self, text: str) -> None:
-        """Count one batch; show `text` with the time left if it is time to."""
-        self.done += 1
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.clear()
+
+    def advance(self, text: str = "", count: int = 1) -> None:
+        """Count `count` items; show `text` with the time left if the last line is old enough."""
+        self.update(self.done + count, text=text)
+
+    def update(self, done: int, total: int = 0, text: str = "") -> None:
+        """Set how many items are done, and how many there are if that was not known; show it as `advance` does."""
+        self.done, self.total, self.text = done, total or self.total, text or self.text
         now = time.monotonic()
-        if now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
+        if self.enabled and now - self._shown >= (TERMINAL_SECONDS if self.terminal else LOG_SECONDS):
             self._shown = now
-            self._write(f"{text}  {self.time_left(now)} left")
+            self._show(now)
 
     def time_left(self, now: float) -> str:
         """Return the time left, at the pace since the start and without pauses."""
@@ -50,28 +80,70 @@ class Progress:
         return duration_text(pace * max(0, self.total - self.done))
 
     def pause(self, seconds: float) -> None:
-        """Leave out time that went into something other than training."""
+        """Leave out time that went into something else than these items, such as validation."""
         self._paused += seconds
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        if self.enabled:
-            self.clear()
+        if not self.enabled:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
             print(text, file=self.stream, flush=True)
 
     def clear(self) -> None:
-        """Take the moving line off the terminal."""
-        if self.enabled and self._width:
-            self.stream.write("\r" + " " * self._width + "\r")
-            self.stream.flush()
-            self._width = 0
+        """Remove the bar from the terminal; the next `advance` shows it again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
-    def _write(self, line: str) -> None:
-        if not self.enabled:
+    def _show(self, now: float) -> None:
+        counts = f"{self.done}/{self.total} {self.unit}" if self.unit and self.total else ""
+        left = f"{self.time_left(now)} left" if self.total else ""
+        if not self.terminal:
+            print("  ".join(part for part in (self.text, counts, left) if part), file=self.stream, flush=True)
             return
-        if self.terminal:
-            self.stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
-        else:
-            self.stream.write(line + "\n")
-        self.stream.flush()
+        if self._bar is None:
+            what, numbers = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[counts]"))
+            self._bar = _open(self.stream, what, BarColumn(bar_width=20), numbers)
+            self._bar.add_task("", counts="")
+            self._bar.start()
+        place, shown = self._bar.task_ids[0], f"{counts}  {left}".strip()
+        self._bar.update(place, description=self.text, total=self.total or None, completed=self.done, counts=shown)
+        self._bar.refresh()
+
+
+def _open(stream: TextIO, *columns: ProgressColumn, moves_alone: bool = False) -> RichProgress:
+    # While a bar is shown rich sends printed lines to its own console, above the bar. Standard output may go to a
+    # file while the error stream is a terminal: it must not be taken along.
+    return RichProgress(
+        *columns,
+        console=Console(file=stream),
+        auto_refresh=moves_alone,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+
+
+def track(items: Iterable[T], total: int, text: str, unit: str, enabled: bool = True) -> Iterator[T]:
+    """Yield `items`, of which there are `total`, and show the progress over them."""
+    with Progress(total, enabled=enabled, text=text, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+@contextmanager
+def phase(text: str, enabled: bool = True, stream: TextIO | None = None) -> Iterator[None]:
+    """Say what is going on while it cannot be counted: a moving sign on a terminal, one line elsewhere."""
+    stream = stream or sys.stderr
+    if enabled and stream.isatty():
+        description = TextColumn("{task.description}", markup=False)
+        with _open(stream, SpinnerColumn(), description, TimeElapsedColumn(), moves_alone=True) as bar:
+            bar.add_task(text, total=None)
+            yield
+        return
+    if enabled:
+        print(f"{text} ...", file=stream, flush=True)
+    yield

@@ -177,18 +177,14 @@ def _table(items: list[Item], vectors: dict[tuple[str, str], Any], meta: dict[st
 
 
 def _with_progress(shapes: Shapes, places: list[int], model: "nn.Module", data: ReadData) -> Any:
-    """The shapes' batches, with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """The shapes' batches, while a bar shows how far they are."""
+    from act3d.progress import Progress
 
     up = None if data.up == "auto" else data.up
-    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=len(places))
+    with Progress(len(places), text="embedding", unit="shapes") as progress:
         for good, points, bad in shapes.batches(places, model, data.batch_size, data.workers, up):
             yield good, points, bad
-            progress.advance(task, len(good) + len(bad))
+            progress.advance(count=len(good) + len(bad))
 
 
 # ---------------------------------------------------------------------- parts of an unfinished table

@@ -77,6 +77,7 @@ def prepare(
         ConfigError: a setting out of its bounds.
     """
     from act3d.prepare.pack import pack
+    from act3d.progress import Progress
 
     if not 0 <= test_fraction < 1:
         raise ConfigError(f"test_fraction is {test_fraction}; it must be at least 0 and below 1")
@@ -95,21 +96,21 @@ def prepare(
         if kind in SCENE_FORMATS:
             from act3d.prepare.rooms import prepare_rooms
 
-            with _Progress() as progress:
+            with Progress(text="preparing", unit="rooms") as progress:
                 made = prepare_rooms(
                     kind, root, out, classes=classes, label=label, up=up, scale=scale, test_fraction=test_fraction,
                     rooms=rooms, room_points=room_points, workers=workers or os.cpu_count() or 1, seed=seed,
-                    overwrite=overwrite, progress=progress,
+                    overwrite=overwrite, progress=progress.update,
                 )  # fmt: skip
             print_rooms(made)
             return made
         found = _list(root, out, kind, "y" if up == "auto" else up, scale, unit, test_fraction, seed)
         if up != "auto":
             found.up = up
-        with _Progress() as progress:
+        with Progress(text="preparing", unit="models") as progress:
             summary = pack(
                 found, out, points, seed, dtype, normalization, workers or os.cpu_count() or 1, overwrite,
-                str(source), progress=progress,
+                str(source), progress=progress.update,
             )  # fmt: skip
     print_summary(summary)
     return summary
@@ -154,26 +155,6 @@ def _list(
     found.scale = found.scale if scale is None else scale
     found.unit = (found.unit if scale is None else "") if unit is None else unit
     return found
-
-
-class _Progress:
-    """A progress bar on the error stream."""
-
-    def __enter__(self) -> "_Progress":
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.task = self.bar.add_task("preparing", total=None)
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self.bar.update(self.task, completed=done, total=total)
 
 
 def print_summary(summary: "Summary") -> None:

@@ -7,7 +7,7 @@ processes, once even if several runs want it at the same time, and whole or not 
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +19,7 @@ from act3d.data.arrays import ArrayClouds, first_base
 from act3d.data.fingerprint import of_files
 from act3d.errors import InputError
 from act3d.files import atomic_path
+from act3d.progress import Progress
 
 CACHED = 8192
 SPLITS = ("train", "test")
@@ -139,19 +140,23 @@ def build_cache(base: Path, split: str, points: int = CACHED, workers: int | Non
 
 
 def _sample_all(files: list[Path], points: int, workers: int | None, what: str) -> list[np.ndarray]:
-    from rich.console import Console
-    from rich.progress import track
-
     workers = (os.cpu_count() or 1) if workers is None else workers
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    console = Console(stderr=True)
     if workers < 2 or len(chunks) < 2:
-        parts = (sample_shapes(chunk, points) for chunk in chunks)
-        return [cloud for part in track(parts, f"making {what}", len(chunks), console=console) for cloud in part]
+        return _joined((sample_shapes(chunk, points) for chunk in chunks), len(files), what)
     # Not forked: a forked process could inherit a lock that a thread of this one holds.
     with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=get_context("spawn")) as pool:
-        done = pool.map(sample_shapes, chunks, [points] * len(chunks))
-        return [cloud for part in track(done, f"making {what}", len(chunks), console=console) for cloud in part]
+        return _joined(pool.map(sample_shapes, chunks, [points] * len(chunks)), len(files), what)
+
+
+def _joined(parts: Iterable[list[np.ndarray]], total: int, what: str) -> list[np.ndarray]:
+    """The clouds of all parts in one list, while a bar shows how many are there."""
+    clouds: list[np.ndarray] = []
+    with Progress(total, text=f"making {what}", unit="shapes") as progress:
+        for part in parts:
+            clouds += part
+            progress.update(len(clouds))
+    return clouds
 
 
 def read_cache(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
