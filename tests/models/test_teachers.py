@@ -189,9 +189,11 @@ def test_length_of_a_token_mixer_is_checked_in_words() -> None:
         backbone.check_length(256, 0)
 
 
-@pytest.mark.parametrize("name", ["", "minilm6", "hf:", "timm:", "untrained:", "untrained:untrained:minilm", "vit"])
+@pytest.mark.parametrize(
+    "name", ["", "minilm6", "hf:", "timm:", "untrained:", "untrained:untrained:minilm", "vit", "imgfocus:unit-scales"]
+)
 def test_unknown_names_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="allowed are minilm, hf:"):
+    with pytest.raises(InputError, match="allowed are minilm, imgfocus, hf:"):
         load_backbone(name)
 
 

