@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     options = parser.parse_args()
     if options.checkpoint:
-        model: Segmenter = checkpoints.load(options.checkpoint)
+        model: Segmenter = checkpoints.load(options.checkpoint, expect=Segmenter).model
     else:
         model = Segmenter(13, 0, 64, 16, width=96, depth=4, heads=3, head_widths=[256, 192, 128, 96]).eval()
     points = room(options.points, options.room)

@@ -11,18 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from act3d.checkpoints import load as load
     from act3d.checkpoints import save as save
     from act3d.data import open_dataset as open_dataset
     from act3d.use.hub import from_pretrained as from_pretrained
     from act3d.use.hub import push_to_hub as push_to_hub
     from act3d.use.hub import save_pretrained as save_pretrained
     from act3d.use.points import read_points as read_points
+    from act3d.use.predictor import load as load
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "act3d.checkpoints",
+    "load": "act3d.use.predictor",
     "save": "act3d.checkpoints",
     "from_pretrained": "act3d.use.hub",
     "save_pretrained": "act3d.use.hub",

@@ -12,9 +12,13 @@ import torch
 from safetensors.torch import save_file
 
 import act3d
+from act3d import checkpoints
 from act3d.checkpoints import read_header
 from act3d.errors import Act3dError, CheckpointError, MissingDependency
 from act3d.models.autoencoder import Autoencoder
+from act3d.models.classifier import Classifier
+from act3d.models.segmenter import Segmenter
+from act3d.models.student import Student
 
 
 def test_everything_comes_back(student: Any, student_file: Path) -> None:
@@ -113,3 +117,20 @@ def _refused(path: Path) -> None:
 def test_unknown_device_is_named(student_file: Path) -> None:
     with pytest.raises(Act3dError, match="warp"):
         act3d.load(student_file, "warp:0")
+
+
+def test_another_kind_of_model_is_refused_by_name(student_file: Path) -> None:
+    assert isinstance(checkpoints.load(student_file, expect=Student).model, Student)
+    assert isinstance(checkpoints.load(student_file, expect=(Classifier, Student)).model, Student)
+    with pytest.raises(CheckpointError, match=r"student\.safetensors holds a student, not an autoencoder$"):
+        checkpoints.load(student_file, expect=Autoencoder)
+    with pytest.raises(CheckpointError, match=r"holds a student, not a classifier or segmenter$"):
+        checkpoints.load(student_file, expect=(Classifier, Segmenter))
+
+
+def test_the_state_of_a_run_points_to_its_folder(tmp_path: Path) -> None:
+    state = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    state.parent.mkdir(parents=True)
+    torch.save({}, state)
+    with pytest.raises(CheckpointError, match=f"give its run folder, {tmp_path / 'run'}$"):
+        checkpoints.load(state)

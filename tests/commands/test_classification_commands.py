@@ -64,7 +64,7 @@ def test_one_fixed_vote(root: Path, classifier: Path) -> None:
     data = EvaluationData(root=str(root), batch_size=5)
     first, again = (evaluate(str(classifier), data, votes=3, device="cpu") for _ in range(2))
     assert np.array_equal(first.scores.confusion, again.scores.confusion)
-    model, seen = checkpoints.load(classifier), []
+    model, seen = checkpoints.load(classifier).model, []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     from act3d.data import open_dataset
     from act3d.evaluation.classification import logits_of, vote
@@ -95,7 +95,7 @@ def test_evaluate_warns_and_refuses(
         evaluate(str(classifier), votes=-1)
     student = Student(8, 8, 16, 1, 2, decoder_heads=2)
     other = checkpoints.save(student, tmp_path / "s.safetensors")
-    with pytest.raises(CheckpointError, match="holds a Student"):
+    with pytest.raises(CheckpointError, match="holds a student, not a classifier"):
         evaluate(str(other))
 
 
@@ -148,7 +148,7 @@ def test_fewshot_on_released_folds(tmp_path: Path, capsys: pytest.CaptureFixture
     result = run_fewshot(base, tmp_path / "run", tasks=only, protocol="legacy", trainer=trainer)
     assert list(result.metrics["settings"]["5w10s"]["folds"]) == ["0", "1"]
     assert "ACT 96.8±2.3" in capsys.readouterr().out
-    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "5w10s-1.safetensors").classes == 5
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "5w10s-1.safetensors").model.classes == 5
 
 
 def fake_run(folder: Path, seed: int, oa: float, **more: Any) -> Path:

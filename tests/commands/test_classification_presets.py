@@ -67,7 +67,7 @@ def test_finetune_presets_run(preset: str, data: Path, students: dict[str, Path]
     assert (found["data"]["name"], found["points"], found["augment"]) == (name, points, augment)
     assert (found["transfer"], found["start"]["kind"]) == ("full", "student")
     assert 0 <= found["metrics"]["oa"] <= 100
-    assert checkpoints.load(tmp_path / "run").patches == patches
+    assert checkpoints.load(tmp_path / "run").model.patches == patches
 
 
 @pytest.mark.parametrize("preset", OVERLAYS)

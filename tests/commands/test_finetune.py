@@ -70,7 +70,7 @@ def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFix
 def test_every_transfer_starts_from_a_student(transfer: Any, shapes: DataConfig, student: Path, tmp_path: Path) -> None:
     config = replace(SMALL, transfer=transfer, width=999, heads=9, label_smoothing=0.1)  # the checkpoint's size counts
     result = finetune(str(student), shapes, config, OPTIM, replace(PLAN, epochs=1), out=str(tmp_path / "run"))
-    model, before = checkpoints.load(result.out), checkpoints.load(student)
+    model, before = checkpoints.load(result.out).model, checkpoints.load(student).model
     frozen = torch.equal(model.encoder.blocks[0].attn.qkv.weight, before.encoder.blocks[0].attn.qkv.weight)
     assert frozen == (transfer != "full")
     assert not torch.equal(model.encoder.cls_token, before.encoder.cls_token)
@@ -132,7 +132,7 @@ def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monk
     monkeypatch.undo()
     parts = finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
-    a, b = checkpoints.load(whole.out).state_dict(), checkpoints.load(parts.out).state_dict()
+    a, b = checkpoints.load(whole.out).model.state_dict(), checkpoints.load(parts.out).model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert results(parts.out)["start"]["kind"] == "student"
 

@@ -127,9 +127,9 @@ def test_parts_are_learned_and_reported(parts: Run, tmp_path: Path) -> None:
     assert written["protocol_name"] == "standard (last)"
     assert written["task"] == "parts"
     assert result.best is None
-    model = checkpoints.load(tmp_path / "run")
-    assert model.meta["parts"] == ["top", "bottom", "mark"]
-    assert model.meta["class_parts"] == {"plate": [0, 1, 2], "rod": [0, 1]}
+    meta = checkpoints.load(tmp_path / "run").meta
+    assert meta["parts"] == ["top", "bottom", "mark"]
+    assert meta["class_parts"] == {"plate": [0, 1, 2], "rod": [0, 1]}
     again = parts(tmp_path / "again", checkpoint=str(tmp_path / "run"), evaluate=True)
     assert again.metrics["instance_miou"] == pytest.approx(m["instance_miou"])
     assert json.loads((tmp_path / "again" / "results.json").read_text())["protocol"] == "given weights"
@@ -139,7 +139,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(parts: Run, tmp_path: Path) -
     parts(tmp_path / "whole")
     parts(tmp_path / "cut", plan={"max_steps": 4})
     parts(tmp_path / "cut", resume=True)
-    whole, cut = (checkpoints.load(tmp_path / name).state_dict() for name in ("whole", "cut"))
+    whole, cut = (checkpoints.load(tmp_path / name).model.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(value, cut[name]) for name, value in whole.items())
 
 
@@ -165,7 +165,7 @@ def test_starts_from_a_student(parts: Run, tmp_path: Path) -> None:
     student = Student(patches=16, patch_size=8, width=24, depth=3, heads=2, decoder_depth=1, decoder_heads=2)
     checkpoints.save(student, tmp_path / "s.safetensors")
     parts(tmp_path / "run", checkpoint=str(tmp_path / "s.safetensors"), plan={"epochs": 1, "max_steps": 1})
-    assert checkpoints.load(tmp_path / "run").encoder.config == student.encoder.config
+    assert checkpoints.load(tmp_path / "run").model.encoder.config == student.encoder.config
     start = json.loads((tmp_path / "run" / "start.json").read_text())
     assert (start["kind"], start["fresh"]) == ("student", [])
     with pytest.raises(CheckpointError, match="is no segmenter"):

@@ -81,7 +81,7 @@ def test_stage2_learns_and_probes(stage2: Any, tmp_path: Path) -> None:
     losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
     assert losses[-1] < 0.7 * losses[0]
     assert 0 <= result.metrics["probe"] <= 100
-    student = load(result.last)
+    student = load(result.last).model
     assert student.embed(torch.rand(2, 64, 3)).shape == (2, 32)
 
 
@@ -110,7 +110,7 @@ def assert_trains(
     from act3d.recipes.act import StudentModule
     from act3d.settings.training import LossConfig, MaskConfig
 
-    teacher = load(teacher_run)
+    teacher = load(teacher_run).model
     student = Student(8, 8, 16, 2, 2, 0.0, 1, 2, teacher.teacher_width, cls_loss, 1, embed_visible_only)
     data = DataConfig(root=str(dataset), points=64, val_split="none")
     module = StudentModule(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from act3d.checkpoints import load, save
+from act3d import load, save
 from act3d.errors import InputError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import TRANSFERS, Classifier

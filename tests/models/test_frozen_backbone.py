@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from act3d.checkpoints import load, save
+from act3d import load, save
 from act3d.errors import CheckpointError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.student import Student

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act3d.checkpoints import load
+import act3d
 from tests.parity import cases
 
 
@@ -31,7 +31,7 @@ def loaded(released_file: Callable[[str], Path]) -> Callable[[str], torch.nn.Mod
 
     def get(name: str) -> torch.nn.Module:
         if name not in made:
-            made[name] = load(released_file(name))
+            made[name] = act3d.load(released_file(name))
         return made[name]
 
     return get

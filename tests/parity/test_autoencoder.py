@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act3d.checkpoints import load, save
+from act3d import load, save
 from act3d.geometry import chamfer
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.graph_network import center_graph

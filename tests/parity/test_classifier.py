@@ -1,4 +1,4 @@
-"""The classifiers of the release, through a file in its form and `act3d.checkpoints.load`."""
+"""The classifiers of the release, through a file in its form and `act3d.load`."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from act3d.checkpoints import load
+from act3d import load
 from act3d.checkpoints.released import _CLASSIFIER_NAMES, rename
 from act3d.models.classifier import Classifier
 from tests.parity import cases

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from act3d.checkpoints import load
+from act3d import load
 from act3d.errors import CheckpointError
 from act3d.models.student import Student
 from tests.parity import cases

@@ -157,7 +157,7 @@ def test_baselines_train_and_resume_exactly(
     monkeypatch.undo()
     no_teacher = {**common, "teacher": TeacherConfig()}  # the run keeps its own
     parts = pretrain(**no_teacher, method=method, out=str(tmp_path / "parts"), resume=True)
-    a, b = checkpoints.load(whole.last).state_dict(), checkpoints.load(parts.last).state_dict()
+    a, b = checkpoints.load(whole.last).model.state_dict(), checkpoints.load(parts.last).model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
     model, start = build_classifier(str(parts.out), ClassifierConfig(**CUT), 3, 0)
     assert start["kind"] == method

@@ -1,25 +1,52 @@
 """Models in and out of files: act3d's own format and the released ones."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import torch
+from torch import nn
 
 from act3d.checkpoints.native import load_native, load_stored_state, read_header, save, stored_state
 from act3d.checkpoints.released import load_released
-from act3d.errors import CheckpointError, InputError
+from act3d.device import choose_device
+from act3d.errors import CheckpointError
 from act3d.use.points import POINTS_PER_PATCH
 
 _PREFERRED = ("best.safetensors", "last.safetensors")
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Checkpoint(Generic[M]):
+    """A model read from a file, and what the file says.
+
+    Attributes:
+        model: In eval mode.
+        meta: Facts beside the weights, see `act3d.checkpoints.native`.
+        left_over: Names that a released file has and the model does not need.
+        missing: Parameters that the file lacks: only what the encoder does not need; they hold random numbers.
+        path: The weights file.
+    """
+
+    model: M
+    meta: dict[str, Any]
+    left_over: list[str]
+    missing: list[str]
+    path: Path
 
 
 def resolve(path: str | Path) -> Path:
     """The weights file that a path means: itself, or a run folder's best (else last) native checkpoint.
 
     Raises:
-        CheckpointError: Nothing there.
+        CheckpointError: Nothing there, or the state of a run instead of weights.
     """
     path = Path(path)
+    if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
+        folder = path.parent.parent
+        raise CheckpointError(f"{path}: the state of a run, to go on with it; give its run folder, {folder}")
     if not path.is_dir():
         if not path.exists():
             raise CheckpointError(f"{path}: no such file or run folder")
@@ -31,41 +58,58 @@ def resolve(path: str | Path) -> Path:
     raise CheckpointError(f"{path}: holds no finished weights (looked for checkpoints/{' and '.join(_PREFERRED)})")
 
 
-def load(path: str | Path, device: str | torch.device | None = None) -> Any:
+@overload
+def load(path: str | Path, device: str | torch.device | None = None) -> Checkpoint[Any]: ...
+
+
+@overload
+def load(
+    path: str | Path, device: str | torch.device | None = None, *, expect: type[M] | tuple[type[M], ...]
+) -> Checkpoint[M]: ...
+
+
+def load(path: str | Path, device: str | torch.device | None = None, expect: Any = None) -> Checkpoint[Any]:
     """The model of a checkpoint, in eval mode: a native file, a run folder, or a released file.
 
     Args:
         path: `.safetensors` written by act3d, a run folder (its best weights), or a released `.pth`.
-        device: Where to put it; CPU by default.
-
-    Returns:
-        The model. `.meta` holds what the file says of itself; `.left_over` names that a released file had to spare;
-        `.missing` parameters that it lacked (only what the encoder does not need; they hold random numbers).
+        device: Where to put it: a name for `choose_device`; CPU by default.
+        expect: The class that the model must have, or a tuple of classes; by default any.
 
     Raises:
-        CheckpointError: Missing, truncated or foreign file, or one that covers less than its model.
+        CheckpointError: Missing, truncated or foreign file, one that covers less than its model, or a model of
+            another class than expected.
+        InputError: No such device.
     """
+    target = None if device is None else choose_device(device)
     path = resolve(path)
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    model: Any
     if len(start) == 9 and start[8:9] == b"{":  # safetensors: 8 bytes of length, then JSON
-        model = load_native(path)
+        model, meta = load_native(path)
+        found = Checkpoint(model, meta, [], list(meta.get("missing", [])), path)
     else:
         loaded = load_released(path)
-        model = loaded.model
-        model.meta = released_meta(model, path)
-        model.left_over, model.missing = loaded.left_over, loaded.missing
-    if device is None:
-        return model
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or ["not there"])[0]
-        raise InputError(f"device {str(device)!r} cannot be used: {reason}") from error
+        meta = released_meta(loaded.model, path) | ({"missing": loaded.missing} if loaded.missing else {})
+        found = Checkpoint(loaded.model, meta, loaded.left_over, loaded.missing, path)
+    _refuse_others(found, expect)
+    if target is not None:
+        found.model.to(target)
+    return found
+
+
+def _refuse_others(found: Checkpoint[Any], expect: Any) -> None:
+    if expect is None or isinstance(found.model, expect):
+        return
+    kinds = [str(wanted.kind) for wanted in (expect if isinstance(expect, tuple) else (expect,))]
+    raise CheckpointError(f"{found.path} holds {_a(found.model.kind)}, not {_a(' or '.join(kinds))}")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def released_meta(model: Any, path: Path) -> dict[str, Any]:
@@ -82,6 +126,7 @@ def released_meta(model: Any, path: Path) -> dict[str, Any]:
 
 
 __all__ = [
+    "Checkpoint",
     "load",
     "load_native",
     "load_released",

@@ -66,17 +66,17 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
     Args:
         model: A model of act3d: has `kind` and `config`.
         path: File to write; replaced if it exists.
-        meta: JSON-able facts to keep beside the weights: class names, normalization, points, data, licence ...
+        meta: JSON-able facts to keep beside the weights: class names, normalization, points, data, licence ...;
+            `missing` if parameters were never loaded and hold random numbers.
 
     Returns:
         The path.
     """
-    missing = list(getattr(model, "missing", []))
     header = {
         "format": FORMAT,
         "kind": model.kind,
         "config": model.config,
-        "meta": {**(meta or {}), **({"missing": missing} if missing else {})},
+        "meta": dict(meta or {}),
         "act3d": act3d.__version__,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
@@ -108,19 +108,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
-def load_native(path: str | Path) -> nn.Module:
-    """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode, `.meta` attached."""
+def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode; and its meta."""
     header = read_header(path)
     try:
         with safe_open(Path(path), framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
-    model: Any = _built(header, state, path)
+    model = _built(header, state, path)
     load_stored_state(model, state, str(path))
-    model.meta = header.get("meta") or {}
-    model.missing = list(model.meta.get("missing", []))
-    return model.eval()
+    return model.eval(), dict(header.get("meta") or {})
 
 
 def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:

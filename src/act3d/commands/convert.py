@@ -42,15 +42,15 @@ def convert(
 
     if not out.endswith(".safetensors"):
         raise ConfigError(f"--out: {out} must end in .safetensors")
-    model = checkpoints.load(checkpoint)
-    meta = dict(model.meta)
+    loaded = checkpoints.load(checkpoint)
+    model, meta = loaded.model, dict(loaded.meta)
     names = _names(classes)
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:
         raise ConfigError(f"--classes: {len(names)} names for {expected or 'no'} classes")
     meta |= {k: v for k, v in {"classes": names, "licence": licence, "points": points}.items() if v}
     path = checkpoints.save(model, out, meta)
-    left_over, missing = list(getattr(model, "left_over", [])), list(getattr(model, "missing", []))
+    left_over, missing = loaded.left_over, loaded.missing
     print(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
     for what, found in (("left over in the file", left_over), ("missing, and left random", missing)):
         if found:

@@ -98,13 +98,9 @@ def load_embedder(checkpoint: str, device: str) -> "tuple[nn.Module, dict[str, A
 
 def load_model(checkpoint: str, device: str = "auto") -> Any:
     """Any model, in eval mode on `device`."""
-    import torch
+    from act3d.use.predictor import load
 
-    from act3d import checkpoints
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return checkpoints.load(checkpoint, device)
+    return load(checkpoint, device)
 
 
 def embed_all(

@@ -10,6 +10,7 @@ from act3d.errors import CheckpointError, ConfigError
 from act3d.settings.training import DataConfig, option, validate
 
 if TYPE_CHECKING:
+    from act3d.checkpoints import Checkpoint
     from act3d.data.clouds import CloudDataset
     from act3d.evaluation.classification import ClassScores
     from act3d.models.classifier import Classifier
@@ -85,9 +86,10 @@ def evaluate(
         raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
     from act3d.evaluation.classification import score, vote
 
-    model = load_classifier(checkpoint, device)
+    loaded = load_classifier(checkpoint, device)
+    model = loaded.model
     model.patches = patches or model.patches
-    clouds, points, warnings = open_for(model, data)
+    clouds, points, warnings = open_for(loaded, data)
     predicted = vote(model, clouds, points, votes, data.batch_size, seed).argmax(dim=1).numpy()
     scores = score(predicted, clouds.labels, clouds.classes)
     about: dict[str, Any] = {
@@ -99,45 +101,33 @@ def evaluate(
     report = EvaluationReport(
         scores, about | {"points": points, "normalization": clouds.normalization}, warnings, votes
     )
-    print_report(report, getattr(model, "meta", {}).get("protocol", ""))
+    print_report(report, loaded.meta.get("protocol", ""))
     if out:
-        _write(report, model, checkpoint, data, Path(out), seed, time.monotonic() - began)
+        _write(report, loaded, checkpoint, data, Path(out), seed, time.monotonic() - began)
     return report
 
 
-def load_classifier(checkpoint: str, device: str = "auto") -> "Classifier":
+def load_classifier(checkpoint: str, device: str = "auto") -> "Checkpoint[Classifier]":
     """Return the classifier of a checkpoint on `device`, in eval mode.
 
     Raises:
         CheckpointError: nothing there, or no classifier.
-        ConfigError: no such device.
+        InputError: no such device.
     """
-    import torch
-
     from act3d import checkpoints
     from act3d.models.classifier import Classifier
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = checkpoints.load(checkpoint)
-    if not isinstance(model, Classifier):
-        raise CheckpointError(
-            f"checkpoint: {checkpoint} holds a {type(model).__name__}, not the classifier of act3d finetune"
-        )
-    try:
-        return model.to(device).eval()
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return checkpoints.load(checkpoint, device, expect=Classifier)
 
 
-def open_for(model: "Classifier", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
+def open_for(loaded: "Checkpoint[Classifier]", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
     """Open clouds as the classifier wants them: with all stored points, the number to draw, and what is unusual."""
     from act3d.evaluation.protocol import open_stored
     from act3d.use.points import points_wanted
 
-    meta: dict[str, Any] = getattr(model, "meta", {})
+    model, meta = loaded.model, loaded.meta
     trained, normal = meta.get("points"), meta.get("normalization")
-    points = data.points or points_wanted(model)
+    points = data.points or points_wanted(model, meta)
     how: Any = normal or "auto" if data.normalize == "auto" else data.normalize
     config = DataConfig(root=data.root, subset=data.subset, points=points, normalize=how)
     clouds = open_stored(config, data.split)
@@ -179,7 +169,7 @@ def print_report(report: EvaluationReport, protocol: str = "") -> None:
 
 def _write(
     report: EvaluationReport,
-    model: "Classifier",
+    loaded: "Checkpoint[Classifier]",
     checkpoint: str,
     data: EvaluationData,
     out: Path,
@@ -192,7 +182,7 @@ def _write(
     from act3d.files import write_json, write_text
     from act3d.report.confusion import write_confusion
 
-    meta: dict[str, Any] = getattr(model, "meta", {})
+    model, meta = loaded.model, loaded.meta
     settings: dict[str, Any] = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes}
     settings |= {"patches": model.patches, "out": str(out), "seed": seed}
     write_text(out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))

@@ -87,7 +87,7 @@ def _clouds(model: Any, data: str, split: str, limit: int) -> "tuple[Tensor, lis
         if data != "sample":
             raise
         generator = torch.Generator().manual_seed(0)  # no sample in this installation: noise will do for comparing
-        return torch.rand(4, points_wanted(model), 3, generator=generator) * 2 - 1, [""] * 4
+        return torch.rand(4, points_wanted(model, model.meta), 3, generator=generator) * 2 - 1, [""] * 4
     step = max(1, len(shapes.items) // limit)
     places = list(range(0, len(shapes.items), step))[:limit]
     parts = [points for _, points, _ in shapes.batches(places, model, 32, 0, None)]

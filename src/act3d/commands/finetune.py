@@ -139,7 +139,7 @@ def build_classifier(
     if resumed is not None and (resumed.path / "start.json").exists():
         start = json.loads((resumed.path / "start.json").read_text(encoding="utf-8"))
     elif checkpoint:
-        source = checkpoints.load(checkpoint)
+        source = checkpoints.load(checkpoint).model
         encoder = getattr(source, "encoder", None)
         if not isinstance(encoder, PointEncoder):
             raise CheckpointError(

@@ -44,21 +44,21 @@ def inspect(checkpoint: str, json: bool = False) -> InspectReport:
     from act3d import checkpoints
     from act3d.use.points import points_wanted
 
-    path = checkpoints.resolve(checkpoint)
-    model = checkpoints.load(path)
-    points = points_wanted(model)
+    loaded = checkpoints.load(checkpoint)
+    path, model = loaded.path, loaded.model
+    points = points_wanted(model, loaded.meta)
     report = InspectReport(
         str(path),
-        "released" if model.meta.get("released") and path.suffix != ".safetensors" else "native",
+        "released" if loaded.meta.get("released") and path.suffix != ".safetensors" else "native",
         model.kind,
         model.config,
-        {k: v for k, v in model.meta.items() if k != "settings"},
+        {k: v for k, v in loaded.meta.items() if k != "settings"},
         sum(p.numel() for p in model.parameters()),
         sum(v.numel() for v in checkpoints.stored_state(model).values()),
         count_flops(model, points),
         points,
-        list(getattr(model, "missing", [])),
-        list(getattr(model, "left_over", [])),
+        loaded.missing,
+        loaded.left_over,
     )
     if json:
         print(json_format.dumps(asdict(report), indent=2, ensure_ascii=False))

@@ -20,6 +20,7 @@ from act3d.settings.training import (
 )
 
 if TYPE_CHECKING:
+    from act3d.checkpoints import Checkpoint
     from act3d.engine.clouds import Clouds
     from act3d.models.autoencoder import Autoencoder
     from act3d.recipes.pretraining import ProbeClouds, ProbedModule
@@ -134,7 +135,9 @@ def check_method(settings: dict[str, Any]) -> None:
         raise ConfigError(f"point_bert.mask_low: {bert.mask_low} must be <= point_bert.mask_high ({bert.mask_high})")
 
 
-def find_teacher(folder: RunFolder, teacher: TeacherConfig, data: DataConfig, resume: bool) -> "Autoencoder":
+def find_teacher(
+    folder: RunFolder, teacher: TeacherConfig, data: DataConfig, resume: bool
+) -> "Checkpoint[Autoencoder]":
     """Return the teacher; on resume, the run's own copy of it."""
     if resume and folder.teacher.exists():
         return load_teacher(folder.teacher, data.points)
@@ -166,16 +169,18 @@ def build_act(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None"
     student, loss = settings["student"], settings["loss"]
     torch.manual_seed(settings["seed"])  # initial weights
     model = Student(
-        patches=source.patches,
-        patch_size=source.patch_size,
+        patches=source.model.patches,
+        patch_size=source.model.patch_size,
         **encoder_and_decoder(student),
-        teacher_width=source.teacher_width,
+        teacher_width=source.model.teacher_width,
         cls_loss=loss.cls_loss,
         shallow_block=student.shallow_block,
         embed_visible_only=student.embed_visible_only,
     )
     released = settings["teacher"].mode == "released"
-    return StudentModule(model, source, released, settings["mask"], loss, probe, *module_settings(settings))
+    module = StudentModule(model, source.model, released, settings["mask"], loss, probe, *module_settings(settings))
+    module.teacher_meta = source.meta
+    return module
 
 
 def build_point_mae(settings: dict[str, Any], source: Any, probe: "ProbeClouds | None") -> "ProbedModule":
@@ -206,21 +211,23 @@ def build_point_bert(settings: dict[str, Any], source: Any, probe: "ProbeClouds 
     student, config = settings["student"], settings["point_bert"]
     torch.manual_seed(settings["seed"])  # initial weights
     model = PointBERT(
-        patches=source.patches,
-        patch_size=source.patch_size,
+        patches=source.model.patches,
+        patch_size=source.model.patch_size,
         width=student.width,
         depth=student.depth,
         heads=student.heads,
         drop_path=student.drop_path,
-        embed_width=None if source.width == student.width else source.width,
-        codes=source.codes,
+        embed_width=None if source.model.width == student.width else source.model.width,
+        codes=source.model.codes,
         contrast_width=config.contrast_width,
     )
-    model.encoder.patch_embedding.load_state_dict(source.patch_embedding.state_dict())
-    return PointBERTModule(model, source, config, probe, *module_settings(settings))
+    model.encoder.patch_embedding.load_state_dict(source.model.patch_embedding.state_dict())
+    module = PointBERTModule(model, source.model, config, probe, *module_settings(settings))
+    module.tokenizer_meta = source.meta
+    return module
 
 
-def load_teacher(path: Path, points: int) -> "Autoencoder":
+def load_teacher(path: Path, points: int) -> "Checkpoint[Autoencoder]":
     """Return the teacher of a file or run folder; on resume that is the run's own copy.
 
     Raises:
@@ -228,17 +235,15 @@ def load_teacher(path: Path, points: int) -> "Autoencoder":
         ConfigError: it cuts more patches than a cloud has points.
     """
     from act3d import checkpoints
-    from act3d.errors import CheckpointError
     from act3d.models.autoencoder import Autoencoder
 
-    model = checkpoints.load(path)
-    if not isinstance(model, Autoencoder):
-        raise CheckpointError(f"teacher.checkpoint: {path} holds a {type(model).__name__}, not stage I's autoencoder")
+    found = checkpoints.load(path, expect=Autoencoder)
+    model = found.model
     if max(model.patches, model.patch_size) > points:
         raise ConfigError(
             f"data.points: {points} is too few for the teacher's {model.patches} patches of {model.patch_size} points"
         )
-    return model
+    return found
 
 
 def probe_clouds(probe: ProbeConfig, data: DataConfig, clouds: "Clouds", seed: int) -> "ProbeClouds | None":

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.errors import ConfigError, InputError
 from act3d.settings.training import option, validate
 
 if TYPE_CHECKING:
+    from act3d.checkpoints import Checkpoint
     from act3d.data.clouds import CloudDataset
     from act3d.evaluation.features import Features
     from act3d.models.student import Student
@@ -88,8 +89,9 @@ def probe(
 
 def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto") -> ProbeReport:
     """Do what `probe` does, without writing or printing anything."""
-    student = load_student(checkpoint, device)
-    train, test = open_shapes(data, getattr(student, "meta", {}), seed)
+    loaded = load_student(checkpoint, device)
+    student = loaded.model
+    train, test = open_shapes(data, loaded.meta, seed)
     features = {
         "taught": embed_both(student, train, test, data.batch_size),
         "untaught": embed_both(untaught(student, seed), train, test, data.batch_size),
@@ -107,30 +109,22 @@ def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto
     return ProbeReport(metrics, about, features, student.kind)
 
 
-def load_student(checkpoint: str, device: str = "auto") -> "Student":
+def load_student(checkpoint: str, device: str = "auto") -> "Checkpoint[Any]":
     """Return the student of a checkpoint, frozen, in eval mode, on `device`.
 
     Raises:
         CheckpointError: nothing there, or no student in it.
-        ConfigError: no such device.
+        InputError: no such device.
     """
-    import torch
-
     from act3d import checkpoints
-    from act3d.models.student import PointEncoder
+    from act3d.models.classifier import Classifier
+    from act3d.models.point_bert import PointBERT
+    from act3d.models.point_mae import PointMAE
+    from act3d.models.student import Student
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = checkpoints.load(checkpoint)
-    # A student of any method: ACT's, Point-MAE's, Point-BERT's; or a classifier's encoder.
-    if not isinstance(getattr(model, "encoder", None), PointEncoder) or not hasattr(model, "embed"):
-        raise CheckpointError(
-            f"checkpoint: {checkpoint} holds a {type(model).__name__}, not the student of act3d pretrain"
-        )
-    try:
-        return model.to(device).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device: {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    loaded = checkpoints.load(checkpoint, device, expect=(Student, PointMAE, PointBERT, Classifier))
+    loaded.model.requires_grad_(False)
+    return loaded
 
 
 def untaught(student: "Student", seed: int) -> "Student":

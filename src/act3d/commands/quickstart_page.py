@@ -61,8 +61,9 @@ def reconstructions(run: SeedRun, test: "CloudDataset", count: int = SHAPES) -> 
 
     from act3d import checkpoints
     from act3d.geometry import chamfer
+    from act3d.models.autoencoder import Autoencoder
 
-    model = checkpoints.load(run.stage1.out)
+    model = checkpoints.load(run.stage1.out, expect=Autoencoder).model
     labels = np.unique(test.labels[test.labels >= 0])
     chosen = labels[np.unique(np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int))]
     rows = [int(np.flatnonzero(test.labels == label)[0]) for label in chosen]

@@ -181,7 +181,7 @@ def build_segmenter(
     if resume and kept.exists():
         start = json.loads(kept.read_text(encoding="utf-8"))
         checkpoint = ""
-    source = checkpoints.load(checkpoint) if checkpoint else None
+    source = checkpoints.load(checkpoint).model if checkpoint else None
     if isinstance(source, Segmenter) and (source.classes, source.categories) == (classes, categories):
         return source, {"kind": "segmenter", "checkpoint": checkpoint, "encoder": dict(source.encoder.config)}
     if settings["evaluate"]:

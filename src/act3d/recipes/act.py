@@ -50,6 +50,7 @@ class StudentModule(ProbedModule):
         # In a list, so that it is no submodule: it is neither trained nor saved nor shared between processes.
         self._teacher = [teacher.requires_grad_(False).train(released_teacher)]
         self.released_teacher = released_teacher
+        self.teacher_meta: dict[str, Any] = {}  # facts of its checkpoint, for the copy in the run folder
         self._features = teacher.features
 
     def compile_parts(self) -> None:
@@ -76,7 +77,7 @@ class StudentModule(ProbedModule):
 
     def keep_inputs(self, folder: RunFolder) -> None:
         """Copy the teacher into the run folder: the run stays whole when stage I's folder is gone."""
-        checkpoints.save(self._teacher[0], folder.teacher, getattr(self._teacher[0], "meta", None))
+        checkpoints.save(self._teacher[0], folder.teacher, self.teacher_meta)
 
     def dump(self) -> dict[str, Any]:
         """Return the state; a teacher in train mode drifts, so its averages belong to it."""

@@ -90,6 +90,7 @@ class PointBERTModule(ProbedModule):
         self._queue = F.normalize(torch.randn(config.queue, width, generator=generator), dim=1)
         self._next = 0
         # In lists, so that they are no submodules: not trained, not shared between processes.
+        self.tokenizer_meta: dict[str, Any] = {}  # facts of its checkpoint, for the copy in the run folder
         self._tokenizer = [tokenizer.requires_grad_(False).eval()]
         self._follower = [copy.deepcopy(model).requires_grad_(False)]
 
@@ -168,7 +169,7 @@ class PointBERTModule(ProbedModule):
 
     def keep_inputs(self, folder: RunFolder) -> None:
         """Copy the tokenizer into the run folder: the run stays whole when stage I's folder is gone."""
-        checkpoints.save(self._tokenizer[0], folder.teacher, getattr(self._tokenizer[0], "meta", None))
+        checkpoints.save(self._tokenizer[0], folder.teacher, self.tokenizer_meta)
 
     def dump(self) -> dict[str, Any]:
         """Return the state, with the follower and the queue."""

@@ -86,7 +86,7 @@ class ClassifierModule(StageModule):
         last = self._test(self.model.to(device), points)
         metrics = last.as_metrics()
         if self.clouds.watch is not None and folder.best.exists():
-            metrics = self._test(checkpoints.load(folder.best, device), points).as_metrics()
+            metrics = self._test(checkpoints.load(folder.best, device, expect=Classifier).model, points).as_metrics()
         if self.protocol == "legacy":
             metrics |= {"oa_last": last.oa, "macc_last": last.macc}
         return metrics

@@ -174,7 +174,7 @@ class PartModule(StageModule):
             if self.protocol == "legacy":
                 last = self._scores(model, self.clouds.test, 0, limit, alone=True)
                 extra = {f"{name}_last": last[name] for name in NUMBERS}
-            model, chosen = checkpoints.load(folder.best, device), "best"
+            model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
         metrics = self._scores(model, self.clouds.test, 0, limit, alone=True) | extra | {"weights": chosen}
         if self.votes > 1:
             voted = self._scores(model, self.clouds.test, self.votes, limit, alone=True)

@@ -129,7 +129,7 @@ class SceneModule(StageModule):
         device = device_of(self.plan)
         model, chosen = self.model.to(device).eval(), "last"
         if self.rooms.watch is not None and folder.best.exists():
-            model, chosen = checkpoints.load(folder.best, device), "best"
+            model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
         limit = 1 if self.plan.fast_dev_run else 0
         metrics = judge_rooms(
             model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit, self.draw_room

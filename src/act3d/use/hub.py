@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from act3d.checkpoints import load, save
+from act3d.checkpoints import save
 from act3d.checkpoints.native import read_header
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import write_text
+from act3d.use.predictor import load
 
 FILE = "model.safetensors"
 CARD = "README.md"

@@ -31,9 +31,8 @@ class Group(NamedTuple):
     points: Tensor
 
 
-def points_wanted(model: nn.Module) -> int:
+def points_wanted(model: nn.Module, meta: Mapping[str, Any]) -> int:
     """How many points to take from a file for this model: as in its training, else 16 a patch."""
-    meta: Mapping[str, Any] = getattr(model, "meta", {})
     return int(meta.get("points") or POINTS_PER_PATCH * int(getattr(model, "patches", 64)))
 
 
@@ -191,7 +190,7 @@ def _cloud(item: Any, model: nn.Module, name: str) -> Tensor:
 
 def _tensor(item: Any, model: nn.Module, name: str) -> Tensor:
     if isinstance(item, str | os.PathLike):
-        return read_points(Path(item), getattr(model, "meta", {}), points_wanted(model))
+        return read_points(Path(item), getattr(model, "meta", {}), points_wanted(model, getattr(model, "meta", {})))
     if isinstance(item, Tensor):
         return item if item.is_floating_point() else item.float()
     try:

@@ -59,7 +59,7 @@ class Shapes:
         else:
             pool = nullcontext()
         with pool as reader:
-            count = points_wanted(model)
+            count = points_wanted(model, meta)
             for block in blocks:
                 results = list(_read_all(reader, [self.items[i].path for i in block], meta, count, up))
                 good = [i for i, result in zip(block, results, strict=True) if not isinstance(result, str)]
