@@ -1,11 +1,13 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never meets half of one; names of output files; names as a terminal may see them."""
 
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 
@@ -39,3 +41,69 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def output_names(
+    inputs: Sequence[str | os.PathLike[str]], folder: str | Path, suffix: str, flat: bool = False
+) -> list[Path]:
+    """Return one path in `folder` for every input, no two alike, also where case does not count.
+
+    `day1/scan.xyz` and `day2/scan.xyz` keep their folders; `plain.obj` and `plain.stl` keep their suffix too
+    (`plain.obj.ply`); what is still alike gets a number. No path leaves `folder`, whatever an input is called.
+
+    Args:
+        inputs: Names of files; relative ones keep their folders, absolute ones those below their common folder.
+        folder: Where the outputs will lie.
+        suffix: Of the outputs, with its dot.
+        flat: Join folders and name by "_" instead of making folders.
+    """
+    paths = [PurePath(item) for item in inputs]
+    absolute = [path.parent for path in paths if path.is_absolute()]
+    base = Path(os.path.commonpath(absolute)) if absolute else Path()
+    wanted: list[tuple[str, ...]] = []
+    for path in paths:
+        parts = (path.relative_to(base) if path.is_absolute() else path).parts
+        parts = tuple(part for part in parts if part not in ("..", path.anchor)) or ("unnamed",)
+        wanted.append(("_".join(parts),) if flat else parts)
+    short = [_ending(parts, PurePath(parts[-1]).stem) for parts in wanted]
+    often = Counter(_key(parts, suffix) for parts in short)
+    chosen = [part if often[_key(part, suffix)] == 1 else whole for part, whole in zip(short, wanted, strict=True)]
+    # A file cannot stand where another output needs a folder.
+    taken = {_key(parts[:depth], "") for parts in chosen for depth in range(1, len(parts))}
+    results = []
+    for parts in chosen:
+        unique, number = parts, 2
+        while _key(unique, suffix) in taken:
+            unique, number = _ending(parts, f"{parts[-1]}-{number}"), number + 1
+        taken.add(_key(unique, suffix))
+        results.append(Path(folder, *unique[:-1], unique[-1] + suffix))
+    return results
+
+
+def _ending(parts: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return (*parts[:-1], name)
+
+
+def _key(parts: tuple[str, ...], suffix: str) -> str:
+    """What two paths share when a file system that ignores case takes them for one."""
+    return unicodedata.normalize("NFC", "/".join(parts) + suffix).casefold()
+
+
+def printable(name: object) -> str:
+    r"""Return a name as one line that is safe to print and to write as UTF-8.
+
+    Names of files may hold anything: line breaks that forge a line, control characters that steer a terminal, marks
+    that turn the direction of writing, bytes that are no UTF-8. Each of these becomes an escape such as `\n` or `\xff`.
+    Brackets stay: a table of rich must take the name as `Text`, or through `rich.markup.escape`.
+    """
+    text = str(name)
+    return text if text.isprintable() else "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in a file's name
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

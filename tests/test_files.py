@@ -1,0 +1,55 @@
+"""Names of output files, and names as a terminal may see them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from act3d.files import output_names, printable
+
+
+def names(inputs: list[str], **settings: bool) -> list[str]:
+    return [path.relative_to("out").as_posix() for path in output_names(inputs, "out", ".ply", **settings)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (["day1/scan.xyz", "day2/scan.xyz"], ["day1/scan.ply", "day2/scan.ply"]),
+        (["plain.obj", "plain.stl", "other.stl"], ["plain.obj.ply", "plain.stl.ply", "other.ply"]),
+        (["/data/day1/scan.xyz", "/data/day2/scan.xyz"], ["day1/scan.ply", "day2/scan.ply"]),
+        (["/data/a.las"], ["a.ply"]),
+        (["a.obj", "A.obj"], ["a.obj.ply", "A.obj-2.ply"]),
+        (["a.obj", "a.obj"], ["a.obj.ply", "a.obj-2.ply"]),
+        (["a.obj", "a.stl", "a.obj.obj"], ["a.obj.ply", "a.stl.ply", "a.obj-2.ply"]),
+        (["a.ply/b.obj", "a.obj"], ["a.ply/b.ply", "a-2.ply"]),
+        (["../../home/x.obj", "/x.obj", ".."], ["home/x.ply", "x.ply", "unnamed.ply"]),
+        (["scan.v2.xyz", "scan.v1.xyz"], ["scan.v2.ply", "scan.v1.ply"]),
+        ([], []),
+    ],
+)
+def test_output_names(inputs: list[str], expected: list[str]) -> None:
+    assert names(inputs) == expected
+
+
+def test_flat_names_do_not_meet() -> None:
+    assert names(["day1/scan.xyz", "day1_scan.xyz", "b.las"], flat=True) == [
+        "day1_scan.xyz.ply", "day1_scan.xyz-2.ply", "b.ply",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("chair/ä [red] 椅子.obj", "chair/ä [red] 椅子.obj"),
+        ("a\nact3d: all is well", "a\\nact3d: all is well"),
+        ("\x1b[2Jgone\r", "\\x1b[2Jgone\\r"),
+        ("\u202etxt.exe", "\\u202etxt.exe"),
+        (os.fsdecode(b"st\xfchle.obj"), "st\\xfchle.obj"),
+        ("\u2028\x85", "\\u2028\\x85"),
+    ],
+)
+def test_printable(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    assert printable(Path(name)) == shown
+    printable(name).encode("utf-8")
