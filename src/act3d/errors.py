@@ -19,3 +19,8 @@ class CheckpointError(Act3dError):
 
 class MissingDependency(Act3dError, ImportError):
     """An optional package or an offline file that the request needs: says how to get it."""
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from act3d.data import fewshot, modelnet40, open_dataset, scanobjectnn
-from act3d.data.check import check
+from act3d.data import fewshot, modelnet40, open_dataset, sample_root, scanobjectnn
+from act3d.data.layouts import check_folder
 from act3d.errors import InputError
 from act3d.geometry import farthest_point_sample
 from tests.fixtures import released_layouts as layouts
@@ -51,7 +51,7 @@ def test_modelnet40_from_text_and_cache(texts: Path) -> None:
 def test_fingerprint_is_of_both_splits_without_lists_as_well(tmp_path: Path) -> None:
     base = layouts.modelnet40_cache(tmp_path, 2, 1, points=32)
     marks = {open_dataset(base, split).fingerprint for split in ("train", "test", "train+test")}
-    assert marks == {check(base)[0].fingerprint}
+    assert marks == {check_folder(base)[0].fingerprint}
 
 
 def test_farthest_points_are_kept(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_broken_modelnet40(tmp_path: Path) -> None:
     (base / "bathtub" / "bathtub_0001.txt").unlink()
     with pytest.raises(InputError, match=r"bathtub_0001.txt is missing"):
         modelnet40.build_cache(base, "train", 16)
-    (first, second) = check(base)[0].problems  # of train and test: all of these are too short
+    (first, second) = check_folder(base)[0].problems  # of train and test: all of these are too short
     assert first.endswith("20 points of x, y, z, nx, ny, nz; 8192 are needed; 5 more of 6 listed shapes cannot be used")
     assert "airplane_0003.txt" in second
     (base / "bathtub" / "bathtub_0001.txt").write_text("1,2,nan,0,0,1\n" * 20)
@@ -120,7 +120,7 @@ def test_broken_modelnet40(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cut off"):
         open_dataset(base, "train")
     layouts.hostile_pickle(base / "modelnet40_test_8192pts_fps.dat", tmp_path / "ran")
-    found = check(base)[0]
+    found = check_folder(base)[0]
     assert len(found.problems) == 2
     assert not (tmp_path / "ran").exists()
 
@@ -138,7 +138,7 @@ def test_scanobjectnn(tmp_path: Path, h5_files: bool) -> None:
     points = train.fetch([0], 3)["points"]
     assert torch.equal(points, train.fetch([0], 0)["points"])  # all of them, in the stored order
     assert points.mean() > 0.1  # not centred
-    marks = {found.variant: found.fingerprint for found in check(tmp_path)}
+    marks = {found.variant: found.fingerprint for found in check_folder(tmp_path)}
     assert len(set(marks.values())) == 3
     assert marks["objonly"] == train.fingerprint
 
@@ -159,11 +159,11 @@ def test_broken_scanobjectnn(tmp_path: Path) -> None:
     layouts.write_h5(train, clouds, labels % 15)
     with pytest.raises(InputError, match="cloud 2 holds coordinates that are not finite"):
         open_dataset(tmp_path, "train")
-    (found,) = check(tmp_path)
+    (found,) = check_folder(tmp_path)
     assert "not finite" in found.problems[0]
     assert found.parts["test"].classes["toilet"] == 2
     train.unlink()
-    assert "is missing" in check(tmp_path)[0].problems[0]
+    assert "is missing" in check_folder(tmp_path)[0].problems[0]
 
 
 def test_released_folds(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_released_folds(tmp_path: Path) -> None:
     assert (len(fold.train), len(fold.test), fold.train.points, len(fold.train.classes)) == (200, 200, 40, 10)
     assert np.bincount(fold.train.labels).tolist() == [20] * 10
     assert torch.allclose(fold.train.fetch([0])["points"].norm(dim=2).amax(), torch.ones(()))
-    (found,) = check(tmp_path)
+    (found,) = check_folder(tmp_path)
     assert found.fingerprint == fold.train.fingerprint == fewshot.fingerprint(base)
     assert [problem.split("lacks folds ")[1] for problem in found.problems] == ["2, 3, 4, 5, 6, 7, 8, 9"] * 2
     layouts.hostile_pickle(base / "5way_10shot" / "0.pkl", tmp_path / "ran")
@@ -207,12 +207,12 @@ def test_folds_from_modelnet40(texts: Path, tmp_path: Path) -> None:
 
 
 def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
-    (found,) = check(texts)
+    (found,) = check_folder(texts)
     assert (found.dataset, found.problems, found.notes) == ("ModelNet40", [], [])
     assert found.parts["train"].classes == dict.fromkeys(layouts.CLASSES, 4)
     assert found.fingerprint == open_dataset(texts, "test").fingerprint
     only_text = layouts.modelnet40(tmp_path, 2, 1, classes=layouts.CLASSES[:2])
-    (found,) = check(only_text)
+    (found,) = check_folder(only_text)
     assert found.problems == []
     assert "run makes it" in found.notes[0]
     assert (found.parts["train"].clouds, found.parts["train"].points) == (4, 8192)
@@ -224,12 +224,12 @@ def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
         (content[: len(content) // 2], "cut off"),
     ):
         shape.write_bytes(damaged)
-        (problem,) = check(only_text)[0].problems
+        (problem,) = check_folder(only_text)[0].problems
         assert "bathtub_0002.txt" in problem
         assert message in problem
     shape.unlink()
-    assert check(only_text)[0].problems == [f"{shape} is missing"]
-    (sample,) = check("sample")
+    assert check_folder(only_text)[0].problems == [f"{shape} is missing"]
+    (sample,) = check_folder(sample_root())
     assert sample.problems == []
     assert sum(sample.parts["train"].classes.values()) == sample.parts["train"].clouds
     area = tmp_path / "stanford_indoor3d"
@@ -238,10 +238,10 @@ def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
     np.save(area / "Area_1_office_1.npy", room)
     np.save(area / "Area_1_office_2.npy", room[:20])
     np.save(area / "Area_2_hallway_1.npy", room[:, :5])
-    (found,) = check(area)
+    (found,) = check_folder(area)
     assert (found.dataset, found.variant, found.parts["Area_1"].clouds) == ("rooms", "s3dis", 2)
     assert found.parts["Area_1"].classes == {"ceiling": 24, "floor": 24, "wall": 22}
     assert "Area_2_hallway_1.npy has shape (50, 5)" in found.problems[0]
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no dataset that act3d knows"):
-        check(tmp_path / "empty")
+        check_folder(tmp_path / "empty")

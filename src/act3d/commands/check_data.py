@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from act3d.errors import InputError
 
 if TYPE_CHECKING:
-    from act3d.data.check import Found
+    from act3d.data.layout import Found
 
 
 def check_data(root: str) -> "list[Found]":
@@ -25,9 +25,10 @@ def check_data(root: str) -> "list[Found]":
     Raises:
         InputError: nothing there that act3d knows, or problems were found (after all of them were printed).
     """
-    from act3d.data.check import check
+    from act3d.data import folder_of
+    from act3d.data.layouts import check_folder
 
-    found = check(root)
+    found = check_folder(folder_of(root))
     for item in found:
         print_found(item)
     problems = sum(len(item.problems) for item in found)

@@ -1,9 +1,7 @@
-"""Datasets of point clouds. `open_dataset` looks at a folder and opens it, whatever its format."""
+"""Datasets of point clouds. `open_dataset` looks at a folder and opens it, whatever its layout."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from act3d.errors import InputError
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -24,7 +22,7 @@ def open_dataset(
     normalize: str | None = None,
     subset: str | None = None,
 ) -> "CloudDataset":
-    """Open the dataset at `root`; its format is recognised by what lies there.
+    """Open the dataset at `root`; its layout is recognised by what lies there.
 
     Args:
         root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN,
@@ -39,30 +37,12 @@ def open_dataset(
     Raises:
         InputError: nothing there that can be opened, a damaged file, or an empty selection.
     """
-    from act3d.data import modelnet40, scanobjectnn, shapenetpart
-    from act3d.data.packed import DESCRIPTION, PackedDataset
-    from act3d.data.shapenet55 import ShapeNet55, find_layout
+    from act3d.data.layout import Wanted
+    from act3d.data.layouts import open_folder
 
-    folder = sample_root() if str(root) == SAMPLE else Path(root)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give one written by 'act3d prepare', ShapeNet-55, or 'sample'")
-    if (folder / DESCRIPTION).is_file():
-        return PackedDataset(folder, split, points, seed, normalize, subset)
-    if find_layout(folder) is not None:
-        if subset is not None:
-            raise InputError(f"ShapeNet-55 has no subset {subset!r}")
-        return ShapeNet55(folder, split, points, seed, normalize or "unit_sphere")
-    if scanobjectnn.find_base(folder) is not None:
-        return scanobjectnn.ScanObjectNN(folder, split, points, seed, normalize, subset)
-    if modelnet40.find_base(folder) is not None:
-        if subset is not None:
-            raise InputError(f"ModelNet40 has no subset {subset!r}")
-        return modelnet40.ModelNet40(folder, split, points, seed, normalize)
-    if shapenetpart.find_layout(folder) is not None:
-        if subset is not None:
-            raise InputError(f"ShapeNetPart has no subset {subset!r}")
-        return shapenetpart.ShapeNetPart(folder, split, points, seed, normalize or "unit_sphere")
-    raise InputError(
-        f"{folder} is neither a prepared dataset (no {DESCRIPTION}) nor a released layout that act3d knows; "
-        f"for a folder of meshes run: act3d prepare {folder} --out DIR"
-    )
+    return open_folder(folder_of(root), Wanted(split, points, seed, normalize, subset))
+
+
+def folder_of(root: str | Path) -> Path:
+    """Return the folder that `root` names: itself, or the shipped sample's."""
+    return sample_root() if str(root) == SAMPLE else Path(root)

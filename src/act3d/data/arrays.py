@@ -1,7 +1,6 @@
 """Clouds that lie in memory as one array: what the smaller released datasets become."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,14 +52,7 @@ class ArrayClouds(CloudDataset):
         if not 1 <= self.points <= stored.shape[1]:
             raise InputError(f"{self.points} points per cloud were asked of {self.name}; it stores {stored.shape[1]}")
         self.fingerprint = str(about["fingerprint"])
-        defaults = {"up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": None, "source": None}
-        self.meta = {
-            **defaults,
-            **about,
-            "normalization": normalization,
-            "points": self.points,
-            "classes": self.classes,
-        }
+        self.describe(**about)
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
         if self.points == self.stored.shape[1]:
@@ -93,11 +85,3 @@ def check_clouds(stored: np.ndarray, labels: np.ndarray, classes: int, where: st
     refuse(wrong, f"has label {labels[wrong[0]] if len(wrong) else ''}, outside 0..{classes - 1}")
     finite = np.concatenate([np.isfinite(stored[i : i + 512]).all(axis=(1, 2)) for i in range(0, len(stored), 512)])
     refuse(np.flatnonzero(~finite), "holds coordinates that are not finite")
-
-
-def first_base(root: Path, inside: Sequence[str], marks: Sequence[str]) -> Path | None:
-    """The first of `root` and the folders `inside` it that holds any of `marks`; None if there is none."""
-    for base in (root, *(root / name for name in inside)):
-        if any((base / mark).exists() for mark in marks):
-            return base
-    return None

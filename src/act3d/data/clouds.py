@@ -15,9 +15,14 @@ from act3d.errors import InputError
 
 def choose_points(seed: int, epoch: int, index: int, stored: int, wanted: int) -> np.ndarray:
     """`wanted` of `stored` points in random order, (wanted,) int64: a pure function of its arguments."""
+    return generator_of(seed, epoch, index).choice(stored, wanted, replace=False)
+
+
+def generator_of(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the generator of all draws for one cloud in one epoch."""
     # A counter-based generator keyed by (seed, epoch) and index needs no state, so a resumed run draws the same.
     key = np.array([(seed % 2**32) << 32 | epoch % 2**32, index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).choice(stored, wanted, replace=False)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
 class Stored(NamedTuple):
@@ -46,6 +51,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         parts: Part names; empty when the clouds carry no part labels.
         class_parts: For each class, the part ids that occur in it.
         names: One name a cloud.
+        split: One split a cloud; empty where they are of none.
         labels: (len,) int64.
         points: Points given per cloud.
         fingerprint: A hash of the data; equal fingerprints mean equal bytes.
@@ -57,6 +63,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
     parts: list[str]
     class_parts: dict[str, list[int]]
     names: list[str]
+    split: list[str]
     labels: np.ndarray
     points: int
     fingerprint: str
@@ -68,6 +75,21 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self.epoch = 0
         self.normalization = normalization
+        self.split = []
+
+    def describe(self, **facts: Any) -> None:
+        """Set `meta`: `facts`, what this dataset knows of itself, and defaults for what nobody said."""
+        defaults = {"up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": None, "source": None}
+        own = {"name": self.name, "fingerprint": self.fingerprint, "normalization": self.normalization}
+        self.meta = {**defaults, **facts, **own, "points": self.points, "classes": self.classes}
+
+    def __repr__(self) -> str:
+        split = f", {'+'.join(dict.fromkeys(self.split))}" if self.split else ""
+        kinds = f"{len(self.classes)} classes" + (f", {len(self.parts)} parts" if self.parts else "")
+        return (
+            f"<{type(self).__name__} {self.name}{split}: {len(self)} clouds of {self.points} points, {kinds}, "
+            f"normalization {self.normalization}, fingerprint {self.fingerprint}>"
+        )
 
     def __len__(self) -> int:
         return len(self.names)

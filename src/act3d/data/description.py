@@ -1,11 +1,11 @@
 """The description and the table of a packed dataset; without torch, so that processes that prepare data start fast."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from act3d.errors import InputError
+from act3d.files import read_json
 
 FORMAT = "act3d-packed"
 VERSION = 1
@@ -18,10 +18,7 @@ def read_description(root: Path) -> dict[str, Any]:
     path = root / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{root} is not a packed dataset: it has no {DESCRIPTION}")
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    info = read_json(path)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path} does not describe a packed dataset (format {FORMAT!r} expected)")
     if info.get("version") != VERSION:

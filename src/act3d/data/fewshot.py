@@ -5,9 +5,9 @@ A fold is a task of `way` classes: `shot` training shapes and 20 test shapes of 
 act3d drew and kept lie in the same layout, with a `folds.json` beside them that says what they were drawn from.
 """
 
-import json
 import pickle
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from act3d.data import safe_pickle
-from act3d.data.arrays import ArrayClouds, check_clouds, first_base
+from act3d.data.arrays import ArrayClouds, check_clouds
 from act3d.data.clouds import CloudDataset
 from act3d.data.fingerprint import of_files
+from act3d.data.layout import Found, Layout, Part
+from act3d.data.reading import first_base
 from act3d.errors import InputError
-from act3d.files import atomic_path, write_json
+from act3d.files import atomic_path, read_json, write_json
 
 QUERIES = 20
 SETTINGS = ((5, 10), (5, 20), (10, 10), (10, 20))
@@ -78,10 +80,7 @@ def origin(base: Path) -> dict[str, Any]:
 
 
 def _read_record(base: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((base / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{base / RECORD} is damaged ({error})") from None
+    record = read_json(base / RECORD)
     if not isinstance(record, dict) or not {"name", "licence", "normalization"} <= record.keys():
         raise InputError(f"{base / RECORD} does not say name, licence and normalization")
     return record
@@ -236,3 +235,37 @@ def write_fold(base: Path, task: Fold, way: int, shot: int, fold: int) -> Path:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         pickle.dump(content, file)
     return path
+
+
+def _check(base: Path) -> list[Found]:
+    found = Found("ModelNet40 few-shot")
+    mark = fingerprint(base)
+    drawn = (base / RECORD).is_file()
+    if drawn:
+        try:
+            about = origin(base)
+        except InputError as error:
+            found.problems.append(str(error))
+            return [found]
+        found = Found("few-shot folds", about["name"])
+        found.notes.append(f"drawn by act3d from data {about.get('fingerprint')}, draw_seed {about.get('draw_seed')}")
+    for (way, shot), folds in settings_in(base).items():
+        missing = [fold for fold in range(FOLDS) if fold not in folds]
+        if missing:  # of drawn folds, as many as were wanted are there
+            kept = found.notes if drawn else found.problems
+            kept.append(f"{base}/{way}way_{shot}shot lacks folds {', '.join(map(str, missing))}")
+        sizes: Counter[tuple[int, int, int]] = Counter()
+        for fold in folds:
+            try:
+                task = read_fold(base, way, shot, fold, mark)
+                sizes[len(task.train), len(task.test), task.train.points] += 1
+            except InputError as error:
+                found.problems.append(str(error))
+        for (train, test, points), count in sorted(sizes.items()):
+            name = f"{way}-way {shot}-shot, {count} fold{'s' if count > 1 else ''} of {train} + {test} shapes"
+            found.parts[name] = Part(train + test, points)
+    found.fingerprint = mark
+    return [found]
+
+
+LAYOUT = Layout("few-shot folds", find_base, None, _check, instead="run them by act3d fewshot")

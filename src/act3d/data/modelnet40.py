@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from act3d.data import safe_pickle
-from act3d.data.arrays import ArrayClouds, first_base
+from act3d.data.arrays import ArrayClouds, check_clouds
 from act3d.data.fingerprint import of_files
-from act3d.errors import InputError
+from act3d.data.layout import Found, Layout, Part, Wanted, count_classes, wanted_splits
+from act3d.data.reading import first_base, read_lines
+from act3d.errors import InputError, reason_of
 from act3d.files import atomic_path
 from act3d.progress import Progress
 
@@ -38,13 +40,6 @@ def cache_name(split: str, points: int = CACHED) -> str:
     return f"modelnet40_{split}_{points}pts_fps.dat"
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a list that are not empty."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def listed(base: Path, split: str) -> list[tuple[str, str]]:
     """(class, shape) of every shape of a split, as its list has it: `night_stand_0001` is of class `night_stand`."""
     pairs = [(line.rpartition("_")[0], line) for line in read_lines(base / f"modelnet40_{split}.txt")]
@@ -62,7 +57,7 @@ def read_shape(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{path} is damaged ({reason_of(error)})") from None
     if rows.shape[1] < 6 or not np.isfinite(rows).all():
         what = "values that are not finite" if rows.shape[1] >= 6 else f"{rows.shape[1]} columns"
         raise InputError(f"{path} holds {what}; expected x, y, z, nx, ny, nz")
@@ -208,10 +203,7 @@ class ModelNet40(ArrayClouds):
         base = find_base(Path(root))
         if base is None:
             raise InputError(f"{root} does not hold {SHAPE_NAMES}")
-        wanted = list(SPLITS) if split is None else split.split("+")
-        unknown = [name for name in wanted if name not in SPLITS]
-        if unknown:
-            raise InputError(f"ModelNet40 has no split {unknown[0]!r}; it has train, test (join them by +)")
+        wanted = wanted_splits("ModelNet40", SPLITS, split)
         classes = read_lines(base / SHAPE_NAMES)
         # Both caches, whatever split is asked for: the fingerprint is of the dataset, not of a split.
         sources = {name: (base / f"modelnet40_{name}.txt", base / cache_name(name)) for name in SPLITS}
@@ -242,3 +234,57 @@ def _names(base: Path, split: str, count: int) -> list[str]:
     if (base / f"modelnet40_{split}.txt").is_file() and len(shapes := listed(base, split)) == count:
         return [shape for _, shape in shapes]
     return [f"{split}/{row:05d}" for row in range(count)]
+
+
+def _open(base: Path, wanted: Wanted) -> ModelNet40:
+    return ModelNet40(base, wanted.split, wanted.points, wanted.seed, wanted.normalize)
+
+
+def _check(base: Path) -> list[Found]:
+    found = Found("ModelNet40")
+    try:
+        classes = read_lines(base / SHAPE_NAMES)
+    except InputError as error:
+        found.problems.append(str(error))
+        return [found]
+    caches = []
+    for split in SPLITS:
+        cache = base / cache_name(split)
+        try:
+            if cache.is_file():
+                caches.append(cache)
+                points, labels = read_cache(cache, len(classes))
+                check_clouds(points, labels, len(classes), str(cache))
+                found.parts[split] = Part(len(points), points.shape[1], count_classes(labels, classes))
+            else:
+                found.parts[split] = _text_split(base, split, found)
+        except InputError as error:
+            found.problems.append(str(error))
+    if len(caches) == len(SPLITS):
+        found.fingerprint = of_files(caches)
+    return [found]
+
+
+def _text_split(base: Path, split: str, found: Found) -> Part:
+    """A split that has text files only; every file is glanced at, and the first of each class is read."""
+    shapes = listed(base, split)
+    good: dict[str, list[str]] = {}
+    bad, sizes = [], []
+    for cls, shape in shapes:
+        path = base / cls / f"{shape}.txt"
+        try:
+            sizes.append(glance(path))
+            if cls not in good:
+                read_shape(path)
+            good.setdefault(cls, []).append(shape)
+        except InputError as error:
+            bad.append(str(error))
+    if bad:
+        more = f"; {len(bad) - 1} more of {len(shapes)} listed shapes cannot be used" if len(bad) > 1 else ""
+        found.problems.append(bad[0] + more)
+    found.notes.append(f"{cache_name(split)} is not there; the first training run makes it from the text files")
+    counts = {cls: len(names) for cls, names in good.items()}
+    return Part(sum(counts.values()), min(sizes, default=0), counts)
+
+
+LAYOUT = Layout("ModelNet40", find_base, _open, _check)

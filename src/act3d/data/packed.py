@@ -23,6 +23,8 @@ from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.data.description import DESCRIPTION, TABLE, read_description, read_table
+from act3d.data.layout import Found, Layout, Wanted, check_by_opening
+from act3d.data.reading import open_npy
 from act3d.errors import InputError
 
 __all__ = ["DESCRIPTION", "TABLE", "PackedDataset", "read_description", "read_table"]
@@ -31,11 +33,9 @@ __all__ = ["DESCRIPTION", "TABLE", "PackedDataset", "read_description", "read_ta
 def open_shard(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Memory-map one shard, after checking that the file holds all that the description promises."""
     try:
-        shard = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing; the dataset is not complete, prepare it again") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged or cut off ({error}); prepare the dataset again") from None
+        shard = open_npy(path)
+    except InputError as error:
+        raise InputError(f"{error}; prepare the dataset again") from None
     if shard.shape != shape or shard.dtype != np.dtype(dtype):
         raise InputError(f"{path} holds {shard.shape} {shard.dtype}, expected {shape} {dtype}")
     return shard
@@ -84,9 +84,7 @@ class PackedDataset(CloudDataset):
         place = {name: i for i, name in enumerate(self.classes)}
         self.labels = np.array([place.get(self.table["class"][row], -1) for row in self.rows], dtype=np.int64)
         self.fingerprint = info["fingerprint"]
-        kept = ("name", "up", "source_up", "scale", "unit", "licence", "source", "fingerprint")
-        self.meta = {key: info.get(key) for key in kept}
-        self.meta |= {"normalization": self.normalization, "points": self.points, "classes": self.classes}
+        self.describe(**{key: info.get(key) for key in ("up", "source_up", "scale", "unit", "licence", "source")})
 
     def _open_shards(self, info: dict[str, Any]) -> None:
         self._shards: list[np.ndarray] = []
@@ -161,3 +159,22 @@ class PackedDataset(CloudDataset):
         # The product is in float64: the scales are.
         wide = points.astype(np.float32) * self._scales[places, None, None] + self._centers[places, None]
         return wide.astype(np.float32)
+
+
+def find_base(root: Path) -> Path | None:
+    """`root` if it holds a description; else None."""
+    return root if (root / DESCRIPTION).is_file() else None
+
+
+def _open(base: Path, wanted: Wanted) -> PackedDataset:
+    return PackedDataset(base, *wanted)
+
+
+def _check(base: Path) -> list[Found]:
+    found = check_by_opening(Found("prepared"), lambda split: PackedDataset(base, split), ())
+    if found.fingerprint is not None:
+        found.variant = str(read_description(base)["name"])
+    return [found]
+
+
+LAYOUT = Layout("prepared dataset", find_base, _open, _check, subsets=True)

@@ -5,15 +5,16 @@ blue, label. `scenes.json` beside them names the classes; without it the names `
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from act3d.data.layout import Found, Layout, Part
+from act3d.data.reading import open_npy
 from act3d.errors import InputError
-from act3d.files import write_json
+from act3d.files import read_json, write_json
 
 DESCRIPTION = "scenes.json"
 FORMAT = "act3d-scenes"
@@ -118,10 +119,7 @@ def open_rooms(root: str | Path) -> RoomFolder:
     info: dict[str, Any] = {"name": "s3dis", "classes": S3DIS_CLASSES, "licence": "S3DIS terms", "unit": "m"}
     path = folder / DESCRIPTION
     if path.is_file():
-        try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
+        info = read_json(path)
         if not isinstance(info, dict) or info.get("format") != FORMAT or not info.get("classes"):
             raise InputError(f"{path} does not describe rooms (format {FORMAT!r} and classes expected)")
     rooms = sorted(file.stem for file in folder.glob("*.npy"))
@@ -154,10 +152,7 @@ def read_room(path: Path, classes: int) -> Room:
     Raises:
         InputError: Missing, damaged, not (n, 7), coordinates that are not finite, a label that is no class.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is missing, damaged or cut off ({error})") from None
+    array = open_npy(path)
     if array.ndim != 2 or array.shape[1] != COLUMNS or not len(array):
         raise InputError(f"{path} has shape {array.shape}; expected (points, {COLUMNS}): x y z r g b label")
     points = np.ascontiguousarray(array[:, :3], dtype=np.float32)
@@ -212,3 +207,31 @@ def class_weights(counts: np.ndarray) -> np.ndarray:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _check(folder: Path) -> list[Found]:
+    """Rooms for scene segmentation, area by area; every room is read. Classes count points here."""
+    found = Found("rooms")
+    try:
+        opened = open_rooms(folder)
+    except InputError as error:
+        found.problems.append(str(error))
+        return [found]
+    found.variant, found.fingerprint = opened.name, opened.fingerprint
+    for room in opened.rooms:
+        area = opened.splits.get(room) or "_".join(room.split("_")[:2])
+        try:
+            read = opened.read(room)
+        except InputError as error:
+            found.problems.append(str(error))
+            continue
+        part = found.parts.setdefault(area, Part(0, len(read.points)))
+        part.clouds, part.points = part.clouds + 1, min(part.points, len(read.points))
+        for label, count in zip(*np.unique(read.labels, return_counts=True), strict=True):
+            name = opened.classes[label] if label >= 0 else ""
+            part.classes[name] = part.classes.get(name, 0) + int(count)
+    found.notes.append("classes count points, and `points` is the smallest room's")
+    return [found]
+
+
+LAYOUT = Layout("rooms", find_rooms, None, _check, instead="segment them by act3d segment")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from act3d.errors import InputError
+from act3d.errors import InputError, reason_of
 
 
 def load(path: str | Path) -> Any:
@@ -28,8 +28,7 @@ def load(path: str | Path) -> Any:
     except MemoryError:
         raise InputError(f"{path} does not fit into memory") from None
     except Exception as error:  # a damaged pickle can raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is damaged or cut off ({reason})") from None
+        raise InputError(f"{path} is damaged or cut off ({reason_of(error)})") from None
 
 
 class _RefusedError(Exception):

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from act3d.data.arrays import ArrayClouds, check_clouds, first_base
+from act3d.data.arrays import ArrayClouds, check_clouds
 from act3d.data.fingerprint import of_files
-from act3d.errors import InputError
+from act3d.data.layout import Found, Layout, Part, Wanted, count_classes, wanted_splits
+from act3d.data.reading import first_base
+from act3d.errors import InputError, reason_of
 
 # Label order of the release; its files hold numbers only.
 CLASSES = (
@@ -54,8 +56,7 @@ def read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
             points = np.asarray(file["data"], dtype=np.float32)
             labels = np.asarray(file["label"]).astype(np.int64).reshape(-1)
     except (OSError, KeyError, ValueError, TypeError) as error:
-        reason = (str(error).splitlines() or ["?"])[0]
-        raise InputError(f"{path} is damaged, cut off or not a ScanObjectNN file ({reason})") from None
+        raise InputError(f"{path} is damaged, cut off or not a ScanObjectNN file ({reason_of(error)})") from None
     if (labels == -1).any():
         raise InputError(f"{path}: cloud {int(np.argmin(labels))} has label -1, outside 0..{len(CLASSES) - 1}")
     check_clouds(points, labels, len(CLASSES), str(path))
@@ -97,10 +98,7 @@ class ScanObjectNN(ArrayClouds):
         variant = variant or there[0]
         if variant not in VARIANTS:
             raise InputError(f"data.subset: {variant!r} is no variant of ScanObjectNN; it has {', '.join(VARIANTS)}")
-        wanted = list(SPLITS) if split is None else split.split("+")
-        unknown = [name for name in wanted if name not in SPLITS]
-        if unknown:
-            raise InputError(f"ScanObjectNN has no split {unknown[0]!r}; it has train, test (join them by +)")
+        wanted = wanted_splits("ScanObjectNN", SPLITS, split)
         read = {name: read_h5(file_of(base, variant, name)) for name in wanted}
         files = [file_of(base, variant, name) for name in SPLITS]
         about = {
@@ -121,3 +119,30 @@ class ScanObjectNN(ArrayClouds):
             normalize or "none",
         )
         self.split = [name for name, (clouds, _) in read.items() for _ in clouds]
+
+
+def _open(base: Path, wanted: Wanted) -> ScanObjectNN:
+    return ScanObjectNN(base, wanted.split, wanted.points, wanted.seed, wanted.normalize, wanted.subset)
+
+
+def _check(base: Path) -> list[Found]:
+    variants = variants_in(base)
+    if not variants:
+        return [Found("ScanObjectNN", problems=[f"{base}: main_split without any of the released .h5 files"])]
+    return [_check_variant(base, variant) for variant in variants]
+
+
+def _check_variant(base: Path, variant: str) -> Found:
+    found = Found("ScanObjectNN", variant)
+    files = {split: file_of(base, variant, split) for split in SPLITS}
+    for split, path in files.items():
+        try:
+            points, labels = read_h5(path)
+            found.parts[split] = Part(len(points), points.shape[1], count_classes(labels, CLASSES))
+        except InputError as error:
+            found.problems.append(str(error))
+    found.fingerprint = of_files(path for path in files.values() if path.is_file())
+    return found
+
+
+LAYOUT = Layout("ScanObjectNN", find_base, _open, _check, subsets=True)

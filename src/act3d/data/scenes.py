@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data.clouds import CloudDataset
+from act3d.data.clouds import CloudDataset, generator_of
 from act3d.data.rooms import UNLABELLED, Grid, Room, RoomFolder
 from act3d.errors import InputError
 
@@ -77,8 +77,7 @@ class SceneBlocks(CloudDataset):
 
     def _draw(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Centre (2,) of a block and the places of its points (N,), a pure function of (seed, epoch, row)."""
-        key = np.array([(self.seed % 2**32) << 32 | epoch % 2**32, row], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key))
+        rng = generator_of(self.seed, epoch, row)
         room, grid = self.rooms[self.owner[row]], self.grids[self.owner[row]]
         best = np.empty(0, dtype=np.int64)
         center = np.zeros(2, dtype=np.float32)

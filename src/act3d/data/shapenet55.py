@@ -2,13 +2,14 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
+from act3d.data.layout import Found, Layout, Wanted, check_by_opening, wanted_splits
+from act3d.data.reading import first_base, open_npy, read_lines
 from act3d.errors import InputError
 
 LISTS = "ShapeNet-55"
@@ -32,27 +33,14 @@ SYNSETS = {
 }  # fmt: skip
 
 
-class Layout(NamedTuple):
-    """Where the lists and the clouds lie."""
-
-    lists: Path
-    clouds: Path
-
-
-def find_layout(root: Path) -> Layout | None:
-    """The layout at `root`, which may be `ShapeNet55-34` or a folder that holds it; None if the lists are not there."""
-    for base in (root, root / "ShapeNet55-34"):
-        lists = base / LISTS
-        if any((lists / f"{split}.txt").is_file() for split in SPLITS):
-            return Layout(lists, next((base / name for name in CLOUDS if (base / name).is_dir()), base / CLOUDS[0]))
-    return None
+def find_base(root: Path) -> Path | None:
+    """The folder that holds the lists: `root`, or `ShapeNet55-34` in it; None if they are not there."""
+    return first_base(root, ("ShapeNet55-34",), [f"{LISTS}/{split}.txt" for split in SPLITS])
 
 
 def read_list(path: Path) -> list[str]:
     """The file names in one list, `synset-model.npy` each."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    names = read_lines(path)
     wrong = [name for name in names if "-" not in name or not name.endswith(".npy") or "/" in name]
     if wrong:
         raise InputError(f"{path}: line {wrong[0]!r} is not of the form synset-model.npy")
@@ -82,22 +70,19 @@ class ShapeNet55(CloudDataset):
         normalize: str = "unit_sphere",
     ):
         super().__init__(seed, normalize)
-        layout = find_layout(Path(root))
-        if layout is None:
+        base = find_base(Path(root))
+        if base is None:
             raise InputError(f"{root} does not hold {LISTS}/train.txt")
-        wanted = SPLITS if split is None else split.split("+")
-        unknown = [name for name in wanted if name not in SPLITS]
-        if unknown:
-            raise InputError(f"ShapeNet-55 has no split {unknown[0]!r}; it has train, test (join them by +)")
-        self.folder = layout.clouds
-        listed = {name: read_list(layout.lists / f"{name}.txt") for name in wanted}
+        wanted, lists = wanted_splits("ShapeNet-55", SPLITS, split), base / LISTS
+        self.folder = next((base / name for name in CLOUDS if (base / name).is_dir()), base / CLOUDS[0])
+        listed = {name: read_list(lists / f"{name}.txt") for name in wanted}
         self.files = [file for files in listed.values() for file in files]
         self._check_files()
         self.name = "shapenet55"
         self.names = [file.removesuffix(".npy") for file in self.files]
         self.split = [name for name, files in listed.items() for _ in files]
         # Every list together decides the label, so that a split alone gets the same ones.
-        every = {f.split("-")[0] for s in SPLITS if (p := layout.lists / f"{s}.txt").is_file() for f in read_list(p)}
+        every = {f.split("-")[0] for s in SPLITS if (p := lists / f"{s}.txt").is_file() for f in read_list(p)}
         synsets = sorted(every)
         self.classes = [SYNSETS.get(synset, synset) for synset in synsets]
         place = {synset: i for i, synset in enumerate(synsets)}
@@ -105,11 +90,7 @@ class ShapeNet55(CloudDataset):
         self.parts, self.class_parts = [], {}
         self.points = len(self._load(0)) if points is None else points
         self.fingerprint = _fingerprint(self.files)
-        self.meta = {
-            "name": self.name, "up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": "ShapeNet terms",
-            "source": "ShapeNet55-34", "fingerprint": self.fingerprint, "normalization": normalize,
-            "points": self.points, "classes": self.classes,
-        }  # fmt: skip
+        self.describe(licence="ShapeNet terms", source="ShapeNet55-34")
 
     def _check_files(self) -> None:
         if not self.files:
@@ -124,10 +105,7 @@ class ShapeNet55(CloudDataset):
 
     def _load(self, row: int) -> np.ndarray:
         path = self.folder / self.files[row]
-        try:
-            cloud = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} is damaged or cut off ({error})") from None
+        cloud = open_npy(path)
         if cloud.ndim != 2 or cloud.shape[1] < 3:
             raise InputError(f"{path} has shape {cloud.shape}; expected (points, 3 or more)")
         return cloud[:, :3]
@@ -156,3 +134,14 @@ class ShapeNet55(CloudDataset):
 def _fingerprint(files: list[str]) -> str:
     """Of the list only: hashing 50 000 files on every start would cost minutes."""
     return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
+
+
+def _open(base: Path, wanted: Wanted) -> ShapeNet55:
+    return ShapeNet55(base, wanted.split, wanted.points, wanted.seed, wanted.normalize or "unit_sphere")
+
+
+def _check(base: Path) -> list[Found]:
+    return [check_by_opening(Found("ShapeNet-55"), lambda split: ShapeNet55(base, split), SPLITS)]
+
+
+LAYOUT = Layout("ShapeNet-55", find_base, _open, _check)

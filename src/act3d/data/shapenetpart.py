@@ -1,15 +1,17 @@
 """ShapeNetPart as released: one text file a shape, x y z nx ny nz part on every line."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data.clouds import CloudDataset
+from act3d.data.clouds import CloudDataset, generator_of
+from act3d.data.layout import Found, Layout, Wanted, check_by_opening, wanted_splits
+from act3d.data.reading import first_base, read_lines
 from act3d.errors import InputError
+from act3d.files import read_json
 
 FOLDER = "shapenetcore_partanno_segmentation_benchmark_v0_normal"
 CATEGORIES = "synsetoffset2category.txt"
@@ -36,9 +38,9 @@ def part_ids() -> dict[str, list[int]]:
     return {category: [next(ids) for _ in parts] for category, parts in PARTS.items()}
 
 
-def find_layout(root: Path) -> Path | None:
+def find_base(root: Path) -> Path | None:
     """The released folder at `root` or directly in it; None if it is not there."""
-    return next((base for base in (root, root / FOLDER) if (base / CATEGORIES).is_file()), None)
+    return first_base(root, (FOLDER,), (CATEGORIES,))
 
 
 class ShapeNetPart(CloudDataset):
@@ -66,13 +68,10 @@ class ShapeNetPart(CloudDataset):
         normalize: str = "unit_sphere",
     ) -> None:
         super().__init__(seed, normalize)
-        base = find_layout(Path(root))
+        base = find_base(Path(root))
         if base is None:
             raise InputError(f"{root} does not hold {CATEGORIES}")
-        wanted = list(SPLITS) if split is None else split.split("+")
-        unknown = [name for name in wanted if name not in SPLITS]
-        if unknown:
-            raise InputError(f"ShapeNetPart has no split {unknown[0]!r}; it has {', '.join(SPLITS)} (join them by +)")
+        wanted = wanted_splits("ShapeNetPart", SPLITS, split)
         synsets = read_categories(base / CATEGORIES)
         listed = {name: read_list(base, name, synsets) for name in wanted}
         self.files = [path for files in listed.values() for path in files]
@@ -90,11 +89,7 @@ class ShapeNetPart(CloudDataset):
         self.parts, self.class_parts = list(NAMES), {k: v for k, v in part_ids().items() if k in self.classes}
         self.points = 2048 if points is None else points
         self.fingerprint = hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
-        self.meta = {
-            "name": self.name, "up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": "ShapeNet terms",
-            "source": FOLDER, "fingerprint": self.fingerprint, "normalization": normalize, "points": self.points,
-            "classes": self.classes,
-        }  # fmt: skip
+        self.describe(licence="ShapeNet terms", source=FOLDER)
         self._shapes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def shape(self, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +104,7 @@ class ShapeNetPart(CloudDataset):
         parts = np.empty((len(rows), self.points), dtype=np.int64)
         for place, row in enumerate(rows.tolist()):
             stored, ids = self.shape(row)
-            key = np.array([(self.seed % 2**32) << 32 | epoch % 2**32, row], dtype=np.uint64)
-            order = np.random.Generator(np.random.Philox(key=key)).permutation(len(stored))
+            order = generator_of(self.seed, epoch, row).permutation(len(stored))
             chosen = np.resize(order, self.points)
             points[place], parts[place] = stored[chosen], ids[chosen]
         return torch.from_numpy(points), torch.from_numpy(parts)
@@ -118,7 +112,7 @@ class ShapeNetPart(CloudDataset):
 
 def read_categories(path: Path) -> dict[str, str]:
     """Synset -> category, in the order of the file, which is that of the labels."""
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = [line.split() for line in read_lines(path)]
     wrong = [row for row in rows if len(row) != 2 or row[0] not in PARTS]
     if wrong or not rows:
         shown = " ".join(wrong[0]) if wrong else "nothing"
@@ -129,12 +123,10 @@ def read_categories(path: Path) -> dict[str, str]:
 def read_list(base: Path, split: str, synsets: dict[str, str]) -> list[Path]:
     """The files that one split lists; its entries read shape_data/<synset>/<id>."""
     path = base / LISTS / f"shuffled_{split}_file_list.json"
-    try:
-        entries = [str(entry).split("/") for entry in json.loads(path.read_text(encoding="utf-8"))]
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    listed = read_json(path)
+    if not isinstance(listed, list):
+        raise InputError(f"{path} does not hold a list of shapes")
+    entries = [str(entry).split("/") for entry in listed]
     wrong = ["/".join(entry) for entry in entries if len(entry) < 2 or entry[-2] not in synsets or ".." in entry]
     if wrong:
         raise InputError(f"{path}: entry {wrong[0]!r} is not of the form shape_data/<synset>/<id>")
@@ -157,3 +149,14 @@ def read_shape(path: Path, parts: list[int]) -> tuple[np.ndarray, np.ndarray]:
     if not np.isin(ids, parts).all():
         raise InputError(f"{path} has part {np.setdiff1d(ids, parts)[0]:g}; its category has {parts}")
     return rows[:, :3].astype(np.float32), ids.astype(np.uint8)
+
+
+def _open(base: Path, wanted: Wanted) -> ShapeNetPart:
+    return ShapeNetPart(base, wanted.split, wanted.points, wanted.seed, wanted.normalize or "unit_sphere")
+
+
+def _check(base: Path) -> list[Found]:
+    return [check_by_opening(Found("ShapeNetPart"), lambda split: ShapeNetPart(base, split), SPLITS)]
+
+
+LAYOUT = Layout("ShapeNetPart", find_base, _open, _check)

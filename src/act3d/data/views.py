@@ -24,6 +24,7 @@ class Selection(CloudDataset):
         self.class_parts, self.fingerprint, self.meta = source.class_parts, source.fingerprint, source.meta
         self.points, self.labels = source.points, source.labels[self.chosen]
         self.names = [source.names[row] for row in self.chosen]
+        self.split = [source.split[row] for row in self.chosen] if source.split else []
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
         return self.source.read(self.chosen[rows], epoch)

@@ -1,0 +1,45 @@
+"""Finding and reading what datasets are made of: folders, lists, arrays. Without torch: see `description`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from act3d.errors import InputError, reason_of
+
+
+def open_npy(path: Path) -> np.ndarray:
+    """Memory-map the array in a `.npy` file.
+
+    Raises:
+        InputError: missing, damaged, cut off, or an array of objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except Exception as error:  # a damaged header can raise anything
+        raise InputError(f"{path} is damaged or cut off ({reason_of(error)})") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not empty, without blanks around them.
+
+    Raises:
+        InputError: missing, or not UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({reason_of(error)})") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def first_base(root: Path, inside: Sequence[str], marks: Sequence[str]) -> Path | None:
+    """The first of `root` and the folders `inside` it that holds any of `marks`; None if there is none."""
+    for base in (root, *(root / name for name in inside)):
+        if any((base / mark).exists() for mark in marks):
+            return base
+    return None
