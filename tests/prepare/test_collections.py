@@ -1,4 +1,4 @@
-"""KiCad and Sweet Home 3D: small fixtures in their layout, and the label tables that ship."""
+"""KiCad, Sweet Home 3D and LDraw: small fixtures in their layout, and the label tables that ship."""
 
 import io
 import tarfile
@@ -14,6 +14,7 @@ from act3d.data import open_dataset
 from act3d.data.packed import PackedDataset
 from act3d.errors import InputError
 from act3d.prepare.labels import read_labels
+from tests.fixtures.ldraw_library import ldraw_library
 
 BOARD = "[0 0 0, 10 0 0, 10 10 0, 0 10 0, 0 0 9]"
 WRL = f"""#VRML V2.0 utf8
@@ -115,6 +116,35 @@ model#2=/some/gone.obj
     assert data[0]["points"][:, 1].max() == pytest.approx(7, abs=0.5)
 
 
+def test_ldraw(tmp_path: Path) -> None:
+    library = ldraw_library(tmp_path / "deb")
+    for source in (tmp_path / "deb", library):  # both are noticed without --format
+        out = tmp_path / f"out-{source.name}"
+        summary = prepare(source, out, points=64, workers=1)
+        assert summary.clouds == 4
+        assert any("1 files of parts/ left alone" in note for note in summary.notes)
+    data = open_dataset(out)
+    assert isinstance(data, PackedDataset)
+    assert len(data.classes) == 35
+    assert Counter(data.split) == {"train": 1, "test": 1, "dup": 1, "unlabeled": 1}
+    assert (data.meta["source_up"], data.meta["scale"], data.meta["unit"]) == ("y", 0.4, "mm")
+    assert set(data.table["licence"]) == {"CC-BY-2.0"}
+    assert set(data.table["author"]) == {"James Jessiman"}
+    titles = {row["file"].removesuffix(".dat"): row["title"] for row in read_labels("ldraw")}
+    assert data.table["title"] == [titles[name] for name in data.table["name"]]
+    assert len(open_dataset(out, "train", subset="core")) == 1
+
+
+def test_ldraw_pieces_that_are_missing_are_told(tmp_path: Path) -> None:
+    library = ldraw_library(tmp_path / "deb")
+    (library / "p/stud.dat").unlink()
+    summary = prepare(library, tmp_path / "out", format="ldraw", points=64, workers=1)
+    assert any("4 models lack pieces" in note for note in summary.notes)
+    data = open_dataset(tmp_path / "out")
+    assert isinstance(data, PackedDataset)
+    assert set(data.table["missing"]) == {"2"}
+
+
 def test_wrong_folders(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(InputError, match="3dshapes"):
@@ -129,7 +159,12 @@ def test_label_tables() -> None:
     assert len({row["class"] for row in kicad} - {""}) == 40
     core = Counter(row["split"] for row in kicad if row["core"] == "1")
     assert core == {"train": 2465, "test": 718}
-    families = {
-        s: {(r["class"], r["family"]) for r in kicad if r["split"] == s and r["class"]} for s in ("train", "test")
-    }
-    assert families["train"].isdisjoint(families["test"])
+    ldraw = read_labels("ldraw")
+    assert len(ldraw) == 4958
+    assert Counter(row["split"] for row in ldraw) == {"train": 2446, "test": 401, "dup": 296, "unlabeled": 1815}
+    assert len({row["class"] for row in ldraw} - {"", "sheet"}) == 34
+    for table in (kicad, ldraw):
+        families = {
+            s: {(r["class"], r["family"]) for r in table if r["split"] == s and r["class"]} for s in ("train", "test")
+        }
+        assert families["train"].isdisjoint(families["test"])

@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from act3d.prepare.pack import Summary
     from act3d.prepare.s3dis import SceneSummary
 
+PACKAGES = {"sweethome": "sweethome3d", "ldraw": "ldraw"}  # word in a Debian package's name -> format
 SCENE_FORMATS = ("s3dis", "synthetic-rooms", "scenes")
 
 
 def prepare(
     source: Path,
     out: Path,
-    format: Literal["auto", "folder", "kicad", "sweethome3d", "s3dis", "synthetic-rooms", "scenes"] = "auto",
+    format: Literal["auto", "folder", "kicad", "sweethome3d", "ldraw", "s3dis", "synthetic-rooms", "scenes"] = "auto",
     points: int = 8192,
     up: Literal["auto", "x", "y", "z"] = "auto",
     scale: float | None = None,
@@ -37,7 +38,8 @@ def prepare(
     """Turn a folder of meshes and point clouds into a dataset ready for training.
 
     Points are spread evenly over each surface by area and stored y-up, centred, in the unit sphere, together with the
-    original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, npy, npz, xyz, pts and pcd. One
+    original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, LDraw's dat and
+    ldr, npy, npz, xyz, pts and pcd. One
     subfolder is one class; train and test folders above or below the classes are kept. A file that cannot be read is
     listed with its reason in failures.csv and does not stop the others. A killed run goes on where it was when started
     again, and gives the same bytes.
@@ -47,15 +49,15 @@ def prepare(
     of your own labelled clouds (npy, ply, las, laz) and a list of classes.
 
     Args:
-        source: Folder with the models. For kicad and sweethome3d: the unpacked Debian package (or its folder 3dmodels
-            or furniture), or the .deb file itself.
+        source: Folder with the models. For kicad, sweethome3d and ldraw: the unpacked Debian package (or its folder
+            3dmodels, furniture or ldraw), or the .deb file itself.
         out: Folder to write. An existing dataset is never touched unless overwrite is set.
-        format: What the source is; auto looks for S3DIS, KiCad libraries and Sweet Home 3D catalogs, else takes any
-            folder of models. Synthetic-rooms and scenes have to be asked for.
+        format: What the source is; auto looks for S3DIS, KiCad libraries, Sweet Home 3D catalogs and LDraw's
+            parts, else takes any folder of models. Synthetic-rooms and scenes have to be asked for.
         points: Points stored per model.
         up: The up axis in the files; auto means z for KiCad, y otherwise.
         scale: Factor on the coordinates, for instance 0.001 from millimetres to metres (default: 2.54 for KiCad, which
-            counts tenths of an inch, else 1).
+            counts tenths of an inch, 0.4 for LDraw, else 1).
         unit: Name of the unit after scaling, for the record.
         normalization: What reading gives: unit_sphere (centred, largest radius 1) or none (original size and place).
         test_fraction: Part of each class that becomes the test split when the folders name none.
@@ -118,21 +120,26 @@ def prepare(
 
 def _format_of(source: Path) -> str:
     from act3d.prepare.kicad import find_models
+    from act3d.prepare.ldraw import find_library
     from act3d.prepare.s3dis import find_raw
 
     if source.suffix == ".deb":
-        return "sweethome3d" if "sweethome" in source.name else "kicad"
+        return next((kind for word, kind in PACKAGES.items() if word in source.name), "kicad")
     if source.suffix == ".sh3f" or (source.is_dir() and any(source.glob("**/*.sh3f"))):
         return "sweethome3d"
     if source.is_dir() and find_raw(source) is not None:
         return "s3dis"
+    if source.is_dir() and find_library(source):
+        return "ldraw"
     return "kicad" if source.is_dir() and find_models(source) else "folder"
 
 
 def _unpacked(package: Path, kind: str, folder: Path) -> Path:
     from act3d.prepare.debian import unpack
 
-    suffixes = {"kicad": (".wrl",), "sweethome3d": (".sh3f",), "synthetic-rooms": (".sh3f",)}.get(kind)
+    suffixes = {
+        "kicad": (".wrl",), "sweethome3d": (".sh3f",), "ldraw": (".dat",), "synthetic-rooms": (".sh3f",)
+    }.get(kind)  # fmt: skip
     if suffixes is None:
         raise InputError(f"{package} is a Debian package; --format {kind} needs a folder")
     if unpack(package, suffixes, folder) == 0:
@@ -145,13 +152,14 @@ def _list(
 ) -> "Source":
     from act3d.prepare.folder import folder_source
     from act3d.prepare.kicad import kicad_source
+    from act3d.prepare.ldraw import ldraw_source
     from act3d.prepare.sweethome3d import sweethome3d_source
 
     if kind == "folder":
         if not root.is_dir():
             raise InputError(f"{root} is not a folder")
         return folder_source(root, out, up, 1.0 if scale is None else scale, unit or "", test_fraction, seed)
-    found = kicad_source(root) if kind == "kicad" else sweethome3d_source(root)
+    found = {"kicad": kicad_source, "sweethome3d": sweethome3d_source, "ldraw": ldraw_source}[kind](root)
     found.scale = found.scale if scale is None else scale
     found.unit = (found.unit if scale is None else "") if unit is None else unit
     return found

@@ -49,7 +49,7 @@ class Source:
     """A collection: its items and what is declared about them.
 
     Attributes:
-        kind: "folder", "kicad" or "sweethome3d"; decides the reader.
+        kind: "folder", "kicad", "sweethome3d" or "ldraw"; decides the reader.
         name: Name of the dataset.
         items: The models, in a fixed order.
         classes: Class names, in the order of the labels.

@@ -95,6 +95,8 @@ def _make_cloud(item: Item, settings: Settings) -> Cloud:
     parts = kicad.face_parts(shape)[faces] if settings.parts and faces is not None else None
     count = 0 if shape.faces is None else len(shape.faces)
     extra = {"vertices": str(len(shape.vertices)), "faces": str(count), "area": f"{area:.6g}"} | item.extra
+    if shape.missing:
+        extra["missing"] = str(shape.missing)
     return Cloud(item.name, points / scale, center, scale, parts, item.cls, item.split, extra)
 
 
@@ -210,4 +212,7 @@ def summarize(out: Path, description: dict[str, Any], seconds: float, notes: lis
     few = sum(faces == "0" and int(vertices) < description["points"] for faces, vertices in sizes)
     if few:
         notes = [*notes, f"{few} clouds have fewer than {description['points']} points: some are repeated"]
+    incomplete = sum(value != "" for value in table.get("missing", []))
+    if incomplete:
+        notes = [*notes, f"{incomplete} models lack pieces that could not be found: column missing of {TABLE}"]
     return Summary(out, description["clouds"], counts, failures, seconds, description["fingerprint"], notes)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from act3d.errors import InputError
-from act3d.readers import meshes, vrml
+from act3d.readers import ldraw, meshes, vrml
 from act3d.readers import point_files as scans
 from act3d.readers.shape import Shape
 
@@ -18,6 +18,8 @@ READERS: dict[str, Callable[[Path], Shape]] = {
     ".gltf": meshes.read_with_trimesh,
     ".3mf": meshes.read_with_trimesh,
     ".wrl": vrml.read_wrl,
+    ".dat": ldraw.read_ldraw,
+    ".ldr": ldraw.read_ldraw,
     ".npy": scans.read_npy,
     ".npz": scans.read_npz,
     ".xyz": scans.read_text,

@@ -17,6 +17,7 @@ class Shape:
         materials: (F,) int64 places in `material_names`, or None.
         material_names: Names of the materials as the file gives them ("" for one without a name).
         colors: (materials, 3) diffuse colours in 0..1.
+        missing: Pieces that the file names and that could not be found (LDraw).
     """
 
     vertices: np.ndarray
@@ -24,6 +25,7 @@ class Shape:
     materials: np.ndarray | None = None
     material_names: list[str] = field(default_factory=list)
     colors: np.ndarray | None = None
+    missing: int = 0
 
 
 def check_vertices(shape: Shape) -> None:
