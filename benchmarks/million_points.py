@@ -15,8 +15,8 @@ import torch
 
 from act3d import checkpoints
 from act3d.data.rooms import read_room
+from act3d.evaluation.whole_room import segment_room
 from act3d.models.segmenter import Segmenter
-from act3d.use.whole_room import segment_room
 
 
 def room(number: int, source: Path | None) -> np.ndarray:

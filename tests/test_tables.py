@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from act3d.errors import InputError, MissingDependency
-from act3d.tables import Table, Tabular, printable
+from act3d.tables import Table, Tabular
 
 TABLE = Table(["class", "clouds", "% right"], [["a|b", 12, 99.123], ["[red]chair\x1b[2J\nforged", 3, None]], "a <set>")
 
@@ -26,10 +26,6 @@ def test_names_of_strangers_neither_style_nor_move_nor_forge(capsys: pytest.Capt
     assert len(out.splitlines()) == 4
     assert r"[red]chair\x1b[2J\nforged" in out
     assert "\x1b" not in out
-
-
-def test_what_does_not_encode_is_escaped() -> None:
-    assert printable("caf\u00e9 \udcff\t\u202e") == "caf\u00e9 \\udcff\\t\\u202e"
 
 
 def test_numbers_stay_numbers_in_csv_and_json(tmp_path: Path) -> None:

@@ -13,15 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from act3d.errors import InputError, MissingDependency
-from act3d.files import write_json, write_text
+from act3d.files import printable, write_json, write_text
 
 Cell = str | int | float | bool | None
 SUFFIXES = (".csv", ".md", ".json")
-
-
-def printable(text: str) -> str:
-    """Return `text` with what would move the cursor, break the line or not encode written as escapes."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass

@@ -11,9 +11,10 @@ import torch
 from act3d.data import open_dataset
 from act3d.data.loading import BatchPlan
 from act3d.data.resident import ResidentLoader
+from act3d.data.rooms import UNLABELLED
+from act3d.data.views import PartClouds
 from act3d.engine.clouds import open_clouds, train_loader
 from act3d.errors import ConfigError
-from act3d.recipes.parts import UNLABELLED, PartClouds
 from act3d.settings.training import DataConfig
 from tests.data.helpers import write_packed
 from tests.engine.test_resume import Killed, assert_same_run, interrupt_at, kill, rows

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored
+from act3d.data.rooms import UNLABELLED
 from act3d.errors import InputError
 from act3d.geometry import farthest_point_sample, gather
 
@@ -34,6 +35,45 @@ class Selection(CloudDataset):
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return self.source.read_whole(self.chosen[rows])
+
+
+class PartClouds(Selection):
+    """Shapes that have a category and parts to tell apart, of a dataset with part labels.
+
+    Args:
+        source: The dataset.
+        leave_out: Names of classes whose shapes are left out, and of parts whose points become unlabelled.
+
+    Raises:
+        InputError: No part labels, a name that is neither class nor part, or nothing left.
+    """
+
+    def __init__(self, source: CloudDataset, leave_out: str = "") -> None:
+        names = [name for name in leave_out.split("+") if name]
+        unknown = [name for name in names if name not in source.classes and name not in source.parts]
+        if unknown:
+            raise InputError(f"leave_out: {unknown[0]!r} is neither a class nor a part of {source.name}")
+        if not source.parts:
+            raise InputError(f"{source.name} has no part labels")
+        without = [source.parts.index(name) for name in names if name in source.parts]
+        kept = {cls: [part for part in ids if part not in without] for cls, ids in source.class_parts.items()}
+        wanted = [i for i, cls in enumerate(source.classes) if cls not in names and kept.get(cls)]
+        rows = np.flatnonzero(np.isin(source.labels, wanted))
+        if not len(rows):
+            raise InputError(f"{source.name} has no labelled shapes left")
+        super().__init__(source, rows)
+        self.class_parts = {source.classes[i]: kept[source.classes[i]] for i in wanted}
+        self._without = torch.tensor(without, dtype=torch.int64)
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        points, parts = super().read(rows, epoch)
+        assert parts is not None
+        return points, parts.masked_fill(torch.isin(parts, self._without), UNLABELLED)
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        points, parts = super().read_whole(rows)
+        assert parts is not None
+        return points, np.where(np.isin(parts, self._without.numpy()), UNLABELLED, parts.astype(np.int16))
 
 
 def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from act3d.data.rooms import UNLABELLED
 from act3d.errors import InputError
-
-UNLABELLED = -1  # of a point: it is not judged
 
 
 class PartScores:

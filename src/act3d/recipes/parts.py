@@ -1,69 +1,27 @@
 """Segmentation of parts: a label for every point of a shape, among the parts its category has (SPEC 5)."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from act3d import checkpoints
 from act3d.data.clouds import CloudDataset
-from act3d.data.views import Selection, holdout_rows
+from act3d.data.rooms import UNLABELLED
+from act3d.data.views import PartClouds, Selection, holdout_rows
 from act3d.engine import processes
 from act3d.engine.clouds import open_split
 from act3d.engine.module import StageModule
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
 from act3d.errors import InputError
+from act3d.evaluation.parts import NUMBERS, judge_parts, predict_parts
 from act3d.evaluation.protocol import Trio
-from act3d.evaluation.segmentation import UNLABELLED, PartScores
+from act3d.evaluation.segmentation import PartScores
 from act3d.models.segmenter import Segmenter
 from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
-
-NUMBERS = ("instance_miou", "class_miou", "accuracy")
-VOTE_SCALE = (0.8, 1.25)  # one factor a cloud and pass
-
-
-class PartClouds(Selection):
-    """Shapes that have a category and parts to tell apart, of a dataset with part labels.
-
-    Args:
-        source: The dataset.
-        leave_out: Names of classes whose shapes are left out, and of parts whose points become unlabelled.
-
-    Raises:
-        InputError: No part labels, a name that is neither class nor part, or nothing left.
-    """
-
-    def __init__(self, source: CloudDataset, leave_out: str = "") -> None:
-        names = [name for name in leave_out.split("+") if name]
-        unknown = [name for name in names if name not in source.classes and name not in source.parts]
-        if unknown:
-            raise InputError(f"leave_out: {unknown[0]!r} is neither a class nor a part of {source.name}")
-        if not source.parts:
-            raise InputError(f"{source.name} has no part labels")
-        without = [source.parts.index(name) for name in names if name in source.parts]
-        kept = {cls: [part for part in ids if part not in without] for cls, ids in source.class_parts.items()}
-        wanted = [i for i, cls in enumerate(source.classes) if cls not in names and kept.get(cls)]
-        rows = np.flatnonzero(np.isin(source.labels, wanted))
-        if not len(rows):
-            raise InputError(f"{source.name} has no labelled shapes left")
-        super().__init__(source, rows)
-        self.class_parts = {source.classes[i]: kept[source.classes[i]] for i in wanted}
-        self._without = torch.tensor(without, dtype=torch.int64)
-
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
-        points, parts = super().read(rows, epoch)
-        assert parts is not None
-        return points, parts.masked_fill(torch.isin(parts, self._without), UNLABELLED)
-
-    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        points, parts = super().read_whole(rows)
-        assert parts is not None
-        return points, np.where(np.isin(parts, self._without.numpy()), UNLABELLED, parts.astype(np.int16))
 
 
 def open_parts(
@@ -83,37 +41,6 @@ def open_parts(
         raise InputError("data.val_split: select=best has to watch something; use holdout with more shapes, or last")
     rest = np.setdiff1d(np.arange(len(train)), held)
     return Trio(Selection(train, rest), Selection(train, held), test)
-
-
-def allowed_parts(clouds: CloudDataset) -> Tensor:
-    """bool (categories, parts): the parts that each category has."""
-    allowed = torch.zeros(len(clouds.classes), len(clouds.parts), dtype=torch.bool)
-    for i, cls in enumerate(clouds.classes):
-        allowed[i, clouds.class_parts.get(cls, [])] = True
-    return allowed
-
-
-@torch.no_grad()
-def predict_parts(
-    model: Segmenter, clouds: CloudDataset, rows: np.ndarray, batch_size: int, votes: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield predictions (B, N), true parts (B, N) and categories (B,) of the shapes at `rows`, always the same points.
-
-    With `votes`, the shape as it is and `votes` - 1 copies, each scaled by a factor U(0.8, 1.25), are averaged.
-    """
-    device = next(model.parameters()).device
-    allowed = allowed_parts(clouds).to(device)
-    generator = torch.Generator().manual_seed(mix(0, votes))
-    for start in range(0, len(rows), batch_size):
-        batch = clouds.fetch(rows[start : start + batch_size].tolist(), 0)
-        points, label = batch["points"].to(device), batch["label"].to(device)
-        total = model(points, label).softmax(dim=2)
-        for _ in range(votes - 1):
-            low, high = VOTE_SCALE
-            scale = low + (high - low) * torch.rand(len(points), 1, 1, generator=generator)
-            total = total + model(points * scale.to(device), label).softmax(dim=2)
-        found = total.masked_fill(~allowed[label].unsqueeze(1), -1).argmax(dim=2)
-        yield found.cpu().numpy(), batch["parts"].numpy(), batch["label"].numpy()
 
 
 class PartModule(StageModule):
@@ -159,7 +86,7 @@ class PartModule(StageModule):
         if self.clouds.watch is None:
             return {}
         processes.share_buffers(self.model)
-        scores = self._scores(self.model, self.clouds.watch, 0, limit)
+        scores = self._scores(self.model, self.clouds.watch, limit)
         return {f"val_{name}": scores[name] for name in NUMBERS}
 
     def conclude(self, folder: RunFolder) -> dict[str, Any]:
@@ -167,29 +94,23 @@ class PartModule(StageModule):
         from act3d.engine.fit import device_of
 
         limit = 1 if self.plan.fast_dev_run else 0
-        device = device_of(self.plan)
+        device, seed = device_of(self.plan), mix(0, self.votes)
         model, chosen = self.model.to(device).eval(), "last"
         extra: dict[str, Any] = {}
         if self.clouds.watch is not None and folder.best.exists():
             if self.protocol == "legacy":
-                last = self._scores(model, self.clouds.test, 0, limit, alone=True)
+                last = judge_parts(model, self.clouds.test, self.data.batch_size, limit=limit)
                 extra = {f"{name}_last": last[name] for name in NUMBERS}
             model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
-        metrics = self._scores(model, self.clouds.test, 0, limit, alone=True) | extra | {"weights": chosen}
-        if self.votes > 1:
-            voted = self._scores(model, self.clouds.test, self.votes, limit, alone=True)
-            metrics |= {f"{name}_voted": voted[name] for name in NUMBERS} | {"votes": self.votes}
-        return metrics
+        metrics = judge_parts(model, self.clouds.test, self.data.batch_size, self.votes, seed, limit)
+        return metrics | extra | {"weights": chosen}
 
-    def _scores(
-        self, model: Segmenter, clouds: CloudDataset, votes: int, limit: int, alone: bool = False
-    ) -> dict[str, Any]:
-        """Judge all shapes; with several processes together, unless this one is `alone`."""
+    def _scores(self, model: Segmenter, clouds: CloudDataset, limit: int) -> dict[str, Any]:
+        """Judge all shapes; several processes share them."""
         scores = PartScores(clouds.classes, clouds.class_parts)
-        rows = np.arange(len(clouds))[: limit * self.data.batch_size or None]
-        rows = rows if alone else rows[processes.rank() :: processes.world()]
-        found = list(predict_parts(model, clouds, rows, self.data.batch_size, votes))
-        for results in [found] if alone else processes.gather_objects(found):
+        rows = np.arange(len(clouds))[: limit * self.data.batch_size or None][processes.rank() :: processes.world()]
+        found = list(predict_parts(model, clouds, rows, self.data.batch_size))
+        for results in processes.gather_objects(found):
             for predicted, truth, category in results:
                 scores.add(predicted, truth, category)
         return scores.result()

@@ -1,7 +1,5 @@
 """Segmentation of scenes: a class for every point of a room, learned from blocks (SPEC 5)."""
 
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,26 +7,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from act3d import checkpoints
-from act3d.data.rooms import Room, RoomFolder, class_weights, open_rooms
+from act3d.data.rooms import UNLABELLED, Room, RoomFolder, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.engine import processes
 from act3d.engine.clouds import eval_batches
 from act3d.engine.module import StageModule
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import InputError
-from act3d.evaluation.segmentation import UNLABELLED, SceneScores
+from act3d.evaluation.scenes import NUMBERS, Cut, judge_rooms
+from act3d.evaluation.segmentation import SceneScores
 from act3d.files import atomic_path
 from act3d.models.segmenter import Segmenter
 from act3d.settings.segmentation import SceneConfig
 from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 from act3d.use.labelled_clouds import write_ply
-from act3d.use.whole_room import segment_room
 
-NUMBERS = ("miou", "macc", "oa")
 # Points (n, 3), predicted and true labels (n,), class names -> a PNG file. Training knows nothing of pictures.
 Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
 
@@ -130,82 +127,20 @@ class SceneModule(StageModule):
         model, chosen = self.model.to(device).eval(), "last"
         if self.rooms.watch is not None and folder.best.exists():
             model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
+        scenes, classes = self.scenes, self.rooms.folder.classes
+        cut = Cut(
+            self.data.points, self.data.batch_size, scenes.block, scenes.stride, scenes.min_points, scenes.coverage
+        )
+        written = set(self.rooms.test[: scenes.write])
+
+        def keep(room: Room, found: np.ndarray) -> list[Path]:
+            if room.name not in written:
+                return []
+            return write_room(folder.path / "predictions", room, found, classes, self.draw_room)
+
         limit = 1 if self.plan.fast_dev_run else 0
-        metrics = judge_rooms(
-            model, self.rooms.folder, self.rooms.test, self.data, self.scenes, folder.path, limit, self.draw_room
-        )
+        metrics = judge_rooms(model, self.rooms.folder, self.rooms.test, cut, scenes.votes, limit, keep)
         return metrics | {"weights": chosen}
-
-
-def judge_rooms(
-    model: nn.Module,
-    folder: RoomFolder,
-    rooms: Sequence[str],
-    data: DataConfig,
-    scenes: SceneConfig,
-    out: Path,
-    limit: int = 0,
-    draw: Draw | None = None,
-) -> dict[str, Any]:
-    """Judge a segmenter on rooms, one in memory at a time.
-
-    Args:
-        model: in eval mode, on its device.
-        folder: the rooms.
-        rooms: names of those that judge.
-        data: `points` and `batch_size`.
-        scenes: how rooms are cut; of the first `write` rooms labels are written to `out`/predictions.
-        limit: judge this many rooms and batches of blocks only, with one vote; 0 = all.
-        draw: makes the pictures.
-
-    Returns:
-        miou, macc, oa and classes over whole rooms with votes; the same over blocks under "blocks"; "rooms" one by one.
-    """
-    whole, blocks = SceneScores(folder.classes), SceneScores(folder.classes)
-    table: dict[str, Any] = {}
-    written: list[str] = []
-    votes = 1 if limit else scenes.votes
-    for number, name in enumerate(rooms[: limit or None]):
-        room = folder.read(name)
-        began = time.monotonic()
-        found = segment_room(
-            model, room.points, len(folder.classes), data.points, data.batch_size, scenes.block, scenes.stride,
-            votes,
-        )  # fmt: skip
-        seconds = time.monotonic() - began
-        whole.add(found, room.labels)
-        _judge_blocks(model, folder, name, data, scenes, blocks, limit)
-        mine = SceneScores(folder.classes)
-        mine.add(found, room.labels)
-        result = mine.result()
-        table[name] = {key: result[key] for key in (*NUMBERS, "points")} | {"seconds": round(seconds, 2)}
-        print(
-            f"{name}: {len(room.points)} points, mIoU {result['miou']:.1f}, OA {result['oa']:.1f}  ({seconds:.1f} s)",
-            file=sys.stderr,
-        )
-        if number < scenes.write:
-            written += [str(path) for path in write_room(out / "predictions", room, found, folder.classes, draw)]
-    by_block = {key: value for key, value in blocks.result().items() if key in (*NUMBERS, "points")}
-    return whole.result() | {"votes": votes, "blocks": by_block, "rooms": table, "written": written}
-
-
-@torch.no_grad()
-def _judge_blocks(
-    model: nn.Module,
-    folder: RoomFolder,
-    name: str,
-    data: DataConfig,
-    scenes: SceneConfig,
-    scores: SceneScores,
-    limit: int,
-) -> None:
-    """Add random blocks of a room, always the same, drawn as those of training are."""
-    device = next(model.parameters()).device
-    blocks = SceneBlocks(folder, [name], data.points, scenes.block, scenes.min_points, scenes.coverage, seed=0)
-    rows = np.arange(len(blocks))[: limit * data.batch_size or None]
-    for start in range(0, len(rows), data.batch_size):
-        batch = blocks.fetch(rows[start : start + data.batch_size].tolist(), 0)
-        scores.add(model(batch["points"].to(device)).argmax(dim=2).cpu().numpy(), batch["parts"].numpy())
 
 
 def write_room(

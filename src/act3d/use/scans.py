@@ -45,9 +45,9 @@ def label_scans(model: Any, files: list[Path], up: str | None, batch_size: int, 
         ConfigError: `out` is missing.
     """
     from act3d.commands.predict import PredictReport
+    from act3d.evaluation.whole_room import segment_room
     from act3d.prepare.user_scenes import read_scan, to_z_up
     from act3d.use.labelled_clouds import write_ply
-    from act3d.use.whole_room import segment_room
 
     if not out:
         raise ConfigError("--out is missing: a .ply file, or a folder for several")
