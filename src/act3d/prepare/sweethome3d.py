@@ -79,6 +79,7 @@ def _item(archive: Path, name: str, entry: dict[str, str], row: dict[str, str] |
     rotation = tuple(float(word) for word in entry.get("modelRotation", "").split())
     extra = {
         "title": entry.get("name", ""),
+        "category": entry.get("category", ""),
         "core": str(int(bool(cls) and cls not in CORE_EXCLUDES)),
         "creator": row["creator"] if row else entry.get("creator", ""),
         "licence": row["licence"] if row else "",
