@@ -1,5 +1,6 @@
-"""Writing files so that a reader never meets half of one; names of output files; names as a terminal may see them."""
+"""Writing files whole or not at all, reading those written row by row; names of outputs; names safe to print."""
 
+import csv
 import json
 import os
 import tempfile
@@ -123,3 +124,11 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in a file's name
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def read_metrics(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a metrics.csv, without a last one that was cut short by a kill."""
+    with path.open(newline="", encoding="utf-8") as file:
+        text = file.read()
+    whole = text[: text.rfind("\n") + 1]
+    return list(csv.DictReader(whole.splitlines()))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from act3d.commands.probe import ProbeData, print_report, probe
-from act3d.commands.quickstart import preset_settings, quickstart, set_aside
-from act3d.commands.quickstart_page import duration, own_commands, read_curve
+from act3d.commands.quickstart import own_commands, preset_settings, quickstart, repeat_command, set_aside
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.use.run_report import duration, how_test_differs, read_curve
 
 STAGE1 = """
 autoencoder: {patches: 8, patch_size: 8, width: 16, codes: 16}
@@ -48,13 +48,13 @@ def result(place):
 def test_it_ends_with_numbers_a_report_and_whole_run_folders(result, place):
     runs = place / "runs"
     assert result.report == runs / "report.html"
-    assert set(result.metrics) == {"taught", "untaught", "fitted", "plain"}
+    assert set(result.metrics) == {"pretrained", "random", "data_dependent", "plain"}
     assert all(len(v) == 1 and 0 <= v[0] <= 100 for v in result.metrics.values())
     for stage in ("stage1-seed0", "stage2-seed0"):
         assert (runs / stage / "results.json").exists()
         assert (runs / stage / "checkpoints" / "last.safetensors").exists()
     saved = json.loads((runs / "results.json").read_text())
-    assert saved["metrics"]["oa"] == result.metrics["taught"][0]
+    assert saved["metrics"]["oa"] == result.metrics["pretrained"][0]
     assert {"command", "protocol", "metrics", "seed", "data", "versions", "duration_s"} <= set(saved)
     assert (saved["data"]["train_shapes"], saved["data"]["test_shapes"]) == (448, 192)
 
@@ -71,6 +71,8 @@ def test_the_report_holds_pictures_curves_map_and_commands(result):
     assert page.count("<circle cx") >= 640
     assert "act3d prepare" in page
     assert "CC-BY-SA" in page
+    assert "of other product families" in page
+    assert "act3d quickstart --out " in page
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
@@ -81,7 +83,7 @@ def test_a_second_call_keeps_finished_runs_and_gives_the_same(result, place, cap
     assert again.metrics == result.metrics
     shown = capsys.readouterr()
     assert "finished already" in shown.err
-    assert "Taught encoder" in shown.out
+    assert "Pretrained encoder" in shown.out
     assert "report.html" in shown.out
 
 
@@ -94,7 +96,7 @@ def test_runs_with_other_settings_are_not_mixed_in(result, place):
 def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
     run_folder = str(place / "runs" / "stage2-seed0")
     report = probe(run_folder, out=str(tmp_path / "p"))
-    assert report.metrics["taught"]["linear"] == pytest.approx(result.metrics["taught"][0])
+    assert report.metrics["taught"]["linear"] == pytest.approx(result.metrics["pretrained"][0])
     saved = json.loads((tmp_path / "p" / "results.json").read_text())
     assert saved["metrics"]["oa"] == report.metrics["taught"]["linear"]
     assert "taught" in capsys.readouterr().out
@@ -156,6 +158,26 @@ def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
     np.testing.assert_allclose(values, 2 * steps)
     assert read_curve(tmp_path / "metrics.csv", "probe")[0].tolist() == [0, 500]
     assert read_curve(tmp_path / "metrics.csv", "absent")[0].tolist() == []
+
+
+def test_the_page_says_how_to_make_it_again():
+    assert repeat_command({"out": "runs/quickstart", "seeds": 3}) == "act3d quickstart --fresh"
+    given = {"out": "runs/q", "seeds": 1, "stage1": "small/autoencode", "stage2": "a b.yaml", "root": "data/mine"}
+    assert repeat_command(given) == (
+        "act3d quickstart --out runs/q --seeds 1 --stage2 'a b.yaml' --root data/mine --fresh"
+    )
+
+
+def test_other_families_are_claimed_only_where_the_table_has_them():
+    class Clouds:
+        def __init__(self, families):
+            self.rows, self.table = range(len(families)), {"family": families}
+
+    assert how_test_differs(Clouds(["a", "b"]), Clouds(["c"])) == "of other product families"
+    assert how_test_differs(Clouds(["a", "b"]), Clouds(["b", "c"])) == ""
+    without = Clouds([])
+    without.table = {"name": []}
+    assert how_test_differs(without, Clouds(["c"])) == ""
 
 
 def test_times_read_well():

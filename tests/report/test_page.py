@@ -4,8 +4,20 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from act3d.report import Section, commands, facts, gallery, paragraph, render_cloud, table, write_page
-from act3d.report.quickstart import Chart, EmbeddingMap, QuickstartReport, Shape, Variant, verdict, write_quickstart
+from act3d.report import render, render_cloud
+from act3d.report.page import _environment, split_remark
+from act3d.report.quickstart import (
+    Chart,
+    CodesUsed,
+    EmbeddingMap,
+    QuickstartReport,
+    Shape,
+    Variant,
+    codes_warning,
+    verdict,
+    write_quickstart,
+)
+from act3d.report.search import FoundShape, write_search_page
 
 VOID = {"meta", "link", "img", "br", "circle", "polyline", "line"}
 
@@ -28,20 +40,23 @@ class Balanced(HTMLParser):
             self.wrong.append(tag)
 
 
-def report(seeds=(0, 1)):
+def report(seeds=(0, 1), linear=(60.0, 50.0, 50.0, 40.0), used=70, test_remark=""):
     rng = np.random.default_rng(0)
     cloud = rng.normal(size=(40, 3)).astype(np.float32)
-    variant = [
-        Variant(n, [60.0 + s for s in seeds], [50.0 for _ in seeds], {"cup": 70.0})
-        for n in ("taught", "untaught", "fitted")
+    names = ("Pretrained", "Random", "Data-dependent", "Plain <b>")
+    variants = [
+        Variant(name, [value + s for s in seeds], [50.0 for _ in seeds], {"cup": 70.0})
+        for name, value in zip(names, linear, strict=True)
     ]
     return QuickstartReport(
         teacher="MiniLM",
         classes=["cup", "pl<ate"],
         train_shapes=30,
         test_shapes=10,
+        test_remark=test_remark,
         chance=50.0,
-        variants=variant,
+        variants=variants,
+        codes=CodesUsed(dict.fromkeys(seeds, used), 512),
         shapes=[Shape("a <b>", "CD-L1 3", cloud, cloud[:10], cloud)],
         charts=[Chart("step", "loss", {"seed 0": (np.arange(4.0), np.ones(4))})],
         map=EmbeddingMap(rng.normal(size=(6, 2)), np.array([0, 1] * 3), list("abcdef"), np.array([True, False] * 3)),
@@ -53,8 +68,16 @@ def report(seeds=(0, 1)):
     )
 
 
+def written(tmp_path, **options):
+    return write_quickstart(tmp_path / "r.html", report(**options)).read_text(encoding="utf-8")
+
+
+def headline(page):
+    return re.search(r'<div class="headline">.*?</div>\s*</div>', page, re.DOTALL).group()
+
+
 def test_the_page_is_whole_and_fetches_nothing(tmp_path):
-    page = write_quickstart(tmp_path / "r.html", report()).read_text(encoding="utf-8")
+    page = written(tmp_path)
     parsed = Balanced(page)
     assert parsed.wrong == []
     assert parsed.open == []
@@ -65,46 +88,111 @@ def test_the_page_is_whole_and_fetches_nothing(tmp_path):
     assert not re.search(r"url\((?!data:)", page)
     assert "prefers-color-scheme: dark" in page
     assert "width=device-width" in page
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
 
 
 def test_text_from_outside_is_escaped(tmp_path):
-    page = write_quickstart(tmp_path / "r.html", report()).read_text(encoding="utf-8")
+    page = written(tmp_path)
     assert "a &lt;b&gt;" in page
     assert "pl&lt;ate" in page
     assert "pl<ate" not in page
+    assert "Plain &lt;b&gt;" in page
+    assert "Plain <b>" not in page
+    # What is HTML already is not escaped again.
+    assert "&lt;div" not in page
+    assert "&lt;svg" not in page
 
 
 def test_one_seed_is_shown_without_spread(tmp_path):
-    page = write_quickstart(tmp_path / "r.html", report(seeds=(4,))).read_text(encoding="utf-8")
+    page = written(tmp_path, seeds=(4,))
     assert "seed 4" in page
     assert "a hint only" in page
 
 
 @pytest.mark.parametrize(
-    ("taught", "untaught", "words"),
+    ("pretrained", "control", "words"),
     [
-        ([70, 71, 72], [60, 61, 62], "beats the untaught encoder by 10.0 points, more than"),
-        ([60, 61, 62], [70, 71, 72], "loses to the untaught encoder by 10.0 points"),
-        ([60, 65, 70], [62, 63, 64], "nothing shown"),
+        ([70, 71, 72], [60, 61, 62], "beats random initialization by 10.0 points, more than"),
+        ([60, 61, 62], [70, 71, 72], "loses to random initialization by 10.0 points, more than"),
+        ([60, 65, 70], [62, 63, 64], "no difference shown"),
         ([70], [60], "hint only"),
     ],
 )
-def test_the_verdict_says_what_the_numbers_allow(taught, untaught, words):
-    assert words in verdict(taught, untaught)
+def test_the_verdict_says_what_the_numbers_allow(pretrained, control, words):
+    assert words in verdict(pretrained, control)
 
 
-def test_a_page_of_ones_own(tmp_path):
-    picture = render_cloud(np.eye(3), size=16)
-    section = Section(
-        "A & B", paragraph("run `act3d`") + table(["x"], [["<1>"]]) + gallery([("t", "r", [("in", picture)])])
-    )
-    page = write_page(tmp_path / "p.html", "T", paragraph("lead"), [section], "end").read_text(encoding="utf-8")
-    assert "A &amp; B" in page
-    assert "<code>act3d</code>" in page
-    assert "&lt;1&gt;" in page
+def test_the_headline_shows_a_gain_only_over_every_other_row(tmp_path):
+    gain = headline(written(tmp_path, linear=(60.0, 50.0, 55.0, 40.0)))
+    assert "<b>+5.0</b>" in gain
+    assert "over the best other row, “Data-dependent”" in gain
+    behind = headline(written(tmp_path, linear=(60.0, 50.0, 55.0, 70.0)))
+    assert "<b>70.5 ± 0.7 %</b>" in behind
+    assert "by the best other row, “Plain &lt;b&gt;”" in behind
+    assert "points" not in behind
+    worst = headline(written(tmp_path, linear=(40.0, 50.0, 45.0, 30.0)))
+    assert "points" not in worst
+    assert "<b>50.5 ± 0.7 %</b>" in worst
+
+
+def test_a_teacher_that_uses_hardly_any_codes_is_named_and_nothing_is_claimed(tmp_path):
+    assert codes_warning(CodesUsed({0: 70, 1: 4}, 512)) == ""
+    assert "seed 1, 3 uses 3, 1 of 512 codes" in codes_warning(CodesUsed({0: 70, 1: 3, 3: 1}, 512))
+    assert "it has learned nothing" not in written(tmp_path)
+    page = written(tmp_path, used=1)
+    assert "uses 1, 1 of 512 codes for all test shapes: it has learned nothing" in page
+    assert "points" not in headline(page)
+
+
+def test_only_what_is_known_of_the_test_shapes_is_said(tmp_path):
+    assert "product families" not in written(tmp_path)
+    page = " ".join(written(tmp_path, test_remark="of other product families").split())
+    assert "tested on 10 test shapes of other product families." in page
+
+
+def test_the_search_page_shows_queries_and_what_was_found(tmp_path):
+    cloud = np.eye(3, dtype=np.float32)
+    found = [FoundShape("cup <1>", "cup 0.9", cloud), FoundShape("cup 2", "cup 0.8", None)]
+    answers = [(FoundShape("query.obj", "query", cloud), found)]
+    page = write_search_page(tmp_path / "p.html", "index & co", 7, answers).read_text(encoding="utf-8")
     assert Balanced(page).wrong == []
+    assert "7 shapes in <code>index &amp; co</code>" in page
+    assert page.count("data:image/png") == 2
+    assert "cup &lt;1&gt;" in page
+    assert "<small>1.</small>" in page
+    assert "cup 2" in page
+
+
+def part(call):
+    return _environment().from_string('{% import "parts.html" as parts %}{{ ' + call + " }}")
+
+
+def test_parts_of_a_page():
+    html = part('parts.table(["x"], [["<1>"], ["2"]], strong=[1])').render()
+    assert "<td>&lt;1&gt;</td>" in html
+    assert html.count('<tr class="strong">') == 1
+    picture = render_cloud(np.eye(3), size=16)
+    html = part("parts.gallery(cards)").render(cards=[("A & B", "r", [("in", picture)])])
+    assert "<b>A &amp; B</b> r" in html
+    assert 'alt="A &amp; B: in"' in html
+    assert Balanced(html).wrong == []
 
 
 def test_remarks_in_commands_are_marked_and_code_is_escaped():
-    assert commands("a <b> # c") == '<pre>a &lt;b&gt; <span class="c"># c</span></pre>'
-    assert "<dt>k</dt><dd>v&amp;w</dd>" in facts({"k": "v&w"})
+    html = part("parts.commands(text)").render(text="a <b> # c\n\nd #e f#g\n# h")
+    lines = [
+        'a &lt;b&gt; <span class="c"># c</span>',
+        "",
+        'd <span class="c">#e f#g</span>',
+        '<span class="c"># h</span>',
+    ]
+    assert html.strip() == "<pre>" + "\n".join(lines) + "</pre>"
+    assert split_remark("path#1 a") == ("path#1 a", "")
+    assert "<dt>k</dt><dd>v&amp;w</dd>" in part('parts.facts({"k": "v&w"})').render()
+
+
+def test_a_value_that_a_template_lacks_is_an_error():
+    from jinja2 import UndefinedError
+
+    with pytest.raises(UndefinedError, match="queries"):
+        render("search.html", shapes=1, index="i")

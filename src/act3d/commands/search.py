@@ -161,18 +161,19 @@ def _print(report: SearchReport, opened: Index) -> None:
 
 
 def write_page_of(report: SearchReport, opened: Index, path: Path) -> Path:
-    """A self-contained page: every query beside what was found."""
-    from act3d.report import Section, gallery, paragraph, render_cloud, write_page
+    """Write a self-contained page that shows every query beside what was found."""
+    from act3d.report.search import FoundShape, write_search_page
 
-    sections = []
     keys = {row: picture_key(*key) for row, key in enumerate(opened.table.keys())}
     places = {opened.table["name"][row]: key for row, key in keys.items()}
-    for name, hits in report.hits.items():
-        cards = [(name, "query", [("query", render_cloud(report.clouds[name], size=220))])]
-        for hit in hits:
-            cloud = opened.clouds.get(places[hit.name])
-            picture = [] if cloud is None else [(f"{hit.rank}.", render_cloud(cloud.astype("float32"), size=220))]
-            cards.append((hit.name, f"{hit.label} {hit.similarity:.3f}", picture))
-        sections.append(Section(f"Nearest to {name}", gallery(cards)))
-    lead = paragraph(f"{len(opened.table)} shapes in `{opened.folder}`; similarity is the cosine of scaled embeddings.")
-    return write_page(path, "Search by shape", lead, sections, "act3d search")
+
+    def found(hit: Hit) -> FoundShape:
+        cloud = opened.clouds.get(places[hit.name])
+        points = None if cloud is None else cloud.astype("float32")
+        return FoundShape(hit.name, f"{hit.label} {hit.similarity:.3f}", points)
+
+    answers = [
+        (FoundShape(name, "query", report.clouds[name]), [found(hit) for hit in hits])
+        for name, hits in report.hits.items()
+    ]
+    return write_search_page(path, str(opened.folder), len(opened.table), answers)

@@ -142,13 +142,13 @@ def _part_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[St
 def _scene_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[StageModule, Any, dict[str, Any]]":
     """Return the training module, its blocks, and facts for checkpoints."""
     from act3d.recipes.scenes import SceneModule, open_scenes
-    from act3d.report.room_picture import picture_of
+    from act3d.report.room_picture import render_room
 
     data, scenes, seed = settings["data"], settings["scenes"], settings["seed"]
     rooms = open_scenes(data, scenes, settings["protocol"], settings["select"], seed)
     model, start = build_segmenter(settings, len(rooms.train.classes), 0, kept, resume)
     plan = shortened(settings["trainer"])
-    module = SceneModule(model, rooms, scenes, settings["protocol"], data, settings["optim"], plan, seed, picture_of)
+    module = SceneModule(model, rooms, scenes, settings["protocol"], data, settings["optim"], plan, seed, render_room)
     module.facts = {"task": "scenes", "start": start, "test_rooms": rooms.test}
     module.facts["clouds"] = {"rooms": len(rooms.train.rooms), "blocks": len(rooms.train), "test": len(rooms.test)}
     meta = checkpoint_meta(rooms.train, "segment", seed, settings["protocol"]) | {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from act3d.files import atomic_path
+from act3d.files import atomic_path, read_metrics
 
 
 class MetricsLog:
@@ -60,11 +60,3 @@ class MetricsLog:
         """Flush and close both."""
         self._file.close()
         self._board.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a metrics.csv, without a last one that was cut short by a kill."""
-    with path.open(newline="", encoding="utf-8") as file:
-        text = file.read()
-    whole = text[: text.rfind("\n") + 1]
-    return list(csv.DictReader(whole.splitlines()))

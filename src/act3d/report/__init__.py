@@ -1,36 +1,20 @@
 """Figures and self-contained HTML pages from plain arrays."""
 
 from act3d.report.charts import bar_rows, line_chart, mean_spread, scatter_map
-from act3d.report.clouds import depth_colors, render_cloud, view_bounds
-from act3d.report.page import (
-    Section,
-    charts,
-    commands,
-    details,
-    facts,
-    gallery,
-    headline,
-    paragraph,
-    table,
-    write_page,
-)
+from act3d.report.class_colors import class_colors, label_colors
+from act3d.report.cloud_picture import depth_colors, render_cloud, view_bounds
+from act3d.report.page import render, write_page
 
 __all__ = [
-    "Section",
     "bar_rows",
-    "charts",
-    "commands",
+    "class_colors",
     "depth_colors",
-    "details",
-    "facts",
-    "gallery",
-    "headline",
+    "label_colors",
     "line_chart",
     "mean_spread",
-    "paragraph",
+    "render",
     "render_cloud",
     "scatter_map",
-    "table",
     "view_bounds",
     "write_page",
 ]

@@ -1,34 +1,13 @@
-"""Labelled clouds for other programs' eyes: PLY files with a colour for every class."""
+"""Labelled clouds as PLY files with a colour for every class, for other programs."""
 
-import colorsys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from act3d.data.rooms import S3DIS_CLASSES
 from act3d.errors import InputError
 from act3d.files import atomic_path
-
-UNLABELLED_COLOR = (128, 128, 128)
-_S3DIS_COLORS = [
-    (120, 200, 120), (70, 90, 160), (150, 205, 215), (240, 200, 60), (200, 60, 190), (110, 130, 235), (190, 170, 90),
-    (165, 115, 195), (220, 60, 50), (225, 130, 110), (20, 155, 95), (230, 230, 230), (70, 70, 70),
-]  # fmt: skip
-
-
-def class_colors(classes: Sequence[str]) -> np.ndarray:
-    """Colours (K, 3) uint8, one a class; neighbours in the list differ in hue and lightness."""
-    if list(classes) == S3DIS_CLASSES:
-        return np.array(_S3DIS_COLORS, dtype=np.uint8)
-    colors = [colorsys.hls_to_rgb(i * 0.381966 % 1, (0.42, 0.62)[i % 2], 0.65) for i in range(len(classes))]
-    return (255 * np.array(colors)).round().astype(np.uint8)
-
-
-def colors_of(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Colours (n, 3) uint8 of labels (n,); grey where the label is -1."""
-    palette = np.concatenate([class_colors(classes), [UNLABELLED_COLOR]]).astype(np.uint8)
-    return palette[labels]
+from act3d.report.class_colors import class_colors, label_colors
 
 
 def write_ply(path: str | Path, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Path:
@@ -48,7 +27,7 @@ def write_ply(path: str | Path, points: np.ndarray, labels: np.ndarray, classes:
     rows = np.empty(len(points), dtype=[*layout, ("label", "<i2")])
     for axis, column in zip("xyz", points.T, strict=True):
         rows[axis] = column
-    for name, column in zip(("red", "green", "blue"), colors_of(labels, classes).T, strict=True):
+    for name, column in zip(("red", "green", "blue"), label_colors(labels, classes).T, strict=True):
         rows[name] = column
     rows["label"] = labels
     notes = [

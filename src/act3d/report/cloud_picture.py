@@ -17,14 +17,14 @@ def render_cloud(
     elevation: float = 25.0,
     bounds: tuple[ArrayLike, float] | None = None,
 ) -> bytes:
-    """Draw a cloud (y up) in parallel projection; every point is a small ball, nearer ones cover farther ones.
+    """Return a picture of a cloud (y up) in parallel projection: every point is a small ball, near ones cover far ones.
 
     Args:
         points: Cloud with shape (N, 3).
-        colors: RGB with shape (N, 3) in [0, 1]; by default the depth decides, near is light.
+        colors: RGB with shape (N, 3) in [0, 1]; by default the depth decides: near is light.
         size: Width and height of the picture in pixels.
         radius: Of a ball, in units of half the picture's width.
-        azimuth, elevation: Where the eye stands, in degrees.
+        azimuth, elevation: Direction from the cloud to the viewer, in degrees.
         bounds: Centre (3,) and half width of what is shown, as `view_bounds` gives; by default the cloud's own.
 
     Returns:
@@ -42,7 +42,7 @@ def render_cloud(
     rgb = depth_colors(depth) if colors is None else np.asarray(colors, dtype=np.float64)
     if rgb.shape != cloud.shape:
         raise InputError(f"colors must have the points' shape {cloud.shape}; got {rgb.shape}")
-    # Drawn at twice the size, then averaged: smooth edges.
+    # Rendered at twice the size, then averaged: smooth edges.
     return _png(_halve(_splat(seen, rgb, 2 * size, radius)))
 
 
