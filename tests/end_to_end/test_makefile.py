@@ -65,7 +65,7 @@ def test_the_environment_is_made_once_and_updated_when_its_inputs_change(clone):
     assert make(clone, ".venv/.installed").returncode == 0
     first = log.read_text()
     assert "-c constraints.txt" in first
-    assert "-e .[minilm]" in first
+    assert "-e .[minilm,search]" in first
     assert make(clone, ".venv/.installed").returncode == 0
     assert log.read_text() == first
     os.utime(clone / "constraints.txt", (4e9, 4e9))
@@ -92,6 +92,6 @@ def test_constraints_pin_what_pyproject_asks_for():
     assert "torch==2.13.0" in lines
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = project["dependencies"] + extras["dev"] + extras["minilm"] + extras["hf"]
+    asked = project["dependencies"] + extras["dev"] + extras["minilm"] + extras["search"] + extras["hf"]
     names = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ]", item)[0]).lower() for item in asked} - {"act3d"}
     assert names <= pinned

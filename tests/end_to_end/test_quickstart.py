@@ -73,6 +73,9 @@ def test_the_report_holds_pictures_curves_map_and_commands(result):
     assert "CC-BY-SA" in page
     assert "of other product families" in page
     assert "act3d quickstart --out " in page
+    used = int(re.search(r"<dt>Codes in use</dt><dd>(\d+) of 16", page).group(1))
+    assert 1 <= used <= 16
+    assert ("it has learned nothing" in page) == (used < 4)
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
@@ -193,7 +196,7 @@ def test_the_commands_for_ones_own_shapes_are_ones_that_act3d_takes():
 
     lines = [shlex.split(line, comments=True) for line in own_commands().replace("\\\n", " ").splitlines()]
     given = [words[1:] for words in lines if words[0] == "act3d"]
-    assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe"]
+    assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe", "index", "search"]
     for name, *words in given:
         module, function = COMMANDS[name].target.split(":")
         parse(name, getattr(importlib.import_module(module), function), words)

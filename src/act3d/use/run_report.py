@@ -76,6 +76,8 @@ def quickstart_report(
     first = runs[0]
     teacher = read_settings(first.stage1)["teacher"]["name"]
     counts = np.bincount(test.labels[test.labels >= 0])
+    codes = codes_used(runs, test)
+    of_seeds = ", ".join(str(used) for used in codes.used.values())
     return QuickstartReport(
         teacher=TEACHERS.get(teacher, teacher),
         classes=list(train.classes),
@@ -84,12 +86,12 @@ def quickstart_report(
         test_remark=how_test_differs(train, test),
         chance=100 * float(counts.max() / counts.sum()),
         variants=[variant(kind, runs) for kind in VARIANTS],
-        codes=codes_used(runs, test),
+        codes=codes,
         shapes=reconstructions(first, test),
         charts=training_charts(runs),
         map=embedding_map(first, train, test),
         commands=commands,
-        facts={**facts(runs), "Repeat": repeat},
+        facts={**facts(runs), "Codes in use": f"{of_seeds} of {codes.of} (test shapes, by seed)", "Repeat": repeat},
         licence=" ".join([f"Shapes: {test.name}, {test.meta.get('licence') or 'licence not declared'}.", attribution]),
         footer="Made by act3d quickstart. Nothing on this page is loaded from elsewhere.",
         seeds=[run.seed for run in runs],
