@@ -109,7 +109,7 @@ def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
 
 
 def test_probe_refuses_what_it_cannot_use(result, place):
-    with pytest.raises(CheckpointError, match="not the student"):
+    with pytest.raises(CheckpointError, match="holds an autoencoder, not a student"):
         probe(str(place / "runs" / "stage1-seed0"))
     with pytest.raises(CheckpointError, match="no such"):
         probe(str(place / "nowhere"))

@@ -122,10 +122,11 @@ def codes_used(runs: Sequence[SeedRun], test: "CloudDataset", batch_size: int = 
     import torch
 
     from act3d import checkpoints
+    from act3d.models.autoencoder import Autoencoder
 
     used, of = {}, 0
     for run in runs:
-        model = checkpoints.load(run.stage1)
+        model = checkpoints.load(run.stage1, expect=Autoencoder).model
         of = model.codebook.shape[0]
         found = np.zeros(of, dtype=bool)
         with torch.inference_mode():
@@ -142,8 +143,9 @@ def reconstructions(run: SeedRun, test: "CloudDataset", count: int = SHAPES) -> 
 
     from act3d import checkpoints
     from act3d.geometry import chamfer
+    from act3d.models.autoencoder import Autoencoder
 
-    model = checkpoints.load(run.stage1)
+    model = checkpoints.load(run.stage1, expect=Autoencoder).model
     labels = np.unique(test.labels[test.labels >= 0])
     chosen = labels[np.unique(np.linspace(0, len(labels) - 1, min(count, len(labels))).round().astype(int))]
     rows = [int(np.flatnonzero(test.labels == label)[0]) for label in chosen]
