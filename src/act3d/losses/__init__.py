@@ -1,7 +1,8 @@
-"""Losses between the student's predictions and the teacher's features, one small Module each."""
+"""Losses between the student's predictions and the teacher's features, and between shapes and texts: small Modules."""
 
 from torch import nn
 
+from act3d.losses.contrastive import MultiPositiveContrast, same_meaning
 from act3d.losses.distillation import BarlowTwinsLoss, CosineLoss, L2Loss, NTXentLoss, SmoothL1Loss
 
 LOSSES: dict[str, type[nn.Module]] = {
@@ -24,4 +25,14 @@ def build_loss(kind: str) -> nn.Module:
     return LOSSES[kind]()
 
 
-__all__ = ["LOSSES", "BarlowTwinsLoss", "CosineLoss", "L2Loss", "NTXentLoss", "SmoothL1Loss", "build_loss"]
+__all__ = [
+    "LOSSES",
+    "BarlowTwinsLoss",
+    "CosineLoss",
+    "L2Loss",
+    "MultiPositiveContrast",
+    "NTXentLoss",
+    "SmoothL1Loss",
+    "build_loss",
+    "same_meaning",
+]

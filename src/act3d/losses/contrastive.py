@@ -1,0 +1,90 @@
+"""Contrast between two kinds of vectors of the same clouds, where several may mean the same."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from act3d.geometry.precision import raise_half, without_autocast
+
+
+class MultiPositiveContrast(nn.Module):
+    """Symmetric contrast of shapes and texts in which equal and near-equal texts are each other's positives.
+
+    CLIP (Radford et al., 2021, section 2.3) takes every other pair of a batch as a negative, though names repeat:
+    "wheel rim" would be pushed away from the shapes of "wheel rim with spokes". Here P(i) are the texts that mean what
+    text i means, and a row of logits is held against all of them, from shapes to texts and from texts to shapes:
+
+        mean over i of -1/|P(i)| sum over p in P(i) of log softmax(scale <a_i, b_.>)_p      (even: UniCL)
+        mean over i of -log sum over p in P(i) of softmax(scale <a_i, b_.>)_p               (any: MIL-NCE)
+
+    The first is UniCL's (Yang et al., 2022, eqs. 2 to 4) and SupCon's outer sum (Khosla et al., 2020, eq. 2): all
+    positives should be equally near, so a shape nearer to its name than its namesakes is held back. The second (Miech
+    et al., 2020, eq. 1) is content when the positives together are nearer than the rest. Both are CLIP's loss when
+    every text is its own only positive; the first is so too when positives are exactly equal, not merely near.
+
+    Args:
+        temperature: To start from; its inverse is learnt as a logarithm, and never above 100 (as in CLIP).
+        threshold: Texts whose cosine lies above this are positives; a text is always its own.
+        even: The first form; False = the second.
+    """
+
+    def __init__(self, temperature: float = 0.07, threshold: float = 0.95, even: bool = True) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature = {temperature}; it must be positive")
+        self.threshold, self.even = threshold, even
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """The inverse temperature, at most 100: scalar."""
+        return self.log_scale.clamp(max=math.log(100)).exp()
+
+    def forward(self, shapes: torch.Tensor, texts: torch.Tensor, positives: torch.Tensor | None = None) -> torch.Tensor:
+        """Loss of a batch of pairs.
+
+        Args:
+            shapes: Tensor with shape (B, D), of any length: both are normalised here.
+            texts: Tensor with shape (B, D).
+            positives: bool Tensor with shape (B, B), symmetric: which texts mean the same. By default those that
+                `texts` themselves say; give it when `texts` come out of a projection that is still learning.
+
+        Returns:
+            Scalar, at least the mean of log |P(i)| in the even form, and at least 0 in the other.
+
+        Raises:
+            ValueError: Shapes that do not fit.
+        """
+        if shapes.ndim != 2 or shapes.shape != texts.shape or not len(shapes):
+            raise ValueError(f"shapes {tuple(shapes.shape)} and texts {tuple(texts.shape)} must both be (B, D)")
+        shapes, texts = F.normalize(raise_half(shapes), dim=1), F.normalize(raise_half(texts), dim=1)
+        if positives is None:
+            positives = same_meaning(texts, self.threshold)
+        elif positives.shape != (len(shapes), len(shapes)):
+            raise ValueError(f"positives {tuple(positives.shape)} must be (B, B) with B = {len(shapes)}")
+        with without_autocast(shapes):
+            logits = self.scale.to(shapes) * shapes @ texts.T  # (B, B), a row a shape
+        return (self._one_way(logits, positives) + self._one_way(logits.T, positives)) / 2
+
+    def _one_way(self, logits: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
+        """Logits (B, B), their positives (B, B) -> scalar."""
+        if self.even:
+            return F.cross_entropy(logits, positives / positives.sum(dim=1, keepdim=True))
+        inside = logits.masked_fill(~positives, -torch.inf).logsumexp(dim=1)
+        return (logits.logsumexp(dim=1) - inside).mean()
+
+
+@torch.no_grad()
+def same_meaning(texts: torch.Tensor, threshold: float = 0.95) -> torch.Tensor:
+    """Which texts are positives of which: bool Tensor (B, B), symmetric, True on the diagonal.
+
+    Args:
+        texts: Tensor with shape (B, D), of any length.
+        threshold: Cosine above which two texts mean the same.
+    """
+    texts = F.normalize(raise_half(texts), dim=1)
+    with without_autocast(texts):
+        near = texts @ texts.T > threshold
+    return near | near.T | torch.eye(len(texts), dtype=torch.bool, device=texts.device)
