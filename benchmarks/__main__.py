@@ -28,12 +28,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=GROUPS, action="append", help="one group; may be given several times")
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the scaling table here (.png, .svg)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the scaling table here (.png, .svg)")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every row (default 7)")
     parser.add_argument("--quick", action="store_true", help="3 rounds, steps without memory, few sizes: minutes")
     parser.add_argument("--batch", type=int, default=0, help="another batch size for all steps")
     parser.add_argument(
-        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time, for a machine others use too"
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time, for a machine that others use too",
     )
     parser.add_argument("--fp32", action="store_true", help="CUDA: ours in fp32 and not compiled either")
     options = parser.parse_args()
@@ -45,7 +48,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def step_rows(options: argparse.Namespace, peak: float) -> Iterator[dict[str, Any]]:
-    """Whole steps, then inference in int8; each in a fresh process, as a training has it: memory not yet warmed up."""
+    """Whole steps, then inference in int8; each in a fresh process, as in training: nothing is in memory yet."""
     names = [name for name in (*STEPS, INT8) if options.rows in name]
     if options.device == "cuda":
         names = [name for name in names if name != INT8]

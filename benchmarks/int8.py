@@ -11,8 +11,8 @@ from benchmarks.steps import CLASSES, Setting, clouds
 
 
 def infer(setting: Setting, folder: Path) -> Work:
-    """Logits of a batch. Speed only: how far int8 is off on trained weights is measured where there are some."""
-    import onnxruntime  # noqa: F401  # its absence should say so before minutes of export
+    """Logits of a batch. Only speed is measured here; `act3d export --int8` measures the accuracy of trained weights."""
+    import onnxruntime  # noqa: F401  # a missing package is reported before the export, which takes minutes
 
     model = Classifier(CLASSES, setting.patches).eval()
     points = clouds(setting)

@@ -34,7 +34,7 @@ def write(root: Path, clouds: int) -> None:
 
 
 def forget(root: Path) -> None:
-    """Drop the files from the page cache, as far as the system does what it is asked."""
+    """Ask the system to drop the files from the page cache."""
     for path in sorted(root.rglob("*.npy")):
         with path.open("rb") as file:
             os.fsync(file.fileno())

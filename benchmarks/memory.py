@@ -1,7 +1,7 @@
 """A step in a process of its own: python -m benchmarks.memory BUILDER BATCH POINTS PATCHES DEVICE REPEATS CLOCK.
 
-Prints as JSON its median seconds and its megabytes: on CUDA what the allocator held at most, on the CPU the peak
-resident set after the steps less the one before the model was built (threads, libraries). So it counts weights,
+Prints as JSON its median seconds and its megabytes: on CUDA the allocator's peak, on the CPU the peak
+resident set after the steps minus the one before the model was built (threads, libraries). So it counts weights,
 optimizer state and activations. Slow steps are repeated less often: no new one starts after 10 seconds.
 """
 

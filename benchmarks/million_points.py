@@ -1,7 +1,7 @@
 """Time and peak memory of labelling a whole room: `python -m benchmarks.million_points --points 1000000`.
 
 A room is built of a real room's points (or of random ones), repeated with a little noise, so that its blocks are as
-full as a scanner's. The model is a run of `act3d segment`, or an untrained one of the size of small/scenes.
+full as a scanner's. The model is a run of `act3d segment`, or a randomly initialized one of the size of small/scenes.
 """
 
 import argparse

@@ -50,7 +50,7 @@ def test_any_range_has_ticks(values):
     assert chart.count('class="tick end"') >= 2
 
 
-def test_nothing_to_draw_is_refused():
+def test_a_chart_without_values_is_refused():
     with pytest.raises(InputError, match="no finite values"):
         line_chart({"a": ([1], [np.nan])}, "x", "y")
     with pytest.raises(InputError, match="one length"):
@@ -62,15 +62,15 @@ def test_nothing_to_draw_is_refused():
 
 
 def test_every_shape_is_on_the_map_with_its_name_and_every_class_once():
-    drawn = scatter_map(np.eye(3, 2), [0, 1, 1], ["cup", "plate"], ["s0", "s1", "s2"], [True, False, True])
-    assert drawn.count("<circle") == 3
-    assert [drawn.count(f">{name}</text>") for name in ("cup", "plate")] == [1, 1]
-    assert "s1 · plate" in drawn
+    shown = scatter_map(np.eye(3, 2), [0, 1, 1], ["cup", "plate"], ["s0", "s1", "s2"], [True, False, True])
+    assert shown.count("<circle") == 3
+    assert [shown.count(f">{name}</text>") for name in ("cup", "plate")] == [1, 1]
+    assert "s1 · plate" in shown
 
 
 def test_class_names_do_not_cover_each_other():
-    drawn = scatter_map(np.zeros((4, 2)), [0, 1, 2, 3], ["aa", "bb", "cc", "dd"])
-    heights = sorted(float(y) for y in re.findall(r'class="name" x="[^"]*" y="([^"]*)"', drawn))
+    shown = scatter_map(np.zeros((4, 2)), [0, 1, 2, 3], ["aa", "bb", "cc", "dd"])
+    heights = sorted(float(y) for y in re.findall(r'class="name" x="[^"]*" y="([^"]*)"', shown))
     assert min(np.diff(heights)) >= 12
 
 

@@ -54,7 +54,7 @@ def test_depth_colors_are_colors_and_rise_in_lightness():
 
 
 @pytest.mark.parametrize("points", [np.zeros((0, 3)), np.zeros((4, 2)), np.full((4, 3), np.nan)])
-def test_what_cannot_be_drawn_is_refused(points):
+def test_points_that_make_no_picture_are_refused(points):
     with pytest.raises(InputError, match="finite points"):
         render_cloud(points)
 

@@ -31,7 +31,7 @@ def line_chart(
     lines = {name: _clean(x, y, log_y) for name, (x, y) in series.items()}
     lines = {name: line for name, line in lines.items() if len(line[0])}
     if not lines:
-        raise InputError(f"no finite values to draw for {y_label!r}")
+        raise InputError(f"no finite values to show for {y_label!r}")
     width, height = size
     all_x, all_y = (np.concatenate([line[i] for line in lines.values()]) for i in (0, 1))
     x_ticks = _ticks(all_x.min(), all_x.max(), 5)

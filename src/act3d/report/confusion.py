@@ -18,7 +18,7 @@ def write_confusion(confusion: NDArray[np.int64], classes: Sequence[Any], folder
     Args:
         confusion: (K, K) counts; rows are the true classes, columns the predicted ones.
         classes: K names.
-        folder: Where to.
+        folder: Where they are written.
     """
     names = [str(name) for name in classes]
     text = io.StringIO()
@@ -26,10 +26,10 @@ def write_confusion(confusion: NDArray[np.int64], classes: Sequence[Any], folder
     writer.writerow(["true class", *names])
     writer.writerows([name, *row] for name, row in zip(names, confusion.tolist(), strict=True))
     write_text(folder / "confusion.csv", text.getvalue())
-    _draw(confusion, names, folder / "confusion.png")
+    _write_picture(confusion, names, folder / "confusion.png")
 
 
-def _draw(confusion: NDArray[np.int64], names: list[str], path: Path) -> None:
+def _write_picture(confusion: NDArray[np.int64], names: list[str], path: Path) -> None:
     from matplotlib.figure import Figure
 
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
