@@ -36,7 +36,7 @@ def _arguments() -> argparse.Namespace:
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu: processor time, for a machine that others use too",
+        help="cpu: processor time, for a shared machine",
     )
     parser.add_argument("--fp32", action="store_true", help="CUDA: ours in fp32 and not compiled either")
     options = parser.parse_args()

@@ -11,7 +11,7 @@ from benchmarks.steps import CLASSES, Setting, clouds
 
 
 def infer(setting: Setting, folder: Path) -> Work:
-    """Logits of a batch. Only speed is measured here; `act3d export --int8` measures the accuracy of trained weights."""
+    """Logits of a batch. Only speed is measured; `act3d export --int8` measures accuracy on trained weights."""
     import onnxruntime  # noqa: F401  # a missing package is reported before the export, which takes minutes
 
     model = Classifier(CLASSES, setting.patches).eval()
