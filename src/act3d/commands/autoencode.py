@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.recipes.common import checkpoint_meta, finished_run, protocol_of, shortened
+from act3d.recipes.common import checkpoint_meta, finished_run, shortened
 from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
@@ -79,6 +79,7 @@ def autoencode(
 
     from act3d.engine.clouds import open_clouds
     from act3d.engine.fit import check_machine, run
+    from act3d.evaluation.protocol import protocol_of
     from act3d.models.autoencoder import Autoencoder
     from act3d.recipes.autoencoder import AutoencoderModule
 

@@ -89,6 +89,7 @@ def fewshot(
     folder.check(resume)
     began = time.monotonic()
     from act3d.engine.fit import check_machine
+    from act3d.evaluation.protocol import protocol_name
 
     check_machine(trainer)
     make, about = fold_source(data, tasks, test_split)
@@ -111,7 +112,7 @@ def fewshot(
     folder.write_results(
         command="fewshot",
         protocol=protocol,
-        protocol_name="legacy (best on test)" if protocol == "legacy" else "standard (last)",
+        protocol_name=protocol_name(protocol, "last"),
         metrics=metrics,
         start=start,
         transfer=classifier.transfer,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.errors import ConfigError
-from act3d.recipes.common import checkpoint_meta, finished_run, protocol_of, shortened
+from act3d.recipes.common import checkpoint_meta, finished_run, shortened
 from act3d.settings.tasks import PointBertConfig, PointMaeConfig
 from act3d.settings.training import (
     DataConfig,
@@ -109,6 +109,7 @@ def pretrain(
         return result
     from act3d.engine.clouds import open_clouds
     from act3d.engine.fit import check_machine, run
+    from act3d.evaluation.protocol import protocol_of
 
     check_machine(trainer)
     build = {"act": build_act, "point_mae": build_point_mae, "point_bert": build_point_bert}[method]

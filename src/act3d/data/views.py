@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored
+from act3d.data.frames import rotation_to_y_up
 from act3d.data.rooms import UNLABELLED
 from act3d.errors import InputError
 from act3d.geometry import farthest_point_sample, gather
@@ -35,6 +36,29 @@ class Selection(CloudDataset):
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return self.source.read_whole(self.chosen[rows])
+
+
+class Turned(Selection):
+    """The clouds of a dataset, turned from standing along one axis to standing along another.
+
+    Args:
+        source: the dataset.
+        up: the axis along which its clouds stand.
+        wanted: the axis along which they shall stand.
+    """
+
+    def __init__(self, source: CloudDataset, up: str, wanted: str) -> None:
+        super().__init__(source, np.arange(len(source)))
+        self.rotation = (rotation_to_y_up(wanted).T @ rotation_to_y_up(up)).astype(np.float32)
+        self.meta = {**source.meta, "up": wanted}
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+        points, parts = super().read(rows, epoch)
+        return points @ torch.from_numpy(self.rotation).T, parts
+
+    def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        points, parts = super().read_whole(rows)
+        return (points @ self.rotation.T).astype(points.dtype), parts
 
 
 class PartClouds(Selection):
@@ -85,6 +109,19 @@ def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
         held.append(rows[:count])
     return np.sort(np.concatenate(held))
+
+
+def hold_out(clouds: CloudDataset, fraction: float, seed: int, instead: str) -> tuple[Selection, Selection]:
+    """Return what stays, and what is kept out: see `holdout_rows`.
+
+    Raises:
+        InputError: too few clouds; recommends `instead`.
+    """
+    held = holdout_rows(clouds.labels, fraction, seed)
+    if not 0 < len(held) < len(clouds):
+        raise InputError(f"data.val_split: {len(clouds)} clouds are too few to keep some out; use {instead}")
+    rest = np.setdiff1d(np.arange(len(clouds)), held)
+    return Selection(clouds, rest), Selection(clouds, held)
 
 
 def spread_points(clouds: CloudDataset, count: int) -> Tensor:

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.loading import BatchPlan, CloudLoader, make_loader
+from act3d.data.opening import open_for_model
 from act3d.data.resident import ResidentLoader, is_resident
-from act3d.data.views import Selection, holdout_rows
+from act3d.data.views import hold_out
 from act3d.engine import processes
-from act3d.errors import InputError
 from act3d.settings.training import DataConfig
 
 Loader = CloudLoader | ResidentLoader
@@ -43,8 +42,7 @@ class Remaining:
 
 def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:
     """Open a split of the dataset that `data` describes, or of another one with the same treatment."""
-    normalize = None if data.normalize == "auto" else data.normalize
-    return open_dataset(root or data.root, split, data.points, seed, normalize, data.subset or None)
+    return open_for_model({}, root or data.root, split, data.points, data.normalize, data.subset, seed=seed).clouds
 
 
 def open_clouds(data: DataConfig, seed: int) -> Clouds:
@@ -58,11 +56,7 @@ def open_clouds(data: DataConfig, seed: int) -> Clouds:
         return Clouds(train, None)
     if data.val_split != "holdout":
         return Clouds(train, open_split(data, seed, data.val_split))
-    held = holdout_rows(train.labels, data.val_fraction, seed)
-    if not 0 < len(held) < len(train):
-        raise InputError(f"data.val_split: {len(train)} clouds are too few to keep some out; use data.val_split=none")
-    rest = np.setdiff1d(np.arange(len(train)), held)
-    return Clouds(Selection(train, rest), Selection(train, held))
+    return Clouds(*hold_out(train, data.val_fraction, seed, "data.val_split=none"))
 
 
 def train_loader(

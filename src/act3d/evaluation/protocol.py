@@ -5,13 +5,12 @@
 - legacy: the test set itself is watched every epoch and its best epoch is the result, as most of the field does.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
-from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
-from act3d.data.views import Selection, holdout_rows
+from act3d.data.opening import open_for_model
+from act3d.data.views import hold_out
 from act3d.errors import InputError
 from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig
@@ -40,34 +39,43 @@ def open_protocol(
     Raises:
         InputError: nothing there, too few clouds, or fewer stored points than are to be drawn.
     """
-    train, test = open_stored(data, data.split, labelled), open_stored(data, test_split, labelled)
-    if len(train.classes) != len(test.classes):
+    return open_trio(lambda split, _: open_stored(data, split, labelled), data, protocol, select, seed, test_split)
+
+
+def open_trio(
+    open_split: Callable[[str, int], CloudDataset],
+    data: DataConfig,
+    protocol: Protocol,
+    select: Select,
+    seed: int,
+    test_split: str,
+) -> Trio:
+    """Open the clouds of a run by protocol; see `open_protocol`.
+
+    Args:
+        open_split: from (split, seed of the points drawn) to its clouds; only those that train are drawn by `seed`.
+    """
+    train, test = open_split(data.split, seed), open_split(test_split, 0)
+    if train.classes != test.classes:
         raise InputError(f"{data.root}: {data.split} and {test_split} do not have the same classes")
     if protocol == "legacy":
         return Trio(train, test, test)
     if select == "last":
         return Trio(train, None, test)
     if data.val_split == "none":
-        raise InputError("data.val_split: none, but select=best has to watch something; use holdout, or select=last")
+        raise InputError("data.val_split: none, but select=best has to validate; use holdout, or select=last")
     if data.val_split != "holdout":
-        return Trio(train, open_stored(data, data.val_split, labelled), test)
-    held = holdout_rows(train.labels, data.val_fraction, seed)
-    if not 0 < len(held) < len(train):
-        raise InputError(f"data.val_split: {len(train)} clouds are too few to keep some out; use select=last")
-    rest = np.setdiff1d(np.arange(len(train)), held)
-    return Trio(Selection(train, rest), Selection(train, held), test)
+        return Trio(train, open_split(data.val_split, 0), test)
+    rest, held = hold_out(train, data.val_fraction, seed, "select=last")
+    return Trio(rest, held, test)
 
 
 def open_stored(data: DataConfig, split: str, labelled: bool = True) -> CloudDataset:
     """Open a split with all stored points, always in the same order: evaluation must not depend on a run's seed."""
-    normalize = None if data.normalize == "auto" else data.normalize
-    clouds = open_dataset(data.root, split, None, 0, normalize, data.subset or None)
-    if clouds.points < data.points:
-        raise InputError(f"data.points: {data.points} asked for; {clouds.name} stores {clouds.points} points a cloud")
-    rows = np.flatnonzero(clouds.labels >= 0)
-    if labelled and not len(rows):
-        raise InputError(f"{data.root} has no class labels in split {split!r}")
-    return Selection(clouds, rows) if labelled and len(rows) < len(clouds) else clouds
+    opened = open_for_model(
+        {}, data.root, split, data.points, data.normalize, data.subset, all_points=True, labelled=labelled
+    )
+    return opened.clouds
 
 
 def protocol_name(protocol: Protocol, select: Select) -> str:
@@ -75,3 +83,8 @@ def protocol_name(protocol: Protocol, select: Select) -> str:
     if protocol == "legacy":
         return "legacy (best on test)"
     return "standard (last)" if select == "last" else "standard (best held out)"
+
+
+def protocol_of(validation_split: str) -> Protocol:
+    """Return "legacy" when the best weights are picked by looking at a test set, as the field does, else "standard"."""
+    return "legacy" if "test" in validation_split.split("+") else "standard"

@@ -49,8 +49,3 @@ def checkpoint_meta(clouds: "CloudDataset", command: str, seed: int, protocol: s
         "seed": seed,
         "protocol": protocol,
     }
-
-
-def protocol_of(judging_split: str) -> str:
-    """Return "legacy" when the best weights are picked by looking at a test set, as the field does, else "standard"."""
-    return "legacy" if "test" in judging_split.split("+") else "standard"

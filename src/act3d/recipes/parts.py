@@ -9,15 +9,14 @@ from torch import Tensor
 from act3d import checkpoints
 from act3d.data.clouds import CloudDataset
 from act3d.data.rooms import UNLABELLED
-from act3d.data.views import PartClouds, Selection, holdout_rows
+from act3d.data.views import PartClouds
 from act3d.engine import processes
 from act3d.engine.clouds import open_split
 from act3d.engine.module import StageModule
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
-from act3d.errors import InputError
 from act3d.evaluation.parts import NUMBERS, judge_parts, predict_parts
-from act3d.evaluation.protocol import Trio
+from act3d.evaluation.protocol import Trio, open_trio
 from act3d.evaluation.segmentation import PartScores
 from act3d.models.segmenter import Segmenter
 from act3d.settings.tasks import Protocol, Select
@@ -28,19 +27,11 @@ def open_parts(
     data: DataConfig, protocol: Protocol, select: Select, seed: int, test_split: str, leave_out: str
 ) -> Trio:
     """Open the shapes of a run by protocol; see `act3d.evaluation.protocol`. Test and watched points never change."""
-    train = PartClouds(open_split(data, seed, data.split), leave_out)
-    test = PartClouds(open_split(data, 0, test_split), leave_out)
-    if protocol == "legacy":
-        return Trio(train, test, test)
-    if select == "last":
-        return Trio(train, None, test)
-    if data.val_split not in ("holdout", "none"):
-        return Trio(train, PartClouds(open_split(data, 0, data.val_split), leave_out), test)
-    held = holdout_rows(train.labels, data.val_fraction, seed)
-    if data.val_split == "none" or not 0 < len(held) < len(train):
-        raise InputError("data.val_split: select=best has to watch something; use holdout with more shapes, or last")
-    rest = np.setdiff1d(np.arange(len(train)), held)
-    return Trio(Selection(train, rest), Selection(train, held), test)
+
+    def open_shapes(split: str, points_seed: int) -> CloudDataset:
+        return PartClouds(open_split(data, points_seed, split), leave_out)
+
+    return open_trio(open_shapes, data, protocol, select, seed, test_split)
 
 
 class PartModule(StageModule):
