@@ -16,7 +16,7 @@ from act3d.data.rooms import write_description
 from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.student import Student
-from act3d.readers.meshes import read_ply
+from act3d.readers.ply import read_ply
 from act3d.settings.segmentation import SceneConfig, SegmenterConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 

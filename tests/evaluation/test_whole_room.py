@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from act3d.data.rooms import Grid
 from act3d.errors import InputError
 from act3d.evaluation.whole_room import add_votes, room_blocks, segment_room
-from act3d.readers.meshes import read_ply
+from act3d.readers.ply import read_ply
 from act3d.report import class_colors
 from act3d.use.labelled_clouds import write_ply
 

@@ -10,7 +10,7 @@ import trimesh
 
 from act3d.errors import InputError
 from act3d.readers.by_suffix import READERS, read_shape
-from act3d.readers.point_files import decompress_lzf
+from act3d.readers.pcd import decompress_lzf
 from act3d.readers.shape import Shape, face_areas
 from tests.data.helpers import CUBE_QUADS, CUBE_TRIANGLES, CUBE_VERTICES, L_SHAPE, write_obj
 

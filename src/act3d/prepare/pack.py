@@ -20,7 +20,7 @@ import numpy as np
 from act3d.data.description import TABLE, read_table
 from act3d.data.frames import rotation_to_y_up
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
-from act3d.errors import ConfigError
+from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
 from act3d.prepare.items import Item, Source, random_for
 from act3d.readers.by_suffix import read_shape
@@ -91,7 +91,7 @@ def _make_cloud(item: Item, settings: Settings) -> Cloud:
         points = points - center
         scale = float(np.sqrt((points**2).sum(axis=1).max()))
         if not (np.isfinite(scale) and scale > 0):
-            raise ValueError("its extent is zero or not finite")
+            raise InputError("its extent is zero or not finite")
     parts = kicad.face_parts(shape)[faces] if settings.parts and faces is not None else None
     count = 0 if shape.faces is None else len(shape.faces)
     extra = {"vertices": str(len(shape.vertices)), "faces": str(count), "area": f"{area:.6g}"} | item.extra

@@ -8,7 +8,7 @@ from pathlib import Path
 from act3d.errors import InputError
 from act3d.prepare.items import UNLABELED, Item, Source
 from act3d.prepare.labels import read_labels
-from act3d.readers.meshes import parse_obj
+from act3d.readers.obj import parse_obj
 from act3d.readers.shape import Shape
 
 CATALOG = "PluginFurnitureCatalog.properties"

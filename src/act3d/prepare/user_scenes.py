@@ -14,7 +14,7 @@ from act3d.files import atomic_path
 from act3d.prepare.items import choose_test
 from act3d.prepare.s3dis import RoomReport, SceneSummary, in_parallel
 from act3d.readers.by_suffix import read_shape
-from act3d.readers.meshes import ply_columns
+from act3d.readers.ply import ply_columns
 
 LABEL_NAMES = ("label", "class", "classification", "semantic", "scalar_label", "scalar_classification", "category")
 # To z up: columns of the new axes, and their signs.

@@ -1,30 +1,42 @@
-"""Which reader takes which file."""
+"""Which reader takes which file, and the one door through which all shapes come."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from act3d.errors import InputError
-from act3d.readers import ldraw, meshes, vrml
-from act3d.readers import point_files as scans
+from act3d.readers.arrays import read_npy, read_npz
+from act3d.readers.collada import read_dae
+from act3d.readers.gltf import read_gltf
+from act3d.readers.ldraw import read_ldraw
+from act3d.readers.obj import read_obj
+from act3d.readers.off import read_off
+from act3d.readers.pcd import read_pcd
+from act3d.readers.ply import read_ply
+from act3d.readers.point_text import read_text
 from act3d.readers.shape import Shape
+from act3d.readers.stl import read_stl
+from act3d.readers.threemf import read_3mf
+from act3d.readers.vrml import read_wrl
 
 READERS: dict[str, Callable[[Path], Shape]] = {
-    ".obj": meshes.read_obj,
-    ".ply": meshes.read_ply,
-    ".off": meshes.read_off,
-    ".dae": meshes.read_dae,
-    ".stl": meshes.read_with_trimesh,
-    ".glb": meshes.read_with_trimesh,
-    ".gltf": meshes.read_with_trimesh,
-    ".3mf": meshes.read_with_trimesh,
-    ".wrl": vrml.read_wrl,
-    ".dat": ldraw.read_ldraw,
-    ".ldr": ldraw.read_ldraw,
-    ".npy": scans.read_npy,
-    ".npz": scans.read_npz,
-    ".xyz": scans.read_text,
-    ".pts": scans.read_text,
-    ".pcd": scans.read_pcd,
+    ".obj": read_obj,
+    ".ply": read_ply,
+    ".off": read_off,
+    ".dae": read_dae,
+    ".stl": read_stl,
+    ".glb": read_gltf,
+    ".gltf": read_gltf,
+    ".3mf": read_3mf,
+    ".wrl": read_wrl,
+    ".dat": read_ldraw,
+    ".ldr": read_ldraw,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".xyz": read_text,
+    ".pts": read_text,
+    ".pcd": read_pcd,
 }
 
 
@@ -32,14 +44,22 @@ def read_shape(path: str | Path) -> Shape:
     """Read a mesh or a point cloud; the suffix decides how.
 
     Raises:
-        InputError: the suffix is not known, or the file cannot be read; says why.
+        InputError: the suffix is not known, or the file cannot be read; says why. Nothing else: a file that its reader
+            did not foresee is damaged.
     """
     path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: suffix {path.suffix!r} is not known; allowed: {', '.join(READERS)}")
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty")
-    return reader(path)
+        raise InputError(f"suffix {path.suffix!r} is not known; allowed: {', '.join(READERS)}")
+    try:
+        if path.is_file() and path.stat().st_size == 0:
+            raise InputError("is empty")
+        with np.errstate(all="ignore"):  # what overflows is not finite, and is refused as such
+            return reader(path)
+    except (InputError, MemoryError):
+        raise
+    except RecursionError:
+        raise InputError("nests its parts too deeply") from None
+    except Exception as error:  # strangers' files break every expectation; to a user it is one thing: a damaged file
+        text = " ".join(str(error).split())[:100]
+        raise InputError(f"is damaged ({type(error).__name__}: {text})") from None

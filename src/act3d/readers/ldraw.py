@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from act3d.errors import InputError
+from act3d.readers.limits import read_regular
 from act3d.readers.shape import Shape
+from act3d.readers.text import decode
 
 MAX_DEPTH = 32  # files inside files
 MAX_TRIANGLES = 8_000_000  # all expansions of one file together; the largest labelled part has 120 084 triangles
@@ -28,7 +30,7 @@ class _Text:
         corners: dict[str, list[list[str]]] = {"3": [], "4": []}
         placed: list[list[str]] = []
         self.names: list[str] = []
-        for number, line in enumerate(path.read_bytes().decode("utf-8", errors="replace").splitlines(), start=1):
+        for number, line in enumerate(decode(read_regular(path)).splitlines(), start=1):
             words = line.split()
             if not words or words[0] in ("0", "2", "5"):
                 continue
@@ -147,7 +149,7 @@ def read_ldraw(path: Path) -> Shape:
         where = f"is not in {root}" if root else "is not beside it; set LDRAWDIR to the folder with parts/ and p/"
         raise InputError(f"is put together from other files, and {expansion.first_missing} {where}")
     vertices = triangles.reshape(-1, 3) * Y_UP
-    return Shape(vertices, np.arange(len(vertices)).reshape(-1, 3), missing=missing)
+    return Shape(vertices, np.arange(len(vertices)).reshape(-1, 3), missing=missing, up="y")
 
 
 def read_header(path: Path) -> dict[str, str]:

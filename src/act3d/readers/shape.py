@@ -18,6 +18,7 @@ class Shape:
         material_names: Names of the materials as the file gives them ("" for one without a name).
         colors: (materials, 3) diffuse colours in 0..1.
         missing: Pieces that the file names and that could not be found (LDraw).
+        up: The axis that the file says is up ("y" for glTF and Collada, "z" for 3MF); "" where its format does not say.
     """
 
     vertices: np.ndarray
@@ -26,6 +27,7 @@ class Shape:
     material_names: list[str] = field(default_factory=list)
     colors: np.ndarray | None = None
     missing: int = 0
+    up: str = ""
 
 
 def check_vertices(shape: Shape) -> None:

@@ -1,7 +1,7 @@
 """A reader for VRML 2.0 (.wrl): IndexedFaceSets with their materials, groups, transforms, DEF and USE.
 
-Scripts, prototypes, inlined files and other geometry are left out: the collections of electronics models that come as
-VRML have none of it.
+What has no surface (lights, views, lines, points, text, scripts) is left out. A surface of another kind, an inlined
+file or a prototype is refused by name: without it the shape would be another one.
 """
 
 import re
@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from act3d.errors import InputError
+from act3d.readers.limits import Budget, read_regular
 from act3d.readers.shape import Shape, triangulate
+from act3d.readers.text import decode
 
 # One token: a comment, a string, a whole list of plain values, a bracket, or a word. Lists of numbers make up almost
 # all of a file, so one token for each keeps the parser out of its inner loop.
@@ -20,6 +22,12 @@ _TOKEN = re.compile(r'#[^\n]*|"(?:[^"\\]|\\.)*"|\[[^\[\]{}"]*\]|[{}\[\]]|[^\s,{}
 _SCALAR = re.compile(r'[-+]?\.?[0-9]|TRUE$|FALSE$|"')
 _GROUPS = {"Group": "children", "Transform": "children", "Anchor": "children", "Collision": "children"}
 _GROUPS |= {"Billboard": "children", "LOD": "level", "Switch": "choice"}
+# Nodes that add nothing to the surface, wherever they stand; geometry without a surface.
+_WITHOUT_SURFACE = re.compile(
+    r"\w*(Sensor|Interpolator|Light|Viewpoint|Script)|NavigationInfo|WorldInfo|Background|Fog|Sound|AudioClip"
+    r"|Appearance|Material|\w*Texture\w*|Coordinate|Normal|Color|FontStyle"
+)
+_FLAT = ("IndexedLineSet", "PointSet", "Text")
 _DEFAULT_COLOR = (0.8, 0.8, 0.8)
 
 
@@ -180,8 +188,10 @@ class _Collector:
         self.palette: dict[tuple[str, tuple[float, ...]], int] = {}
         self.skipped: set[str] = set()
         self.size = 0
+        self.budget = Budget()
 
     def walk(self, node: Node, matrix: np.ndarray | None) -> None:
+        self.budget.node()
         if node.kind == "Shape":
             self.shape(node, matrix)
         elif node.kind in _GROUPS:
@@ -195,20 +205,28 @@ class _Collector:
                 children = children[:1]
             for child in children:
                 self.walk(child, matrix)
+        elif not _WITHOUT_SURFACE.fullmatch(node.kind):
+            raise InputError(f"holds {node.kind[:40]}, which is not read")
 
     def shape(self, node: Node, matrix: np.ndarray | None) -> None:
         geometry = node.node("geometry")
         if geometry is None:
             return
-        if geometry.kind != "IndexedFaceSet":
+        if geometry.kind in _FLAT:
             self.skipped.add(geometry.kind)
             return
+        if geometry.kind != "IndexedFaceSet":
+            raise InputError(f"holds {geometry.kind[:40]}; of surfaces only IndexedFaceSet is read")
         coord = geometry.node("coord")
         points = coord.numbers("point") if coord is not None else np.empty(0)
         if len(points) % 3:
             raise InputError("a coordinate list does not come in threes")
         vertices = points.reshape(-1, 3)
-        faces = _triangles(vertices, geometry.numbers("coordIndex").astype(np.int64))
+        index = geometry.numbers("coordIndex")
+        if not np.isfinite(index).all():
+            raise InputError("a face names a vertex by no number")
+        faces = _triangles(vertices, index.astype(np.int64))
+        self.budget.add(3 * len(faces) + len(vertices))
         if matrix is not None:
             vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
         self.vertices.append(vertices)
@@ -240,12 +258,15 @@ def _triangles(vertices: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 def read_wrl(path: Path) -> Shape:
     """Read a VRML 2.0 file. Raises InputError with the reason when it cannot."""
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    text = decode(read_regular(path))
     if not text.startswith("#VRML V2.0"):
         raise InputError(f"starts with {text[:10]!r}; only VRML 2.0 is read")
     collector = _Collector()
-    for node in _Parser(text).scene():
-        collector.walk(node, None)
+    try:
+        for node in _Parser(text).scene():
+            collector.walk(node, None)
+    except RecursionError:
+        raise InputError("nests its nodes too deeply") from None
     if not collector.faces:
         kinds = f" (only {', '.join(sorted(collector.skipped))})" if collector.skipped else ""
         raise InputError(f"holds no IndexedFaceSet{kinds}")
