@@ -41,7 +41,9 @@ def test_a_lone_file_is_enough(student_file: Path, tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, act3d; print([m for m in ('torch', 'numpy', 'lightning', 'trimesh') if m in sys.modules])"
+    code = (
+        "import sys, act3d; print([m for m in ('torch', 'numpy', 'lightning_fabric', 'trimesh') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -10,12 +10,12 @@ import torch
 
 from act3d import checkpoints
 from act3d.cli import main
-from act3d.commands.finetune import build_classifier, finetune
-from act3d.engine.keeper import Interrupted
+from act3d.commands.finetune import finetune
+from act3d.engine.loop import Interrupted
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
-from act3d.recipes import classifier as classification
+from act3d.recipes.classifier import ClassifierTraining, build_classifier
 from act3d.settings.tasks import ClassifierConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 from tests.fixtures import released_layouts as layouts
@@ -81,19 +81,19 @@ def test_standard_looks_at_the_test_set_once(
     shapes: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    inner = classification.ClassifierModule._test
+    inner = ClassifierTraining._score
 
     def counted(self: Any, model: Any, points: torch.Tensor) -> Any:
         looked.append(len(points))
         return inner(self, model, points)
 
-    monkeypatch.setattr(classification.ClassifierModule, "_test", counted)
+    monkeypatch.setattr(ClassifierTraining, "_score", counted)
     last = finetune("", shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "last"))
     assert looked == [18]
     assert last.best is None
     held = replace(shapes, val_fraction=0.2)
     best = finetune("", held, SMALL, OPTIM, PLAN, select="best", out=str(tmp_path / "best"))
-    assert looked[1:] == [18, 18]  # the last weights and the chosen ones
+    assert looked[1:] == [18]  # the chosen weights only
     found = results(best.out)
     assert (found["protocol_name"], found["clouds"]["train"]) == ("standard (best held out)", 42)
     assert "oa_last" not in found["metrics"]
@@ -115,16 +115,16 @@ def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monk
     whole = finetune(str(student), shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "whole"))
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(student.read_bytes())
-    inner = classification.ClassifierModule.losses
+    inner = ClassifierTraining.losses
     calls = []
 
-    def stop(self: Any, points: Any, batch: Any) -> Any:
+    def stop(self: Any, *args: Any) -> Any:
         calls.append(1)
         if len(calls) == 8:  # in the middle of the second epoch
             raise Interrupted("enough", 2)
-        return inner(self, points, batch)
+        return inner(self, *args)
 
-    monkeypatch.setattr(classification.ClassifierModule, "losses", stop)
+    monkeypatch.setattr(ClassifierTraining, "losses", stop)
     plan = replace(PLAN, save_every_steps=1)
     with pytest.raises(Interrupted):
         finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"))

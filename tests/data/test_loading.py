@@ -104,7 +104,7 @@ def test_impossible_settings(data: CloudDataset) -> None:
         make_loader(data, 4, rank=2, world=2)
 
 
-def test_lightning_sets_the_epoch_of_the_plan(data: CloudDataset) -> None:
+def test_the_epoch_reaches_the_plan(data: CloudDataset) -> None:
     loader = make_loader(data, 8)
-    loader.sampler.set_epoch(7)  # type: ignore[attr-defined]
+    loader.set_epoch(7)
     assert loader.plan.epoch == 7

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from act3d.engine.keeper import Interrupted
+from act3d.engine import loop
 from act3d.engine.log import read_metrics
-from act3d.engine.module import NonFiniteLoss, StageModule
+from act3d.engine.loop import Interrupted, NonFiniteLoss
 from act3d.engine.run_folder import RunResult
 from act3d.engine.state import read_state
 from act3d.errors import CheckpointError, ConfigError, InputError
-from act3d.recipes.autoencoder import AutoencoderModule
+from act3d.recipes.autoencoder import AutoencoderTraining
 
 UNTIMED = ("step", "epoch", "loss", "reconstruction", "kl", "lr", "val_f_score", "val_cd_l1", "val_cd_l2", "probe")
 
@@ -41,15 +41,15 @@ def assert_same_run(resumed: RunResult, whole: RunResult) -> None:
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, batch: int, how: Any) -> None:
     """Call `how` right before the given batch of a run (counted over epochs) is trained on."""
-    step, seen = StageModule.training_step, [0]
+    losses_of, seen = loop._losses_of, [0]
 
-    def training_step(self: StageModule, *args: Any) -> Any:
+    def counted(*args: Any) -> Any:
         seen[0] += 1
         if seen[0] == batch + 1:
             how()
-        return step(self, *args)
+        return losses_of(*args)
 
-    monkeypatch.setattr(StageModule, "training_step", training_step)
+    monkeypatch.setattr(loop, "_losses_of", counted)
 
 
 def kill() -> None:
@@ -99,12 +99,13 @@ def test_stage1_killed_while_it_validates(
 ) -> None:
     whole = stage1(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        evaluate = AutoencoderModule.evaluate
+        validate, seen = AutoencoderTraining.validate, [0]
 
-        def cut(self: AutoencoderModule, limit: int = 0) -> Any:
-            return kill() if self.position.epoch == epoch else evaluate(self, limit)
+        def cut(self: AutoencoderTraining, limit: int = 0) -> Any:
+            seen[0] += 1
+            return kill() if seen[0] == epoch else validate(self, limit)
 
-        patch.setattr(AutoencoderModule, "evaluate", cut)
+        patch.setattr(AutoencoderTraining, "validate", cut)
         with pytest.raises(Killed):
             stage1(tmp_path / "cut")
     assert_same_run(stage1(tmp_path / "cut", resume=True), whole)
@@ -179,13 +180,13 @@ def test_a_checkpoint_of_another_model_is_refused(stage1: Any, tmp_path: Path) -
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(stage1: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = AutoencoderModule.losses
+    losses = AutoencoderTraining.losses
 
-    def broken(self: AutoencoderModule, *args: Any) -> dict[str, torch.Tensor]:
-        values = losses(self, *args)
-        return values if self.step < 4 else {**values, "loss": values["loss"] * float("nan")}
+    def broken(self: AutoencoderTraining, points: Any, batch: Any, step: int) -> dict[str, torch.Tensor]:
+        values = losses(self, points, batch, step)
+        return values if step < 4 else {**values, "loss": values["loss"] * float("nan")}
 
-    monkeypatch.setattr(AutoencoderModule, "losses", broken)
+    monkeypatch.setattr(AutoencoderTraining, "losses", broken)
     with pytest.raises(NonFiniteLoss, match="step 5") as caught:
         stage1(tmp_path / "run", save_every_steps=1)
     assert "last.ckpt" in str(caught.value)
@@ -199,15 +200,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(stage1: Any, tmp_path: Path, mo
 def test_weights_that_are_not_finite_replace_no_checkpoint(
     stage1: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    optimizer_step = StageModule.optimizer_step
+    optimizer_step, seen = torch.optim.AdamW.step, [0]
 
-    def poison(self: StageModule, *args: Any, **options: Any) -> None:
+    def poison(self: torch.optim.AdamW, *args: Any, **options: Any) -> None:
         optimizer_step(self, *args, **options)
-        if self.step == 2:
+        seen[0] += 1
+        if seen[0] == 3:
             with torch.no_grad():
-                self.model.codebook[0, 0] = float("inf")  # type: ignore[union-attr, operator, index]
+                self.param_groups[0]["params"][0].view(-1)[0] = float("inf")
 
-    monkeypatch.setattr(StageModule, "optimizer_step", poison)
+    monkeypatch.setattr(torch.optim.AdamW, "step", poison)
     with pytest.raises(NonFiniteLoss, match="weights are not finite after step 3"):
         stage1(tmp_path / "run", save_every_steps=1)
     assert read_state(tmp_path / "run" / "checkpoints" / "last.ckpt")[1].batch == 2

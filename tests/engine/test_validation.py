@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,17 +11,22 @@ from act3d.checkpoints import load
 from act3d.engine.clouds import open_clouds
 from act3d.geometry import chamfer, f_score
 from act3d.models.autoencoder import Autoencoder
-from act3d.recipes.autoencoder import AutoencoderModule, summarise
-from act3d.settings.training import DataConfig, OptimConfig, ScheduleConfig, TrainerConfig
+from act3d.recipes.autoencoder import AutoencoderTraining, summarise
+from act3d.settings.training import BackboneConfig, DataConfig, OptimConfig, ScheduleConfig, TrainerConfig
+
+
+def settings_of(**sections: Any) -> SimpleNamespace:
+    return SimpleNamespace(optim=OptimConfig(), trainer=TrainerConfig(), seed=0, **sections)
 
 
 def test_stage1_scores_are_those_of_single_clouds(dataset: Path) -> None:
     data = DataConfig(root=str(dataset), points=64, batch_size=4, val_split="test")
-    clouds = open_clouds(data, 0).held_out
+    both = open_clouds(data, 0)
+    clouds = both.held_out
     assert clouds is not None
     model = Autoencoder(patches=8, patch_size=8, width=16, codes=16, teacher=None).eval()
-    module = AutoencoderModule(model, ScheduleConfig(), clouds, data, OptimConfig(), TrainerConfig(), 0)
-    results = module.evaluate()
+    settings = settings_of(data=data, schedule=ScheduleConfig(), teacher=BackboneConfig())
+    results = AutoencoderTraining(settings, model, both).validate()
     singles: dict[str, list[torch.Tensor]] = {name: [] for name in clouds.classes}
     for i in range(len(clouds)):
         points = clouds.fetch([i], 0)["points"]
@@ -107,26 +113,24 @@ def assert_trains(
 ) -> None:
     """The loss of one batch is finite and reaches the student, and only the student."""
     from act3d.models.student import Student
-    from act3d.recipes.act import StudentModule
-    from act3d.settings.training import LossConfig, MaskConfig
+    from act3d.recipes.act import ActPretraining
+    from act3d.settings.training import LossConfig, MaskConfig, ProbeConfig, TeacherConfig
 
-    teacher = load(teacher_run).model
+    found = load(teacher_run, expect=Autoencoder)
+    teacher = found.model
     student = Student(8, 8, 16, 2, 2, 0.0, 1, 2, teacher.teacher_width, cls_loss, 1, embed_visible_only)
     data = DataConfig(root=str(dataset), points=64, val_split="none")
-    module = StudentModule(
-        student,
-        teacher,
-        False,
-        MaskConfig(ratio=ratio, kind=mask_kind),
-        LossConfig(kind=kind, cls_loss=cls_loss),
-        None,
-        data,
-        OptimConfig(),
-        TrainerConfig(),
-        0,
+    settings = settings_of(
+        data=data,
+        teacher=TeacherConfig(),
+        mask=MaskConfig(ratio=ratio, kind=mask_kind),
+        loss=LossConfig(kind=kind, cls_loss=cls_loss),
+        probe=ProbeConfig(),
     )
-    batch = open_clouds(data, 0).train.fetch([0, 1, 2, 3])
-    loss = module.losses(batch["points"], batch)["loss"]
+    clouds = open_clouds(data, 0).train
+    recipe = ActPretraining(settings, student, clouds, teacher=found)
+    batch = clouds.fetch([0, 1, 2, 3])
+    loss = recipe.losses(batch["points"], batch, 0)["loss"]
     loss.backward()
     assert torch.isfinite(loss)
     assert all(parameter.grad is None for parameter in teacher.parameters())

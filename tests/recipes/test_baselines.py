@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,19 +10,30 @@ import torch
 import torch.nn.functional as F
 
 from act3d import checkpoints
+from act3d.checkpoints import Checkpoint
 from act3d.cli import main
-from act3d.commands.finetune import build_classifier
 from act3d.commands.pretrain import pretrain
-from act3d.engine.keeper import Interrupted
+from act3d.engine.clouds import open_clouds
+from act3d.engine.loop import Interrupted
 from act3d.errors import ConfigError
 from act3d.geometry import Patches, chamfer
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import random_mask
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
-from act3d.recipes.baselines import PointBERTModule, masked_cross_entropy, mix_clouds
+from act3d.recipes.classifier import build_classifier
+from act3d.recipes.point_bert import PointBERTPretraining, masked_cross_entropy, mix_clouds
+from act3d.recipes.point_mae import PointMAEPretraining
 from act3d.settings.tasks import ClassifierConfig, PointBertConfig, PointMaeConfig
-from act3d.settings.training import DataConfig, MaskConfig, OptimConfig, StudentConfig, TeacherConfig, TrainerConfig
+from act3d.settings.training import (
+    DataConfig,
+    MaskConfig,
+    OptimConfig,
+    ProbeConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainerConfig,
+)
 from tests.fixtures.packed import write_dataset
 
 CUT: dict[str, Any] = {"patches": 8, "patch_size": 8}
@@ -95,11 +107,19 @@ def test_mixed_clouds_have_patches_of_both() -> None:
             assert torch.equal(mixed.neighborhoods[cloud, patch], patches.neighborhoods[source, patch])
 
 
+def point_bert(
+    common: dict[str, Any], model: PointBERT, tokenizer: Autoencoder, config: PointBertConfig
+) -> PointBERTPretraining:
+    settings = SimpleNamespace(**{**common, "point_bert": config}, probe=ProbeConfig(), seed=0)
+    teacher = Checkpoint(tokenizer, {}, [], [], Path("t.safetensors"))
+    return PointBERTPretraining(settings, model, open_clouds(common["data"], 0).train, teacher=teacher)
+
+
 def test_contrast_by_hand(common: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointBERT(**CUT, **SIZE, codes=20, contrast_width=8)
     tokenizer = Autoencoder(**CUT, width=12, codes=20, teacher=None)
     config = replace(common["point_bert"], momentum=0.75)
-    module = PointBERTModule(model, tokenizer, config, None, common["data"], common["optim"], PLAN, 0)
+    module = point_bert(common, model, tokenizer, config)
     contrast, keys = torch.randn(4, 8), F.normalize(torch.randn(4, 8), dim=1)
     logits = F.normalize(contrast, dim=1) @ torch.cat([keys, module._queue]).T / 0.07
     for own in (True, False):
@@ -113,11 +133,11 @@ def test_contrast_by_hand(common: dict[str, Any], monkeypatch: pytest.MonkeyPatc
                 row = logits[i].log_softmax(0)
                 total = total - (share[i] * row[i] + (1 - share[i]) * row[3 - i]) / 4
         assert torch.allclose(module._agreement(contrast, keys, share), total, atol=1e-5)
-    before = module._follower[0].code_head.weight.clone()
+    before = module._follower.code_head.weight.clone()
     with torch.no_grad():
         model.code_head.weight.add_(1)
     module._keys(model.patchify(torch.rand(4, 64, 3)))
-    assert torch.allclose(module._follower[0].code_head.weight, before + 0.25, atol=1e-6)
+    assert torch.allclose(module._follower.code_head.weight, before + 0.25, atol=1e-6)
     module._enqueue(keys)
     module._enqueue(-keys)
     assert torch.allclose(module._queue, torch.cat([-keys[2:], keys[2:], -keys[:2]]))  # a ring of six
@@ -129,7 +149,7 @@ def test_contrast_by_hand(common: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 def test_hidden_share_of_every_cloud(common: dict[str, Any]) -> None:
     model = PointBERT(patches=40, patch_size=4, **SIZE, codes=20, contrast_width=8)
     tokenizer = Autoencoder(patches=40, patch_size=4, width=12, codes=20, teacher=None)
-    module = PointBERTModule(model, tokenizer, common["point_bert"], None, common["data"], common["optim"], PLAN, 0)
+    module = point_bert(common, model, tokenizer, common["point_bert"])
     counts = module._mask(torch.rand(200, 40, 3)).sum(dim=1)
     assert 10 <= int(counts.min()) < int(counts.max()) <= 18
 
@@ -140,16 +160,14 @@ def test_baselines_train_and_resume_exactly(
 ) -> None:
     whole = pretrain(**common, method=method, out=str(tmp_path / "whole"))
     assert 0 <= whole.metrics["probe"] <= 100
-    from act3d.recipes import baselines
-
-    kind = baselines.PointMAEModule if method == "point_mae" else baselines.PointBERTModule
+    kind = PointMAEPretraining if method == "point_mae" else PointBERTPretraining
     inner, calls = kind.losses, []
 
-    def stop(self: Any, points: Any, batch: Any) -> Any:
+    def stop(self: Any, *args: Any) -> Any:
         calls.append(1)
         if len(calls) == 5:
             raise Interrupted("enough", 2)
-        return inner(self, points, batch)
+        return inner(self, *args)
 
     monkeypatch.setattr(kind, "losses", stop)
     with pytest.raises(Interrupted):

@@ -1,9 +1,6 @@
 """`act3d autoencode`: stage I."""
 
-from dataclasses import asdict
-
-from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.recipes.common import checkpoint_meta, finished_run, shortened
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run
 from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
@@ -75,25 +72,11 @@ def autoencode(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
-    import torch
+    from types import SimpleNamespace
 
-    from act3d.engine.clouds import open_clouds
-    from act3d.engine.fit import check_machine, run
-    from act3d.evaluation.protocol import protocol_of
-    from act3d.models.autoencoder import Autoencoder
-    from act3d.recipes.autoencoder import AutoencoderModule
+    from act3d.engine.loop import train
+    from act3d.engine.machine import check_machine
+    from act3d.recipes.autoencoder import AutoencoderTraining
 
     check_machine(trainer)
-    clouds = open_clouds(data, seed)
-    torch.manual_seed(seed)  # initial weights
-    model = Autoencoder(
-        **asdict(autoencoder),
-        teacher=None if teacher.name == "none" else teacher.name,
-        prompts=teacher.prompts,
-        deep_prompts=teacher.deep_prompts,
-        prompt_dropout=teacher.prompt_dropout,
-    )
-    module = AutoencoderModule(model, schedule, clouds.held_out, data, optim, shortened(trainer), seed)
-    protocol = protocol_of(data.val_split)
-    meta = checkpoint_meta(clouds.train, "autoencode", seed, protocol) | {"teacher": teacher.name}
-    return run("autoencode", module, clouds.train, folder, settings, meta, protocol, resume)
+    return folder.result(train(AutoencoderTraining.build(SimpleNamespace(**settings)), folder, resume))

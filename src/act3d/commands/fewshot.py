@@ -1,6 +1,5 @@
 """`act3d fewshot`: how well new classes are learned from a few shapes of each."""
 
-import dataclasses
 import hashlib
 import json
 import statistics
@@ -88,7 +87,7 @@ def fewshot(
     folder = RunFolder(out)
     folder.check(resume)
     began = time.monotonic()
-    from act3d.engine.fit import check_machine
+    from act3d.engine.machine import check_machine
     from act3d.evaluation.protocol import protocol_name
 
     check_machine(trainer)
@@ -168,28 +167,25 @@ def check_possible(train: "CloudDataset", test: "CloudDataset", config: FoldsCon
 def _run_fold(
     settings: dict[str, Any], task: "Fold", mark: str, folder: RunFolder, name: str, fold: int
 ) -> dict[str, Any]:
+    from types import SimpleNamespace
 
     from act3d import checkpoints
-    from act3d.commands.finetune import build_classifier
-    from act3d.engine.fit import device_of
-    from act3d.recipes.fewshot import train_fold
+    from act3d.engine.loop import train
+    from act3d.recipes.classifier import build_classifier
+    from act3d.recipes.fewshot import FoldTraining
 
     began = time.monotonic()
-    config, data, trainer = settings["classifier"], settings["data"], settings["trainer"]
-    if trainer.fast_dev_run:
-        trainer = dataclasses.replace(trainer, epochs=1)
     seed = settings["seed"] * 1000 + fold
-    model, start = build_classifier(settings["checkpoint"], config, len(task.train.classes), seed)
-    legacy = settings["protocol"] == "legacy"
-    device = device_of(trainer)
-    last, best = train_fold(model, task, data, settings["optim"], trainer, config.label_smoothing, seed, legacy, device)
+    classes = task.train.classes
+    model, start = build_classifier(settings["checkpoint"], settings["classifier"], len(classes), seed)
+    metrics = train(FoldTraining(SimpleNamespace(**settings), model, task, seed))
     if settings["tasks"].keep_weights:
-        meta = {"classes": task.train.classes, "points": data.points, "normalization": task.train.normalization}
+        meta = {"classes": classes, "points": settings["data"].points, "normalization": task.train.normalization}
         checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
     return {
-        "oa": best.oa if legacy else last.oa,
-        "oa_last": last.oa,
-        "classes": task.train.classes,
+        "oa": metrics["oa"],
+        "oa_last": metrics["oa_last"],
+        "classes": classes,
         "train_shapes": len(task.train),
         "test_shapes": len(task.test),
         "start": start,

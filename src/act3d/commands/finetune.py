@@ -1,17 +1,10 @@
 """`act3d finetune`: a pretrained encoder, or a fresh one, becomes a classifier."""
 
-import json
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.files import write_json
-from act3d.recipes.common import checkpoint_meta, finished_run, shortened
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run
 from act3d.settings.tasks import ClassifierConfig, Protocol, Select, validate_classifier
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, validate
-
-if TYPE_CHECKING:
-    from act3d.models.classifier import Classifier
 
 DATA = DataConfig(batch_size=32, augment="scale_shift")
 CLASSIFIER = ClassifierConfig()
@@ -82,97 +75,18 @@ def finetune(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
-    from act3d.data.views import Farthest
-    from act3d.engine.fit import check_machine, run
-    from act3d.evaluation.protocol import open_protocol, protocol_name
-    from act3d.recipes.classifier import ClassifierModule
+    from types import SimpleNamespace
+
+    from act3d.engine.loop import train
+    from act3d.engine.machine import check_machine
+    from act3d.recipes.classifier import ClassifierTraining
 
     check_machine(trainer)
-    clouds = open_protocol(data, protocol, select, seed, test_split)
-    model, start = build_classifier(checkpoint, classifier, len(clouds.train.classes), seed, folder if resume else None)
-    if not classifier.resample:
-        clouds = clouds._replace(train=Farthest(clouds.train, data.points))
-    module = ClassifierModule(
-        model, clouds, protocol, select, classifier.label_smoothing, data, optim, shortened(trainer), seed
-    )
-    how = protocol_name(protocol, select)
-    module.facts = {
-        "start": start,
-        "select": "best" if protocol == "legacy" else select,
-        "protocol_name": how,
-        "transfer": classifier.transfer,
-        "augment": data.augment,
-        "points": data.points,
-        "normalization": clouds.test.normalization,
-        "clouds": {"train": len(clouds.train), "test": len(clouds.test)},
-        "splits": {"train": data.split, "test": test_split},
-    }
-    warn_of_augmentation(clouds.train.name, data.augment)
-    meta = checkpoint_meta(clouds.train, "finetune", seed, protocol) | {"points": data.points, "start": start}
-    meta["protocol_name"] = how
-    if not resume:
-        write_json(folder.path / "start.json", start)
-    result = run("finetune", module, clouds.train, folder, settings, meta, protocol, resume)
-    print_result(result, clouds.test.name, len(clouds.test), how)
+    recipe = ClassifierTraining.build(SimpleNamespace(**settings), folder, resume)
+    result = folder.result(train(recipe, folder, resume))
+    test = recipe.trio.test
+    print_result(result, test.name, len(test), recipe.facts["protocol_name"])
     return result
-
-
-def build_classifier(
-    checkpoint: str, config: ClassifierConfig, classes: int, seed: int, resumed: RunFolder | None = None
-) -> "tuple[Classifier, dict[str, Any]]":
-    """Return a classifier with the checkpoint's encoder, or a fresh one, and where it starts from.
-
-    A resumed run's weights come from its own state, so its checkpoint is not needed again: `start.json` has its size.
-
-    Raises:
-        CheckpointError: missing, damaged, or no point encoder in it.
-    """
-    import torch
-
-    from act3d import checkpoints
-    from act3d.errors import CheckpointError, InputError
-    from act3d.models.classifier import Classifier
-    from act3d.models.student import PointEncoder
-
-    start: dict[str, Any] = {"kind": "scratch", "checkpoint": "", "encoder": None}
-    source = None
-    if resumed is not None and (resumed.path / "start.json").exists():
-        start = json.loads((resumed.path / "start.json").read_text(encoding="utf-8"))
-    elif checkpoint:
-        source = checkpoints.load(checkpoint).model
-        encoder = getattr(source, "encoder", None)
-        if not isinstance(encoder, PointEncoder):
-            raise CheckpointError(
-                f"checkpoint: {checkpoint} holds a {type(source).__name__}, which has no point encoder"
-            )
-        start = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
-    size = start["encoder"] or {"width": config.width, "depth": config.depth, "heads": config.heads}
-    torch.manual_seed(seed)  # initial weights
-    model = Classifier(
-        classes,
-        config.patches,
-        config.patch_size,
-        **size,
-        drop_path=config.drop_path,
-        transfer=config.transfer,
-        dropout=config.dropout,
-    )
-    if source is not None:
-        try:
-            start["fresh"] = model.start_from(source)
-        except InputError as error:
-            raise CheckpointError(f"checkpoint: {checkpoint}: {error}") from None
-    return model, start
-
-
-def warn_of_augmentation(dataset: str, augment: str) -> None:
-    """Say so when a released dataset is augmented in another way than its published results were."""
-    scanned = dataset.startswith("scanobjectnn")
-    usual = "rotate_y" if scanned else "scale_shift"
-    if (scanned or dataset.startswith("modelnet40")) and augment != usual:
-        print(
-            f"note: published results on {dataset} use data.augment={usual}; this run uses {augment}", file=sys.stderr
-        )
 
 
 def print_result(result: RunResult, dataset: str, clouds: int, how: str) -> None:

@@ -1,19 +1,12 @@
 """`act3d segment`: a pretrained encoder, or a fresh one, learns to label every point of shapes or rooms."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.errors import CheckpointError, ConfigError
-from act3d.files import write_json
-from act3d.recipes.common import checkpoint_meta, finished_run, shortened
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.errors import ConfigError
 from act3d.settings.segmentation import SceneConfig, SegmenterConfig, validate_segmenter
 from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, validate
-
-if TYPE_CHECKING:
-    from act3d.engine.module import StageModule
-    from act3d.models.segmenter import Segmenter
 
 DATA = DataConfig(points=2048, batch_size=16)
 SEGMENTER = SegmenterConfig()
@@ -95,18 +88,26 @@ def segment(
     if resume and (result := finished_run(folder, trainer)):
         return result
 
-    from act3d.engine.fit import check_machine, run
-    from act3d.evaluation.protocol import protocol_name
+    from types import SimpleNamespace
+
+    from act3d.engine.loop import train
+    from act3d.engine.machine import check_machine
 
     check_machine(trainer)
-    how = "given weights" if evaluate else protocol_name(protocol, select)
-    stage = _scene_stage if task_of(data, segmenter) == "scenes" else _part_stage
-    module, train, meta = stage(settings, folder.path / "start.json", resume)
-    module.facts |= {"protocol_name": how, "augment": data.augment, "points": data.points}
+    plain = SimpleNamespace(**settings)
+    if task_of(data, segmenter) == "scenes":
+        from act3d.recipes.scenes import SceneTraining
+        from act3d.report.room_picture import render_room
+
+        recipe: Any = SceneTraining.build(plain, folder, resume, render_room)
+    else:
+        from act3d.recipes.parts import PartTraining
+
+        recipe = PartTraining.build(plain, folder, resume)
     if evaluate:
-        return _judge(module, train, folder, settings)
-    result = run("segment", module, train, folder, settings, meta, protocol, resume)
-    print_result(result, train.name, how)
+        return _evaluate(recipe, folder)
+    result = folder.result(train(recipe, folder, resume))
+    print_result(result, recipe.clouds.name, recipe.facts["protocol_name"])
     return result
 
 
@@ -119,109 +120,32 @@ def task_of(data: DataConfig, segmenter: SegmenterConfig) -> str:
     return "parts" if find_rooms(data.root) is None else "scenes"
 
 
-def _part_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[StageModule, Any, dict[str, Any]]":
-    """Return the training module, its shapes, and facts for checkpoints."""
-    from act3d.recipes.parts import PartModule, open_parts
-
-    data, config, seed = settings["data"], settings["segmenter"], settings["seed"]
-    protocol = settings["protocol"]
-    clouds = open_parts(data, protocol, settings["select"], seed, settings["test_split"], config.leave_out)
-    model, start = build_segmenter(settings, len(clouds.train.parts), len(clouds.train.classes), kept, resume)
-    module = PartModule(
-        model, clouds, protocol, config.votes, data, settings["optim"], shortened(settings["trainer"]), seed
-    )
-    splits = {"train": data.split, "test": settings["test_split"]}
-    module.facts = {"task": "parts", "start": start, "splits": splits, "normalization": clouds.train.normalization}
-    module.facts["clouds"] = {"train": len(clouds.train), "test": len(clouds.test)}
-    meta = checkpoint_meta(clouds.train, "segment", seed, protocol) | {
-        "points": data.points, "start": start, "parts": clouds.train.parts, "class_parts": clouds.train.class_parts,
-    }  # fmt: skip
-    return module, clouds.train, meta
-
-
-def _scene_stage(settings: dict[str, Any], kept: Path, resume: bool) -> "tuple[StageModule, Any, dict[str, Any]]":
-    """Return the training module, its blocks, and facts for checkpoints."""
-    from act3d.recipes.scenes import SceneModule, open_scenes
-    from act3d.report.room_picture import render_room
-
-    data, scenes, seed = settings["data"], settings["scenes"], settings["seed"]
-    rooms = open_scenes(data, scenes, settings["protocol"], settings["select"], seed)
-    model, start = build_segmenter(settings, len(rooms.train.classes), 0, kept, resume)
-    plan = shortened(settings["trainer"])
-    module = SceneModule(model, rooms, scenes, settings["protocol"], data, settings["optim"], plan, seed, render_room)
-    module.facts = {"task": "scenes", "start": start, "test_rooms": rooms.test}
-    module.facts["clouds"] = {"rooms": len(rooms.train.rooms), "blocks": len(rooms.train), "test": len(rooms.test)}
-    meta = checkpoint_meta(rooms.train, "segment", seed, settings["protocol"]) | {
-        "points": data.points, "start": start, "block": scenes.block, "stride": scenes.stride,
-    }  # fmt: skip
-    return module, rooms.train, meta
-
-
-def build_segmenter(
-    settings: dict[str, Any], classes: int, categories: int, kept: Path, resume: bool
-) -> "tuple[Segmenter, dict[str, Any]]":
-    """Return a segmenter with the checkpoint's encoder, or a fresh one, and where it starts from.
-
-    With evaluate, and where a segmenter of the same labels is given, all of it is taken over. A resumed run's weights
-    come from its own state, so its checkpoint is not needed again: `kept` (start.json) has its size.
-
-    Raises:
-        CheckpointError: missing, damaged, no point encoder in it, or not the segmenter that evaluate needs.
-    """
-    import json
-
-    import torch
-
-    from act3d import checkpoints
-    from act3d.models.segmenter import Segmenter
-    from act3d.models.student import PointEncoder
-
-    config, checkpoint = settings["segmenter"], settings["checkpoint"]
-    start: dict[str, Any] = {"kind": "scratch", "checkpoint": "", "encoder": None}
-    if resume and kept.exists():
-        start = json.loads(kept.read_text(encoding="utf-8"))
-        checkpoint = ""
-    source = checkpoints.load(checkpoint).model if checkpoint else None
-    if isinstance(source, Segmenter) and (source.classes, source.categories) == (classes, categories):
-        return source, {"kind": "segmenter", "checkpoint": checkpoint, "encoder": dict(source.encoder.config)}
-    if settings["evaluate"]:
-        labels = f"{classes} labels and {categories} categories"
-        raise CheckpointError(f"checkpoint: {checkpoint} is no segmenter of the data's {labels}")
-    if source is not None:
-        encoder = getattr(source, "encoder", None)
-        if not isinstance(encoder, PointEncoder):
-            raise CheckpointError(f"checkpoint: {checkpoint} holds a {type(source).__name__}: it has no point encoder")
-        start = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
-    size = start["encoder"] or {"width": config.width, "depth": config.depth, "heads": config.heads}
-    torch.manual_seed(settings["seed"])  # initial weights
-    model = Segmenter(
-        classes, categories, config.patches, config.patch_size, **size, drop_path=config.drop_path,
-        head_widths=config.head_widths, dropout=config.dropout,
-    )  # fmt: skip
-    if source is not None:
-        start["fresh"] = model.start_from(source)
-    if not resume:
-        write_json(kept, start)
-    return model, start
-
-
-def _judge(module: "StageModule", clouds: Any, folder: RunFolder, settings: dict[str, Any]) -> RunResult:
-    """Judge given weights: no training; config.yaml and results.json like any run's."""
+def _evaluate(recipe: Any, folder: RunFolder) -> RunResult:
+    """Test given weights: no training; config.yaml and results.json like any run's."""
     import time
 
+    from act3d.engine.machine import choose_training_device
+    from act3d.errors import CheckpointError
+
     began = time.monotonic()
-    folder.begin(settings, "segment")
-    metrics = module.conclude(folder) | {"weights": "given"}
+    if recipe.start["kind"] != "segmenter" or "fresh" in recipe.start:
+        raise CheckpointError(f"checkpoint: {recipe.start['checkpoint']} is no segmenter of the data's labels")
+    folder.begin(recipe.settings, "segment")
+    device = choose_training_device(recipe.plan)
+    recipe.model.to(device)
+    recipe.to(device)
+    metrics = recipe.test(folder) | {"weights": "given"}
+    clouds = recipe.clouds
     folder.write_results(
         command="segment",
         protocol="given weights",
         metrics=metrics,
-        seed=settings["seed"],
+        seed=recipe.seed,
         data={"name": clouds.name, "fingerprint": clouds.fingerprint},
         duration_s=round(time.monotonic() - began, 1),
-        **module.facts,
+        **recipe.facts | {"protocol_name": "given weights"},
     )
-    result = RunResult(folder.path, metrics)
+    result = folder.result(metrics)
     print_result(result, clouds.name, "given weights")
     return result
 

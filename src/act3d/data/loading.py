@@ -27,7 +27,7 @@ class BatchPlan(Sampler[BatchKey]):
 
     Attributes:
         start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the
-            number of batches in a whole epoch, which is what Lightning expects of a loader that it resumes.
+            number of batches in a whole epoch.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class _Batches(Dataset[dict[str, Tensor]]):
 
 
 class CloudLoader(DataLoader[dict[str, Tensor]]):
-    """A `DataLoader` over a `BatchPlan`; Lightning's `set_epoch` call reaches the plan as its `sampler`."""
+    """A `DataLoader` over a `BatchPlan`, which is its `sampler`."""
 
     plan: BatchPlan
     clouds: CloudDataset

@@ -1,21 +1,41 @@
 """Which clouds a run trains on, which it validates on, and in what batches."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
-from act3d.data.loading import BatchPlan, CloudLoader, make_loader
+from act3d.data.loading import BatchPlan, make_loader
 from act3d.data.opening import open_for_model
 from act3d.data.resident import ResidentLoader, is_resident
 from act3d.data.views import hold_out
 from act3d.engine import processes
 from act3d.settings.training import DataConfig
 
-Loader = CloudLoader | ResidentLoader
+
+class Loader(Protocol):
+    """This process's batches of one epoch after the other, from any batch on; `len` counts those of a whole epoch."""
+
+    @property
+    def lives_on(self) -> str:
+        """Where the clouds are: "host", "cpu" or "cuda"."""
+
+    @property
+    def place(self) -> str:
+        """The same in words."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+
+    def start_at(self, batch: int) -> None:
+        """Begin the next iteration, and only that one, at this batch of the epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]: ...
 
 
 class Clouds(NamedTuple):
@@ -23,21 +43,6 @@ class Clouds(NamedTuple):
 
     train: CloudDataset
     held_out: CloudDataset | None
-
-
-class Remaining:
-    """One epoch of a loader from a batch on: what Lightning iterates over. Its length is what is left."""
-
-    def __init__(self, loader: Loader, epoch: int, start: int) -> None:
-        self.loader, self.epoch, self.start = loader, epoch, start
-
-    def __len__(self) -> int:
-        return len(self.loader) - self.start
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        self.loader.set_epoch(self.epoch)
-        self.loader.start_at(self.start)
-        yield from self.loader
 
 
 def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:

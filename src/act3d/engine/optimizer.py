@@ -32,10 +32,20 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters of `model`."""
-    groups = parameter_groups(model, optim.weight_decay)
-    # On the CPU one pass over each parameter instead of eight. On CUDA the fused form and fp16's gradient scaling
-    # exclude clipping, and the default (foreach) has few launches already.
-    on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
-    return torch.optim.AdamW(groups, lr=optim.lr, fused=True if on_cpu else None)
+def build_optimizer(model: nn.Module, optim: OptimConfig, fused: bool = True) -> torch.optim.AdamW:
+    """Return AdamW over the trainable parameters of `model`.
+
+    Args:
+        model: what is trained, on its device.
+        optim: learning rate and weight decay.
+        fused: one pass over each parameter instead of eight; not possible with fp16, whose gradients are scaled.
+    """
+    return torch.optim.AdamW(parameter_groups(model, optim.weight_decay), lr=optim.lr, fused=fused)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take up a saved optimizer's moments; weight decay stays as it is set now."""
+    fresh = [group["weight_decay"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, decay in zip(optimizer.param_groups, fresh, strict=True):
+        group["weight_decay"] = decay

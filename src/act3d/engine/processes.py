@@ -1,7 +1,5 @@
-"""The few things processes tell each other; with one process, nothing."""
+"""The few things processes tell each other; with one process, nothing. Fabric forms their group (see `machine`)."""
 
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,17 +8,15 @@ if TYPE_CHECKING:
 
 def active() -> bool:
     """Tell whether this process is one of several that train together."""
-    if "torch" not in sys.modules:  # asked by code that must stay light
-        return False
     import torch.distributed as dist
 
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """Return this process's number; also right before the group has formed."""
+    """Return this process's number; 0 before the group has formed."""
     if not active():
-        return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+        return 0
     import torch.distributed as dist
 
     return dist.get_rank()

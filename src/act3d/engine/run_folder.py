@@ -1,17 +1,25 @@
 """A run's folder: its settings, its results, and the rule that nothing in it is ever lost by accident."""
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act3d.engine import processes
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
-from act3d.settings.training import to_dict
+from act3d.settings.training import TrainerConfig, to_dict
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Return settings, or a section of them, as plain values."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        return dataclasses.asdict(settings)
+    return to_dict(settings if isinstance(settings, Mapping) else vars(settings))
 
 
 @dataclass
@@ -47,6 +55,7 @@ class RunFolder:
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
         self.teacher = self.path / "teacher.safetensors"
+        self.start = self.path / "start.json"
 
     @property
     def holds_run(self) -> bool:
@@ -65,8 +74,6 @@ class RunFolder:
             ConfigError: a run lies here already, or the folder is a file.
             InputError: there is nothing to resume.
         """
-        if processes.rank():  # the first process has begun the run already
-            return
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"out: {self.path} is a file; give a folder")
         if resume and not self.holds_run:
@@ -76,16 +83,16 @@ class RunFolder:
                 f"out: {self.path} holds a run; go on with it by --resume, or choose another folder by --out"
             )
 
-    def begin(self, settings: Mapping[str, Any], command: str) -> None:
+    def begin(self, settings: Any, command: str) -> None:
         """Write the settings; from here on the folder holds a run that is not finished."""
         self.results.unlink(missing_ok=True)
         self.write_config(settings, command)
 
-    def write_config(self, settings: Mapping[str, Any], command: str) -> None:
+    def write_config(self, settings: Any, command: str) -> None:
         """Write config.yaml, which `act3d COMMAND --config` reads."""
         import yaml
 
-        text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
         write_text(
             self.config,
             f"# All settings of this run. Again: act3d {command} --config THIS_FILE --out NEW_FOLDER\n{text}",
@@ -108,5 +115,21 @@ class RunFolder:
 
 def versions() -> dict[str, str]:
     """Return the versions of all that shapes a result."""
-    names = ("act3d", "torch", "lightning", "numpy")
+    names = ("act3d", "torch", "lightning-fabric", "numpy")
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+def finished_run(folder: RunFolder, plan: TrainerConfig) -> RunResult | None:
+    """Return the result of a run that has nothing left to do, after saying so; None when there is something to do."""
+    if not folder.finished:
+        return None
+    result = folder.read_results()
+    epochs, steps = result.metrics.get("epochs", 0), result.metrics.get("steps", 0)
+    if epochs < plan.epochs and not (plan.max_steps and steps >= plan.max_steps):
+        return None
+    print(
+        f"{folder.path} is finished ({epochs} epochs, {steps} steps); to train longer, raise --trainer.epochs"
+        + (" and --trainer.max_steps" if plan.max_steps else ""),
+        file=sys.stderr,
+    )
+    return result

@@ -6,88 +6,68 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from act3d import checkpoints
-from act3d.engine.run_folder import RunFolder
-from act3d.engine.state import Position
 from act3d.geometry import gather
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
-from act3d.models.student import Student
-from act3d.recipes.pretraining import ProbeClouds, ProbedModule, draw_mask
-from act3d.settings.training import DataConfig, LossConfig, MaskConfig, OptimConfig, TrainerConfig
+from act3d.models.student import Student, distillation_loss
+from act3d.recipes.pretraining import Pretraining, draw_mask, encoder_and_decoder
 
 
-class StudentModule(ProbedModule):
-    """Trains `Student` against a frozen teacher.
+class ActPretraining(Pretraining):
+    """Trains `Student` against a frozen teacher. With `teacher.mode` "released" the teacher has dropout and batch
+    statistics on, as in the release."""
 
-    Args:
-        model: the student.
-        teacher: stage I's autoencoder. It is not part of this module's state.
-        released_teacher: run the teacher in train mode, as the release does: dropout and batch statistics.
-        probe: clouds for the linear probe, or None.
-    """
-
+    needs_teacher = True
     model: Student
 
-    def __init__(
-        self,
-        model: Student,
-        teacher: Autoencoder,
-        released_teacher: bool,
-        mask: MaskConfig,
-        loss: LossConfig,
-        probe: ProbeClouds | None,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, probe, data, optim, trainer, seed)
-        self.mask = mask
-        self.hidden = hidden_count(model.patches, mask.ratio)
-        self.criterion = build_loss(loss.kind)
-        # In a list, so that it is no submodule: it is neither trained nor saved nor shared between processes.
-        self._teacher = [teacher.requires_grad_(False).train(released_teacher)]
-        self.released_teacher = released_teacher
-        self.teacher_meta: dict[str, Any] = {}  # facts of its checkpoint, for the copy in the run folder
-        self._features = teacher.features
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        assert self.teacher is not None
+        self.hidden = hidden_count(self.model.patches, self.settings.mask.ratio)
+        self.unused_parameters = self.hidden == 0  # then the decoder takes no part
+        self.criterion = build_loss(self.settings.loss.kind)
+        self.teacher_drifts = self.settings.teacher.mode == "released"
+        self.teacher.model.train(self.teacher_drifts)
+        self._features = self.teacher.model.features
+
+    @staticmethod
+    def build_model(settings: Any, teacher: Autoencoder | None) -> Student:
+        """Return a student that cuts clouds as its teacher does."""
+        assert teacher is not None
+        student = settings.student
+        return Student(
+            patches=teacher.patches,
+            patch_size=teacher.patch_size,
+            **encoder_and_decoder(student),
+            teacher_width=teacher.teacher_width,
+            cls_loss=settings.loss.cls_loss,
+            shallow_block=student.shallow_block,
+            embed_visible_only=student.embed_visible_only,
+        )
 
     def compile_parts(self) -> None:
         """Compile the student, and what the teacher does."""
         super().compile_parts()
         self._features = torch.compile(self._features)
 
-    def on_fit_start(self) -> None:
-        """Put the teacher where the student is."""
-        self._teacher[0].to(self.device)
-
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss for points (B, N, 3): cut once, seen whole by the teacher and in part by the student."""
         patches = self.model.patchify(points)
         with torch.no_grad():
             target = self._features(patches)  # (B, G, D)
-        mask = draw_mask(patches.centers, self.hidden, self.mask)
+        mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
         output = self.model(patches, mask, self.hidden)
         target = gather(target, output.hidden)  # (B, H, D)
-        loss = self.criterion(output.predicted, target)
-        if output.predicted_cls is not None:
-            loss = loss + self.criterion(output.predicted_cls, target)
-        return {"loss": loss}
+        return {"loss": distillation_loss(self.criterion, output, target)}
 
-    def keep_inputs(self, folder: RunFolder) -> None:
-        """Copy the teacher into the run folder: the run stays whole when stage I's folder is gone."""
-        checkpoints.save(self._teacher[0], folder.teacher, self.teacher_meta)
+    def state(self) -> dict[str, Any]:
+        """Return the batch statistics of a teacher in train mode: they drift, so they belong to the run."""
+        assert self.teacher is not None
+        return {"teacher_buffers": dict(self.teacher.model.named_buffers())} if self.teacher_drifts else {}
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state; a teacher in train mode drifts, so its averages belong to it."""
-        state = super().dump()
-        if self.released_teacher:
-            state["teacher_buffers"] = dict(self._teacher[0].named_buffers())
-        return state
-
-    def restore(self, state: Mapping[str, Any], position: Position, where: str) -> None:
-        """Take up what `dump` gave."""
-        super().restore(state, position, where)
-        if self.released_teacher:
-            self._teacher[0].load_state_dict(state.get("teacher_buffers", {}), strict=False)
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        assert self.teacher is not None
+        if self.teacher_drifts:
+            self.teacher.model.load_state_dict(state.get("teacher_buffers", {}), strict=False)

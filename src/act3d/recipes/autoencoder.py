@@ -5,46 +5,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from act3d.data.clouds import CloudDataset
 from act3d.engine import processes
-from act3d.engine.clouds import eval_batches
-from act3d.engine.module import StageModule
+from act3d.engine.clouds import Clouds, eval_batches, open_clouds
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import plain
 from act3d.engine.schedules import kl_weight, temperature
+from act3d.evaluation.protocol import protocol_of
 from act3d.geometry import chamfer, f_score
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_autoencoder
-from act3d.settings.training import DataConfig, OptimConfig, ScheduleConfig, TrainerConfig
+from act3d.recipes.common import checkpoint_meta
 
 SCORES = ("f_score", "cd_l1", "cd_l2")
 
 
-class AutoencoderModule(StageModule):
+class AutoencoderTraining(Recipe):
     """Trains `Autoencoder`: Chamfer L1 of coarse and fine patches, and a KL term that keeps all codes in use.
 
     Args:
+        settings: `AutoencodeSettings`.
         model: the autoencoder.
-        schedule: temperature and KL weight by step.
-        held_out: clouds to validate on, or None.
+        clouds: training clouds, and those held out to validate on.
     """
 
+    command = "autoencode"
     train_columns = ("loss", "reconstruction", "kl")
     eval_columns = tuple(f"val_{name}" for name in SCORES)
     best_metric = "val_cd_l1"
     model: Autoencoder
 
-    def __init__(
-        self,
-        model: Autoencoder,
-        schedule: ScheduleConfig,
-        held_out: CloudDataset | None,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, data, optim, trainer, seed)
-        self.schedule, self.held_out = schedule, held_out
+    def __init__(self, settings: Any, model: Autoencoder, clouds: Clouds) -> None:
+        super().__init__(settings, model, clouds.train)
+        self.schedule, self.held_out = settings.schedule, clouds.held_out
         self._loss = model.loss
+        self.protocol = protocol_of(settings.data.val_split)
+        self.meta = checkpoint_meta(clouds.train, self.command, self.seed, self.protocol)
+        self.meta["teacher"] = settings.teacher.name
+
+    @classmethod
+    def build(cls, settings: Any) -> "AutoencoderTraining":
+        """Return stage I at its beginning."""
+        clouds = open_clouds(settings.data, settings.seed)
+        teacher = settings.teacher
+        torch.manual_seed(settings.seed)  # initial weights
+        model = Autoencoder(
+            **plain(settings.autoencoder),
+            teacher=None if teacher.name == "none" else teacher.name,
+            prompts=teacher.prompts,
+            deep_prompts=teacher.deep_prompts,
+            prompt_dropout=teacher.prompt_dropout,
+        )
+        return cls(settings, model, clouds)
 
     def fit_start(self, points: Tensor) -> None:
         """Fit the autoencoder to clouds (B, N, 3), at the temperature it starts with."""
@@ -55,17 +66,17 @@ class AutoencoderModule(StageModule):
         super().compile_parts()
         self._loss = torch.compile(self._loss)
 
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""
         patches = self.model.patchify(points)
         # As a tensor: compiled code would be compiled anew for every other number.
-        now = torch.full((), temperature(self.step, self.schedule), device=points.device)
+        now = torch.full((), temperature(step, self.schedule), device=points.device)
         output = self.model(patches, now, noise_scale=self.schedule.noise)
         reconstruction, kl = self._loss(patches, output)
-        loss = reconstruction + kl_weight(self.step, self.schedule) * kl
+        loss = reconstruction + kl_weight(step, self.schedule) * kl
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
-    def evaluate(self, limit: int = 0) -> dict[str, Any]:
+    def validate(self, limit: int = 0) -> dict[str, Any]:
         """Rebuild the held-out clouds from arg-max codes.
 
         Returns:

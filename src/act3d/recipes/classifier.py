@@ -1,98 +1,159 @@
 """Fine-tuning: a student's encoder becomes a classifier (ACT, section 4.1)."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from act3d import checkpoints
-from act3d.data.views import draw_training, fixed_points
+from act3d.data.views import Farthest, draw_training, fixed_points
 from act3d.engine import processes
-from act3d.engine.module import StageModule
+from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.evaluation.classification import ClassScores, logits_of, score
-from act3d.evaluation.protocol import Trio
+from act3d.evaluation.protocol import Trio, open_protocol, protocol_name
+from act3d.files import write_json
 from act3d.models.classifier import Classifier
-from act3d.settings.tasks import Protocol, Select
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start
+from act3d.settings.tasks import ClassifierConfig
 
 
-class ClassifierModule(StageModule):
+class ClassifierTraining(Recipe):
     """Trains `Classifier` by cross entropy.
 
     Args:
+        settings: `FinetuneSettings`.
         model: the classifier.
-        clouds: what trains, what is watched, what judges; with all their stored points.
-        protocol, select: see `act3d.evaluation.protocol`.
-        label_smoothing: share of every label that is spread over all classes.
+        clouds: training, validation (or None) and test clouds, with all their stored points.
+        start: where the encoder started from.
     """
 
+    command = "finetune"
     train_columns = ("loss", "train_oa")
     best_metric = "val_oa"
     lower_is_better = False
     model: Classifier
 
-    def __init__(
-        self,
-        model: Classifier,
-        clouds: Trio,
-        protocol: Protocol,
-        select: Select,
-        label_smoothing: float,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, data, optim, trainer, seed)
-        self.clouds, self.protocol, self.select = clouds, protocol, select
-        self.label_smoothing = label_smoothing
+    def __init__(self, settings: Any, model: Classifier, clouds: Trio, start: dict[str, Any] | None = None) -> None:
+        super().__init__(settings, model, clouds.train)
+        self.trio, self.protocol, self.start = clouds, settings.protocol, start or {}
         self.eval_columns = ("val_oa", "val_macc") if clouds.watch is not None else ()
-        self._watched: Tensor | None = None
+        self._validation_points: Tensor | None = None
+        data, how = self.data, protocol_name(settings.protocol, settings.select)
+        self.facts = {
+            "start": self.start,
+            "select": "best" if settings.protocol == "legacy" else settings.select,
+            "protocol_name": how,
+            "transfer": settings.classifier.transfer,
+            "augment": data.augment,
+            "points": data.points,
+            "normalization": clouds.test.normalization,
+            "clouds": {"train": len(clouds.train), "test": len(clouds.test)},
+            "splits": {"train": data.split, "test": settings.test_split},
+        }
+        self.meta = checkpoint_meta(clouds.train, self.command, self.seed, self.protocol)
+        self.meta |= {"points": data.points, "start": self.start, "protocol_name": how}
+
+    @classmethod
+    def build(cls, settings: Any, folder: RunFolder, resume: bool) -> "ClassifierTraining":
+        """Return fine-tuning at its beginning.
+
+        Raises:
+            InputError: data that cannot be used.
+            CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
+        """
+        data, config = settings.data, settings.classifier
+        clouds = open_protocol(data, settings.protocol, settings.select, settings.seed, settings.test_split)
+        kept = folder.start if resume else None
+        model, start = build_classifier(settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept)
+        if not config.resample:
+            clouds = clouds._replace(train=Farthest(clouds.train, data.points))
+        _note_augmentation(clouds.train.name, data.augment)
+        return cls(settings, model, clouds, start)
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Note where the encoder started from: a resumed run does not need its checkpoint again."""
+        write_json(folder.start, self.start)
 
     def draw(self, points: Tensor) -> Tensor:
         """Return the random farthest points (B, N, 3) that this step sees."""
         return draw_training(points, self.data.points)
 
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the cross entropy, and the percentage right, of points (B, N, 3)."""
-        logits, label = self.model(points), batch["label"]
-        loss = F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
-        return {"loss": loss, "train_oa": 100 * (logits.argmax(dim=1) == label).float().mean()}
+        return classification_losses(self.model, points, batch["label"], self.settings.classifier.label_smoothing)
 
-    def evaluate(self, limit: int = 0) -> dict[str, Any]:
-        """Return OA and mAcc on the watched clouds as "val_oa" and "val_macc"."""
-        if self.clouds.watch is None:
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Return OA and mAcc on the validation clouds as "val_oa" and "val_macc"."""
+        clouds = self.trio.watch
+        if clouds is None:
             return {}
         processes.share_buffers(self.model)
-        if self._watched is None:  # the same points every time: drawn once
-            self._watched = fixed_points(self.clouds.watch, self.data.points, limit=limit * self.data.batch_size)
-        rank, world = processes.rank(), processes.world()
-        mine = logits_of(self.model, self._watched[rank::world], self.data.batch_size).argmax(dim=1)
-        predicted = np.zeros(len(self._watched), dtype=np.int64)
+        if self._validation_points is None:  # the same points every time: drawn once
+            self._validation_points = fixed_points(clouds, self.data.points, limit=limit * self.data.batch_size)
+        points, rank, world = self._validation_points, processes.rank(), processes.world()
+        mine = logits_of(self.model, points[rank::world], self.data.batch_size).argmax(dim=1)
+        predicted = np.zeros(len(points), dtype=np.int64)
         for other, part in enumerate(processes.gather_objects(mine.numpy())):
             predicted[other::world] = part
-        scores = score(predicted, self.clouds.watch.labels[: len(predicted)], self.clouds.watch.classes)
+        scores = score(predicted, clouds.labels[: len(predicted)], clouds.classes)
         return {"val_oa": scores.oa, "val_macc": scores.macc}
 
-    def conclude(self, folder: RunFolder) -> dict[str, Any]:
-        """Look at the test set: with the weights that the protocol chose; under "legacy" with the last ones as well."""
-        from act3d.engine.fit import device_of
-
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Test the weights that the protocol chose; under "legacy" the last ones as well."""
         limit = self.data.batch_size if self.plan.fast_dev_run else 0
-        points = fixed_points(self.clouds.test, self.data.points, limit=limit)
-        device = device_of(self.plan)
-        last = self._test(self.model.to(device), points)
-        metrics = last.as_metrics()
-        if self.clouds.watch is not None and folder.best.exists():
-            metrics = self._test(checkpoints.load(folder.best, device, expect=Classifier).model, points).as_metrics()
-        if self.protocol == "legacy":
-            metrics |= {"oa_last": last.oa, "macc_last": last.macc}
-        return metrics
+        points = fixed_points(self.trio.test, self.data.points, limit=limit)
+        model, chosen = best_or_last(self, folder)
+        scores = self._score(model, points)
+        if self.protocol != "legacy":
+            return scores.as_metrics()
+        last = self._score(self.model, points) if chosen == "best" else scores
+        return scores.as_metrics() | {"oa_last": last.oa, "macc_last": last.macc}
 
-    def _test(self, model: Classifier, points: Tensor) -> ClassScores:
-        test, training = self.clouds.test, model.training
+    def _score(self, model: nn.Module, points: Tensor) -> ClassScores:
+        test = self.trio.test
         predicted = logits_of(model.eval(), points, self.data.batch_size).argmax(dim=1).numpy()
-        model.train(training)
         return score(predicted, test.labels[: len(predicted)], test.classes)
+
+
+def classification_losses(model: nn.Module, points: Tensor, label: Tensor, smoothing: float) -> dict[str, Tensor]:
+    """Return the cross entropy, and the percentage right, of points (B, N, 3) with labels (B,)."""
+    logits = model(points)
+    loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
+    return {"loss": loss, "train_oa": 100 * (logits.argmax(dim=1) == label).float().mean()}
+
+
+def build_classifier(
+    checkpoint: str, config: ClassifierConfig, classes: int, seed: int, kept: Path | None = None
+) -> tuple[Classifier, dict[str, Any]]:
+    """Return a classifier with the checkpoint's encoder, or a fresh one, and where it starts from.
+
+    Raises:
+        CheckpointError: missing, damaged, or no point encoder in it.
+    """
+    start = encoder_start(checkpoint, config, kept)
+    torch.manual_seed(seed)  # initial weights
+    model = Classifier(
+        classes,
+        config.patches,
+        config.patch_size,
+        **start.size,
+        drop_path=config.drop_path,
+        transfer=config.transfer,
+        dropout=config.dropout,
+    )
+    start.fill(model)
+    return model, start.about
+
+
+def _note_augmentation(dataset: str, augment: str) -> None:
+    """Say so when a released dataset is augmented in another way than its published results were."""
+    scanned = dataset.startswith("scanobjectnn")
+    usual = "rotate_y" if scanned else "scale_shift"
+    if (scanned or dataset.startswith("modelnet40")) and augment != usual:
+        print(
+            f"note: published results on {dataset} use data.augment={usual}; this run uses {augment}", file=sys.stderr
+        )

@@ -1,41 +1,22 @@
-"""What the training commands share around `training.fit.run`."""
+"""What several recipes share: facts of a checkpoint, where an encoder starts from, and which weights are tested."""
 
-import dataclasses
-import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.settings.training import TrainerConfig
+from torch import nn
 
-if TYPE_CHECKING:
-    from act3d.data.clouds import CloudDataset
-
-
-def finished_run(folder: RunFolder, plan: TrainerConfig) -> RunResult | None:
-    """Return the result of a run that has nothing left to do, after saying so; None when there is something to do."""
-    if not folder.finished:
-        return None
-    result = folder.read_results()
-    epochs, steps = result.metrics.get("epochs", 0), result.metrics.get("steps", 0)
-    if epochs < plan.epochs and not (plan.max_steps and steps >= plan.max_steps):
-        return None
-    print(
-        f"{folder.path} is finished ({epochs} epochs, {steps} steps); to train longer, raise --trainer.epochs"
-        + (" and --trainer.max_steps" if plan.max_steps else ""),
-        file=sys.stderr,
-    )
-    return result
+from act3d import checkpoints
+from act3d.data.clouds import CloudDataset
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
+from act3d.errors import CheckpointError, InputError
+from act3d.models.student import PointEncoder
 
 
-def shortened(plan: TrainerConfig) -> TrainerConfig:
-    """Return the plan, cut to two steps of one epoch if it asks for a fast run."""
-    return dataclasses.replace(plan, epochs=1, max_steps=2, log_every=1) if plan.fast_dev_run else plan
-
-
-def checkpoint_meta(clouds: "CloudDataset", command: str, seed: int, protocol: str) -> dict[str, Any]:
+def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str) -> dict[str, Any]:
     """Return the facts that travel with native weights: how clouds were treated, and what they were."""
-    kept: Mapping[str, Any] = clouds.meta
+    kept = clouds.meta
     return {
         "command": command,
         "classes": list(clouds.classes),
@@ -49,3 +30,66 @@ def checkpoint_meta(clouds: "CloudDataset", command: str, seed: int, protocol: s
         "seed": seed,
         "protocol": protocol,
     }
+
+
+class Start(NamedTuple):
+    """Where an encoder starts from.
+
+    Attributes:
+        about: kind and path of the checkpoint, and the size of its encoder; goes into results.json as "start".
+        size: arguments of `PointEncoder`: width, depth, heads ...
+        source: the model whose encoder is taken over; None from scratch, and for a run that is resumed.
+    """
+
+    about: dict[str, Any]
+    size: dict[str, Any]
+    source: Any = None
+
+    def fill(self, model: Any) -> None:
+        """Give a model with `start_from` the source's encoder, and note what the source did not have.
+
+        Raises:
+            CheckpointError: the encoders differ.
+        """
+        if self.source is None:
+            return
+        try:
+            self.about["fresh"] = model.start_from(self.source)
+        except InputError as error:
+            raise CheckpointError(f"checkpoint: {self.about['checkpoint']}: {error}") from None
+
+
+def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Start:
+    """Find out where an encoder starts from.
+
+    Args:
+        checkpoint: a run folder or weights of any model with a point encoder; empty = from scratch.
+        config: `width`, `depth` and `heads` from scratch.
+        kept: a resumed run's `start.json`: its weights come from its own state, so the checkpoint is not needed again.
+
+    Raises:
+        CheckpointError: missing, damaged, or no point encoder in it.
+    """
+    scratch = {"width": config.width, "depth": config.depth, "heads": config.heads}
+    if kept is not None and kept.exists():
+        about = json.loads(kept.read_text(encoding="utf-8"))
+        return Start(about, about["encoder"] or scratch)
+    if not checkpoint:
+        return Start({"kind": "scratch", "checkpoint": "", "encoder": None}, scratch)
+    source = checkpoints.load(checkpoint).model
+    encoder = getattr(source, "encoder", None)
+    if not isinstance(encoder, PointEncoder):
+        raise CheckpointError(f"checkpoint: {checkpoint} holds {source.kind!r}, which has no point encoder")
+    about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
+    return Start(about, dict(encoder.config), source)
+
+
+def best_or_last(recipe: Recipe, folder: RunFolder | None) -> tuple[nn.Module, str]:
+    """Return the weights that are tested, in eval mode on the recipe's device: the best by validation, else the last.
+
+    Returns:
+        The model, and "best" or "last".
+    """
+    if folder is not None and recipe.eval_columns and folder.best.exists():
+        return checkpoints.load(folder.best, recipe.device, expect=type(recipe.model)).model, "best"
+    return recipe.model.eval(), "last"

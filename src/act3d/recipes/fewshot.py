@@ -1,123 +1,120 @@
-"""One few-shot task: a handful of shapes, so a plain loop with everything on the device.
+"""One few-shot task: a classifier learns a handful of shapes, all of them on the device.
 
 A fold takes seconds to minutes: it is repeated from its start when it was interrupted, not resumed inside.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from act3d.data.fewshot import Fold
-from act3d.data.transforms import augmentation
 from act3d.data.views import draw_random, fixed_points, widened
-from act3d.engine.module import NonFiniteLoss
-from act3d.engine.optimizer import build_optimizer
-from act3d.engine.schedules import learning_rate
-from act3d.engine.seeding import reseed
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
+from act3d.engine.seeding import mix
 from act3d.errors import InputError
 from act3d.evaluation.classification import ClassScores, logits_of, score
 from act3d.models.classifier import Classifier
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from act3d.recipes.classifier import classification_losses
 
 
-def train_fold(
-    model: Classifier,
-    task: Fold,
-    data: DataConfig,
-    optim: OptimConfig,
-    trainer: TrainerConfig,
-    label_smoothing: float,
-    seed: int,
-    watch: bool,
-    device: torch.device,
-) -> tuple[ClassScores, ClassScores]:
-    """Train a classifier on a task and test it.
+class FoldBatches:
+    """The training shapes of a fold on the device, in an order by (seed, epoch).
 
-    The farthest points that training draws from are found once; each step draws from them anew.
+    Unlike in larger trainings no shape is left out; a single one at the end of an epoch joins the batch before, since
+    batch statistics need two.
 
     Args:
-        model: A classifier of as many classes as the task has.
-        task: Training and test clouds, with all their stored points.
-        data: Points, batch size, augmentation.
-        optim, trainer: Learning rate, clipping, epochs, precision.
-        label_smoothing: Share of every label that is spread over all classes.
-        seed: Of order, choice of points, augmentation, dropout.
-        watch: Test after every epoch (the legacy protocol).
-        device: Where to train.
+        points: (S, P, 3): what steps draw from.
+        labels: (S,).
+        batch_size: shapes a step.
+        seed: of the order.
+    """
 
-    Returns:
-        Scores after the last epoch, and those of the best epoch (the same unless watched).
+    def __init__(self, points: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
+        self.points, self.labels, self.batch_size, self.seed = points, labels, batch_size, seed
+        self.lives_on = self.place = str(points.device)
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        generator = torch.Generator().manual_seed(mix(self.seed, epoch))
+        parts = list(torch.randperm(len(self.labels), generator=generator).split(self.batch_size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        self._parts, self._first = parts, 0
+
+    def start_at(self, batch: int) -> None:
+        """Begin the next iteration at this batch of the epoch."""
+        self._first = batch
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for rows in self._parts[self._first :]:
+            rows = rows.to(self.points.device)
+            yield {"points": self.points[rows], "label": self.labels[rows], "index": rows}
+
+
+class FoldTraining(Recipe):
+    """Trains `Classifier` on a task. The farthest points that steps draw from are found once.
+
+    Args:
+        settings: `FewshotSettings`.
+        model: a classifier of as many classes as the task has.
+        task: training and test clouds, with all their stored points.
+        seed: of order, choice of points, augmentation and dropout.
+
+    Attributes:
+        best: scores of the best epoch under "legacy".
 
     Raises:
         InputError: the clouds store too few points.
-        NonFiniteLoss: the loss became infinite or not a number.
     """
-    if task.train.points < data.points:
-        raise InputError(f"data.points: {data.points} asked for; {task.train.name} stores {task.train.points} a cloud")
-    stored = fixed_points(task.train, widened(data.points, task.train.points)).to(device)
-    labels = torch.from_numpy(task.train.labels).to(device)
-    judged = fixed_points(task.test, data.points)
-    model.to(device)
-    stepper = _Stepper(model, data, optim, trainer, label_smoothing)
-    best = None
-    for epoch in range(trainer.epochs):
-        model.train()
-        stepper.rate(epoch)
-        reseed(seed, epoch)
-        order = torch.randperm(len(labels)).to(device)
-        for batch in _batches(order, data.batch_size):
-            stepper.step(stored[batch], labels[batch])
-        if watch:
-            scores = _test(model, judged, task, data.batch_size)
-            best = scores if best is None or scores.oa > best.oa else best
-    last = _test(model, judged, task, data.batch_size)
-    return last, best or last
 
+    command = "fewshot"
+    train_columns = ("loss", "train_oa")
+    model: Classifier
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """Batches of an epoch; a single cloud at the end joins the batch before (batch statistics need two)."""
-    parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    return parts
+    def __init__(self, settings: Any, model: Classifier, task: Fold, seed: int) -> None:
+        super().__init__(settings, model, task.train)
+        self.task, self.protocol, self.seed = task, settings.protocol, seed
+        wanted, stored = self.data.points, task.train.points
+        if stored < wanted:
+            raise InputError(f"data.points: {wanted} asked for; {task.train.name} stores {stored} a cloud")
+        self._test_points = fixed_points(task.test, wanted)
+        self.best: ClassScores | None = None
 
+    def loader(self, device: torch.device, was: str = "") -> FoldBatches:
+        """Return batches of the farthest points."""
+        train = self.task.train
+        points = fixed_points(train, widened(self.data.points, train.points)).to(device)
+        return FoldBatches(points, torch.from_numpy(train.labels).to(device), self.data.batch_size, self.seed)
 
-class _Stepper:
-    """The optimizer, its schedule and its arithmetic."""
+    def draw(self, points: Tensor) -> Tensor:
+        """Return the random points (B, N, 3) that this step sees."""
+        return draw_random(points, self.data.points)
 
-    def __init__(
-        self, model: Classifier, data: DataConfig, optim: OptimConfig, trainer: TrainerConfig, label_smoothing: float
-    ) -> None:
-        self.model, self.data, self.optim, self.trainer = model, data, optim, trainer
-        self.label_smoothing = label_smoothing
-        self.augment = augmentation(data.augment)
-        self.optimizer = build_optimizer(model, optim)
-        self.device = next(model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(self.device, enabled=trainer.precision == "fp16")
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return the cross entropy, and the percentage right, of points (B, N, 3)."""
+        return classification_losses(self.model, points, batch["label"], self.settings.classifier.label_smoothing)
 
-    def rate(self, epoch: int) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(epoch, self.trainer.epochs, self.optim)
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Under "legacy", score the test shapes after every epoch, and remember the best."""
+        if self.protocol == "legacy":
+            scores = self._score()
+            self.best = scores if self.best is None or scores.oa > self.best.oa else self.best
+        return {}
 
-    def step(self, points: Tensor, labels: Tensor) -> None:
-        points = self.augment(draw_random(points, self.data.points))
-        dtype = _DTYPES.get(self.trainer.precision)
-        with torch.autocast(self.device, dtype, enabled=dtype is not None):
-            loss = F.cross_entropy(self.model(points), labels, label_smoothing=self.label_smoothing)
-        if not bool(torch.isfinite(loss)):
-            raise NonFiniteLoss(f"the loss is {float(loss)}; try a smaller optim.lr")
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        if self.optim.clip:
-            self.scaler.unscale_(self.optimizer)
-            trained = [p for p in self.model.parameters() if p.requires_grad]
-            torch.nn.utils.clip_grad_norm_(trained, self.optim.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Return the accuracy of the last epoch, "oa_last", and of the one that the protocol reports, "oa"."""
+        last = self._score()
+        return {"oa": (self.best or last).oa, "oa_last": last.oa}
 
-
-def _test(model: Classifier, points: Tensor, task: Fold, batch_size: int) -> ClassScores:
-    predicted = logits_of(model.eval(), points, batch_size).argmax(dim=1).numpy()
-    return score(predicted, task.test.labels, task.test.classes)
+    def _score(self) -> ClassScores:
+        test = self.task.test
+        predicted = logits_of(self.model.eval(), self._test_points, self.data.batch_size).argmax(dim=1).numpy()
+        return score(predicted, test.labels, test.classes)

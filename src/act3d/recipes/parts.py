@@ -6,27 +6,29 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from act3d import checkpoints
 from act3d.data.clouds import CloudDataset
 from act3d.data.rooms import UNLABELLED
 from act3d.data.views import PartClouds
 from act3d.engine import processes
 from act3d.engine.clouds import open_split
-from act3d.engine.module import StageModule
+from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
 from act3d.evaluation.parts import NUMBERS, judge_parts, predict_parts
-from act3d.evaluation.protocol import Trio, open_trio
+from act3d.evaluation.protocol import Trio, open_trio, protocol_name
 from act3d.evaluation.segmentation import PartScores
+from act3d.files import write_json
 from act3d.models.segmenter import Segmenter
+from act3d.recipes.common import best_or_last, checkpoint_meta
+from act3d.recipes.segmenter import build_segmenter
 from act3d.settings.tasks import Protocol, Select
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.settings.training import DataConfig
 
 
 def open_parts(
     data: DataConfig, protocol: Protocol, select: Select, seed: int, test_split: str, leave_out: str
 ) -> Trio:
-    """Open the shapes of a run by protocol; see `act3d.evaluation.protocol`. Test and watched points never change."""
+    """Open the shapes of a run by protocol; see `act3d.evaluation.protocol`. Only training points change."""
 
     def open_shapes(split: str, points_seed: int) -> CloudDataset:
         return PartClouds(open_split(data, points_seed, split), leave_out)
@@ -34,74 +36,90 @@ def open_parts(
     return open_trio(open_shapes, data, protocol, select, seed, test_split)
 
 
-class PartModule(StageModule):
+class PartTraining(Recipe):
     """Trains `Segmenter` on parts by cross entropy over all points.
 
     Args:
+        settings: `SegmentSettings`.
         model: the segmenter.
-        clouds: what trains, what is watched, what judges.
-        protocol: see `act3d.evaluation.protocol`.
-        votes: passes of the vote at the end.
+        clouds: training, validation (or None) and test shapes.
+        start: where the encoder started from.
     """
 
+    command = "segment"
     train_columns = ("loss", "train_accuracy")
     best_metric = "val_instance_miou"
     lower_is_better = False
     model: Segmenter
 
-    def __init__(
-        self,
-        model: Segmenter,
-        clouds: Trio,
-        protocol: Protocol,
-        votes: int,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, data, optim, trainer, seed)
-        self.clouds, self.protocol, self.votes = clouds, protocol, votes
+    def __init__(self, settings: Any, model: Segmenter, clouds: Trio, start: dict[str, Any]) -> None:
+        super().__init__(settings, model, clouds.train)
+        self.trio, self.protocol, self.start = clouds, settings.protocol, start
+        self.votes = settings.segmenter.votes
         self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if clouds.watch is not None else ()
+        data, train = self.data, clouds.train
+        self.facts = {
+            "task": "parts",
+            "start": start,
+            "splits": {"train": data.split, "test": settings.test_split},
+            "normalization": train.normalization,
+            "clouds": {"train": len(train), "test": len(clouds.test)},
+            "protocol_name": protocol_name(settings.protocol, settings.select),
+            "augment": data.augment,
+            "points": data.points,
+        }
+        self.meta = checkpoint_meta(train, self.command, self.seed, self.protocol)
+        self.meta |= {"points": data.points, "start": start, "parts": train.parts, "class_parts": train.class_parts}
 
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def build(cls, settings: Any, folder: RunFolder, resume: bool) -> "PartTraining":
+        """Return the segmentation of parts at its beginning.
+
+        Raises:
+            InputError: data that cannot be used.
+            CheckpointError: the checkpoint is missing, damaged, or does not fit.
+        """
+        leave_out = settings.segmenter.leave_out
+        clouds = open_parts(
+            settings.data, settings.protocol, settings.select, settings.seed, settings.test_split, leave_out
+        )
+        labels, categories = len(clouds.train.parts), len(clouds.train.classes)
+        model, start = build_segmenter(settings, labels, categories, folder.start if resume else None)
+        return cls(settings, model, clouds, start)
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Note where the encoder started from: a resumed run does not need its checkpoint again."""
+        write_json(folder.start, self.start)
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the cross entropy, and the percentage of points that are right."""
         logits, parts = self.model(points, batch["label"]), batch["parts"]
         loss = F.cross_entropy(logits.flatten(0, 1), parts.flatten(), ignore_index=UNLABELLED)
-        judged = parts != UNLABELLED
-        right = ((logits.argmax(dim=2) == parts) & judged).sum() / judged.sum().clamp(min=1)
+        labelled = parts != UNLABELLED
+        right = ((logits.argmax(dim=2) == parts) & labelled).sum() / labelled.sum().clamp(min=1)
         return {"loss": loss, "train_accuracy": 100 * right}
 
-    def evaluate(self, limit: int = 0) -> dict[str, Any]:
-        """Return instance mIoU, class mIoU and accuracy on the watched shapes, all of the same weights."""
-        if self.clouds.watch is None:
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Return instance mIoU, class mIoU and accuracy on the validation shapes, all of the same weights."""
+        clouds = self.trio.watch
+        if clouds is None:
             return {}
         processes.share_buffers(self.model)
-        scores = self._scores(self.model, self.clouds.watch, limit)
-        return {f"val_{name}": scores[name] for name in NUMBERS}
-
-    def conclude(self, folder: RunFolder) -> dict[str, Any]:
-        """Look at the test set, plainly and with votes; under "legacy" at the last weights as well."""
-        from act3d.engine.fit import device_of
-
-        limit = 1 if self.plan.fast_dev_run else 0
-        device, seed = device_of(self.plan), mix(0, self.votes)
-        model, chosen = self.model.to(device).eval(), "last"
-        extra: dict[str, Any] = {}
-        if self.clouds.watch is not None and folder.best.exists():
-            if self.protocol == "legacy":
-                last = judge_parts(model, self.clouds.test, self.data.batch_size, limit=limit)
-                extra = {f"{name}_last": last[name] for name in NUMBERS}
-            model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
-        metrics = judge_parts(model, self.clouds.test, self.data.batch_size, self.votes, seed, limit)
-        return metrics | extra | {"weights": chosen}
-
-    def _scores(self, model: Segmenter, clouds: CloudDataset, limit: int) -> dict[str, Any]:
-        """Judge all shapes; several processes share them."""
-        scores = PartScores(clouds.classes, clouds.class_parts)
         rows = np.arange(len(clouds))[: limit * self.data.batch_size or None][processes.rank() :: processes.world()]
-        found = list(predict_parts(model, clouds, rows, self.data.batch_size))
+        found = list(predict_parts(self.model, clouds, rows, self.data.batch_size))
+        scores = PartScores(clouds.classes, clouds.class_parts)
         for results in processes.gather_objects(found):
             for predicted, truth, category in results:
                 scores.add(predicted, truth, category)
-        return scores.result()
+        numbers = scores.result()
+        return {f"val_{name}": numbers[name] for name in NUMBERS}
+
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Test the chosen weights, plainly and with votes; under "legacy" the last weights as well."""
+        limit, test, size = 1 if self.plan.fast_dev_run else 0, self.trio.test, self.data.batch_size
+        model, chosen = best_or_last(self, folder)
+        metrics = judge_parts(model, test, size, self.votes, mix(0, self.votes), limit)
+        if self.protocol == "legacy" and chosen == "best":
+            last = judge_parts(self.model.eval(), test, size, limit=limit)
+            metrics |= {f"{name}_last": last[name] for name in NUMBERS}
+        return metrics | {"weights": chosen}

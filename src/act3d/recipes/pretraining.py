@@ -1,58 +1,103 @@
-"""What every method of pretraining shares: a linear SVM on frozen features that says how good they are."""
+"""What every method of pretraining shares: its clouds, its teacher, and a linear SVM that validates its features.
 
+A method is a subclass of `Pretraining` in a file of its own, and a line in `METHODS`.
+"""
+
+import importlib
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from act3d import checkpoints
+from act3d.checkpoints import Checkpoint
 from act3d.data.clouds import CloudDataset
 from act3d.engine import processes
-from act3d.engine.clouds import eval_batches
-from act3d.engine.module import StageModule
+from act3d.engine.clouds import Clouds, eval_batches, open_clouds, open_split
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
+from act3d.errors import ConfigError
+from act3d.evaluation.protocol import protocol_of
+from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
-from act3d.settings.training import DataConfig, MaskConfig, OptimConfig, TrainerConfig
+from act3d.recipes.common import checkpoint_meta
+from act3d.settings.training import DataConfig, MaskConfig, ProbeConfig
+
+# Method -> module and class; imported only when asked for.
+METHODS = {
+    "act": ("act3d.recipes.act", "ActPretraining"),
+    "point_mae": ("act3d.recipes.point_mae", "PointMAEPretraining"),
+    "point_bert": ("act3d.recipes.point_bert", "PointBERTPretraining"),
+}
 
 
 class ProbeClouds(NamedTuple):
-    """Labelled clouds that train a linear SVM on the student's features, and clouds that judge it."""
+    """Labelled clouds that train a linear SVM on the student's features, and clouds that test it."""
 
     train: CloudDataset
     test: CloudDataset
     batch_size: int
 
 
-class ProbedModule(StageModule):
-    """A stage whose model has `embed`.
+class Pretraining(Recipe):
+    """Trains a model that has `embed` (B, N, 3) -> (B, 2C), where C is its `width`; labels are used by the probe only.
+
+    A subclass implements `build_model` and `losses`.
 
     Args:
-        model: points (B, N, 3) -> (B, 2C) by its `embed`; C is its `width`.
-        probe: clouds for the linear probe, or None.
+        settings: `PretrainSettings`.
+        model: the student.
+        clouds: training clouds, and those held out.
+        probe: clouds of the linear probe, or None.
+        teacher: stage I's autoencoder with its meta; None where `needs_teacher` is False.
     """
 
+    command = "pretrain"
     eval_columns = ("probe",)
     best_metric = "probe"
     lower_is_better = False
+    needs_teacher = False
     model: Any
 
     def __init__(
         self,
+        settings: Any,
         model: nn.Module,
-        probe: ProbeClouds | None,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
+        clouds: CloudDataset,
+        probe: ProbeClouds | None = None,
+        teacher: Checkpoint[Autoencoder] | None = None,
     ) -> None:
-        super().__init__(model, data, optim, trainer, seed)
-        self.probe = probe
+        super().__init__(settings, model, clouds)
+        self.probe, self.teacher = probe, teacher
+        if teacher is not None:
+            teacher.model.requires_grad_(False).eval()
+        self.protocol = protocol_of(settings.probe.test_split or settings.data.val_split)
+        self.meta = checkpoint_meta(clouds, self.command, self.seed, self.protocol)
+
+    @staticmethod
+    def build_model(settings: Any, teacher: Autoencoder | None) -> nn.Module:
+        """Return the student with fresh weights."""
+        raise NotImplementedError
+
+    def to(self, device: torch.device) -> None:
+        """Put the teacher where the student is."""
+        super().to(device)
+        if self.teacher is not None:
+            self.teacher.model.to(device)
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Copy the teacher into the run folder: the run stays whole when stage I's folder is gone."""
+        if self.teacher is not None:
+            checkpoints.save(self.teacher.model, folder.teacher, self.teacher.meta)
 
     def fit_start(self, points: Tensor) -> None:
         """Fit the student to clouds (B, N, 3)."""
         fit_student(self.model, self.model.patchify(points))
 
-    def evaluate(self, limit: int = 0) -> dict[str, Any]:
+    def validate(self, limit: int = 0) -> dict[str, Any]:
         """Fit a linear SVM on frozen features; return its accuracy in percent as "probe"."""
         if self.probe is None:
             return {}
@@ -60,7 +105,7 @@ class ProbedModule(StageModule):
 
         processes.share_buffers(self.model)
         sets = [self.embed(clouds, self.probe.batch_size, limit) for clouds in (self.probe.train, self.probe.test)]
-        # The SVM is small work: the first process does it, the others take its word.
+        # The SVM is small work: the first process does it, the others take its result.
         accuracy = 0.0
         if processes.rank() == 0:
             accuracy = linear_probe(*sets[0], *sets[1], seed=self.seed).accuracy
@@ -83,8 +128,65 @@ class ProbedModule(StageModule):
         return x[y >= 0], y[y >= 0]
 
 
+def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
+    """Return the method that the settings name, at its beginning.
+
+    Raises:
+        ConfigError, InputError, CheckpointError: the teacher or the data cannot be used.
+    """
+    module, name = METHODS[settings.method]
+    method: type[Pretraining] = getattr(importlib.import_module(module), name)
+    teacher = find_teacher(settings, folder, resume) if method.needs_teacher else None
+    clouds = open_clouds(settings.data, settings.seed)
+    probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
+    torch.manual_seed(settings.seed)  # initial weights
+    model = method.build_model(settings, teacher.model if teacher else None)
+    return method(settings, model, clouds.train, probe, teacher)
+
+
+def find_teacher(settings: Any, folder: RunFolder, resume: bool) -> Checkpoint[Autoencoder]:
+    """Return the teacher of the settings; on resume, the run's own copy of it.
+
+    Raises:
+        CheckpointError: no such file, damaged, or not an autoencoder.
+        ConfigError: none is named, or it cuts more patches than a cloud has points.
+    """
+    path, points = settings.teacher.checkpoint, settings.data.points
+    if resume and folder.teacher.exists():
+        path = str(folder.teacher)
+    if not path:
+        raise ConfigError(
+            "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
+        )
+    found = checkpoints.load(Path(path), expect=Autoencoder)
+    patches, size = found.model.patches, found.model.patch_size
+    if max(patches, size) > points:
+        raise ConfigError(f"data.points: {points} is too few for the teacher's {patches} patches of {size} points")
+    return found
+
+
+def probe_clouds(probe: ProbeConfig, data: DataConfig, clouds: Clouds, seed: int) -> ProbeClouds | None:
+    """Return the clouds of the linear probe, or None when nothing is held out or there are no labels to probe."""
+    train, test = clouds.train, clouds.held_out
+    if probe.split or probe.root:
+        train = open_split(data, seed, probe.split or "train", probe.root)
+    if probe.test_split:
+        test = open_split(data, seed, probe.test_split, probe.root)
+    elif probe.root:
+        raise ConfigError("probe.test_split: missing; with probe.root, name the split that tests")
+    if test is None or not (test.labels >= 0).any() or len(set(train.labels[train.labels >= 0].tolist())) < 2:
+        return None
+    return ProbeClouds(train, test, probe.batch_size)
+
+
+def encoder_and_decoder(student: Any) -> dict[str, Any]:
+    """Return the sizes that every student with a decoder takes, by their argument's name."""
+    names = ("width", "depth", "heads", "drop_path", "decoder_depth", "decoder_heads")
+    return {name: getattr(student, name) for name in names}
+
+
 def draw_mask(centers: Tensor, hidden: int, mask: MaskConfig) -> Tensor:
-    """A mask (B, G) over patches at centers (B, G, 3) that hides `hidden` of each cloud, as the config asks."""
+    """Return a mask (B, G) over patches at centers (B, G, 3) that hides `hidden` of each cloud, as the config asks."""
     if mask.kind == "block":
         return block_mask(centers, hidden)
     return random_mask(centers.shape[0], centers.shape[1], hidden, centers.device)

@@ -9,29 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from act3d import checkpoints
 from act3d.data.rooms import UNLABELLED, Room, RoomFolder, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.engine import processes
 from act3d.engine.clouds import eval_batches
-from act3d.engine.module import StageModule
+from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import InputError
+from act3d.evaluation.protocol import protocol_name
 from act3d.evaluation.scenes import NUMBERS, Cut, judge_rooms
 from act3d.evaluation.segmentation import SceneScores
-from act3d.files import atomic_path
+from act3d.files import atomic_path, write_json
 from act3d.models.segmenter import Segmenter
+from act3d.recipes.common import best_or_last, checkpoint_meta
+from act3d.recipes.segmenter import build_segmenter
 from act3d.settings.segmentation import SceneConfig
 from act3d.settings.tasks import Protocol, Select
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.settings.training import DataConfig
 from act3d.use.labelled_clouds import write_ply
 
-# Points (n, 3), predicted and true labels (n,), class names -> a PNG file. Training knows nothing of pictures.
+# Points (n, 3), predicted and true labels (n,), class names -> a PNG file.
 Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
 
 
 class Scenes(NamedTuple):
-    """Blocks that train; blocks watched every epoch, or None; names of the rooms that judge, and where they lie."""
+    """Training blocks; validation blocks, or None; names of the test rooms, and the folder that holds them."""
 
     folder: RoomFolder
     train: SceneBlocks
@@ -60,55 +62,79 @@ def open_scenes(data: DataConfig, scenes: SceneConfig, protocol: Protocol, selec
     return Scenes(folder, blocks(train, seed), blocks(watched, 0) if watched else None, test)
 
 
-class SceneModule(StageModule):
+class SceneTraining(Recipe):
     """Trains `Segmenter` on blocks of rooms by weighted cross entropy.
 
     Args:
+        settings: `SegmentSettings`.
         model: the segmenter.
-        rooms: what trains, what is watched, what judges.
-        scenes: how rooms are cut.
-        protocol: see `act3d.evaluation.protocol`.
-        draw: makes a picture of a room, or None for no pictures.
+        rooms: training blocks, validation blocks (or None), and test rooms.
+        start: where the encoder started from.
+        draw_room: makes a picture of a room, or None for no pictures.
     """
 
+    command = "segment"
     train_columns = ("loss", "train_oa")
     best_metric = "val_miou"
     lower_is_better = False
     model: Segmenter
 
     def __init__(
-        self,
-        model: Segmenter,
-        rooms: Scenes,
-        scenes: SceneConfig,
-        protocol: Protocol,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-        draw: Draw | None = None,
+        self, settings: Any, model: Segmenter, rooms: Scenes, start: dict[str, Any], draw_room: Draw | None = None
     ) -> None:
-        super().__init__(model, data, optim, trainer, seed)
-        self.rooms, self.scenes, self.protocol, self.draw_room = rooms, scenes, protocol, draw
+        super().__init__(settings, model, rooms.train)
+        self.rooms, self.scenes, self.protocol, self.start = rooms, settings.scenes, settings.protocol, start
+        self.draw_room = draw_room
         self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.watch is not None else ()
         weights = class_weights(np.asarray(rooms.train.counts))
-        # Not part of what is saved: it follows from the data.
-        self.register_buffer(
-            "weights", torch.from_numpy(weights if scenes.class_weights else np.ones_like(weights)), persistent=False
-        )
-        self.weights: Tensor
+        self.weights = torch.from_numpy(weights if self.scenes.class_weights else np.ones_like(weights))
+        data, train = self.data, rooms.train
+        self.facts = {
+            "task": "scenes",
+            "start": start,
+            "test_rooms": rooms.test,
+            "clouds": {"rooms": len(train.rooms), "blocks": len(train), "test": len(rooms.test)},
+            "protocol_name": protocol_name(settings.protocol, settings.select),
+            "augment": data.augment,
+            "points": data.points,
+        }
+        self.meta = checkpoint_meta(train, self.command, self.seed, self.protocol)
+        self.meta |= {
+            "points": data.points, "start": start, "block": self.scenes.block, "stride": self.scenes.stride,
+        }  # fmt: skip
 
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def build(cls, settings: Any, folder: RunFolder, resume: bool, draw_room: Draw | None = None) -> "SceneTraining":
+        """Return the segmentation of scenes at its beginning.
+
+        Raises:
+            InputError: data that cannot be used.
+            CheckpointError: the checkpoint is missing, damaged, or does not fit.
+        """
+        rooms = open_scenes(settings.data, settings.scenes, settings.protocol, settings.select, settings.seed)
+        model, start = build_segmenter(settings, len(rooms.train.classes), 0, folder.start if resume else None)
+        return cls(settings, model, rooms, start, draw_room)
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Note where the encoder started from: a resumed run does not need its checkpoint again."""
+        write_json(folder.start, self.start)
+
+    def to(self, device: torch.device) -> None:
+        """Put the weights of classes where the model is."""
+        super().to(device)
+        self.weights = self.weights.to(device)
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the weighted cross entropy, and the percentage of points that are right."""
         logits, labels = self.model(points), batch["parts"]
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), self.weights, ignore_index=UNLABELLED)
-        judged = labels != UNLABELLED
-        right = ((logits.argmax(dim=2) == labels) & judged).sum() / judged.sum().clamp(min=1)
+        labelled = labels != UNLABELLED
+        right = ((logits.argmax(dim=2) == labels) & labelled).sum() / labelled.sum().clamp(min=1)
         return {"loss": loss, "train_oa": 100 * right}
 
     @torch.no_grad()
-    def evaluate(self, limit: int = 0) -> dict[str, Any]:
-        """Return mIoU, mAcc and OA on the watched blocks, all of the same weights."""
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Return mIoU, mAcc and OA on the validation blocks, all of the same weights."""
         if self.rooms.watch is None:
             return {}
         processes.share_buffers(self.model)
@@ -119,22 +145,15 @@ class SceneModule(StageModule):
         scores.confusion = sum(processes.gather_objects(scores.confusion))
         return {f"val_{name}": value for name, value in scores.result().items() if name in NUMBERS}
 
-    def conclude(self, folder: RunFolder) -> dict[str, Any]:
-        """Look at the test rooms, by blocks and as wholes; write the labels of some."""
-        from act3d.engine.fit import device_of
-
-        device = device_of(self.plan)
-        model, chosen = self.model.to(device).eval(), "last"
-        if self.rooms.watch is not None and folder.best.exists():
-            model, chosen = checkpoints.load(folder.best, device, expect=Segmenter).model, "best"
-        scenes, classes = self.scenes, self.rooms.folder.classes
-        cut = Cut(
-            self.data.points, self.data.batch_size, scenes.block, scenes.stride, scenes.min_points, scenes.coverage
-        )
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Score the test rooms, by blocks and as wholes; write the labels of some."""
+        model, chosen = best_or_last(self, folder)
+        data, scenes, classes = self.data, self.scenes, self.rooms.folder.classes
+        cut = Cut(data.points, data.batch_size, scenes.block, scenes.stride, scenes.min_points, scenes.coverage)
         written = set(self.rooms.test[: scenes.write])
 
         def keep(room: Room, found: np.ndarray) -> list[Path]:
-            if room.name not in written:
+            if folder is None or room.name not in written:
                 return []
             return write_room(folder.path / "predictions", room, found, classes, self.draw_room)
 

@@ -1,4 +1,13 @@
-"""The baselines of stage II: Point-MAE, and the Point-BERT-style student on ACT's tokenizer."""
+"""The Point-BERT-style baseline of stage II (Yu et al., 2022), on ACT's tokenizer.
+
+Three terms train the student:
+
+- codes: cross entropy between scores and the tokenizer's arg-max codes, at hidden patches, of a cloud and of a mixture
+  of two.
+- contrast (MoCo): a cloud's description agrees with that of a slowly following copy of the model, and not with those
+  of earlier clouds, which wait in a queue.
+- mix: a mixture agrees with both of its clouds, by their shares.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -8,107 +17,65 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from act3d import checkpoints
 from act3d.engine import processes
-from act3d.engine.run_folder import RunFolder
-from act3d.engine.state import Position
-from act3d.errors import ConfigError
 from act3d.geometry import Patches, gather
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
-from act3d.models.masking import hidden_count
 from act3d.models.point_bert import PointBERT
-from act3d.models.point_mae import PointMAE
-from act3d.recipes.pretraining import ProbeClouds, ProbedModule, draw_mask
-from act3d.settings.tasks import PointBertConfig
-from act3d.settings.training import DataConfig, MaskConfig, OptimConfig, TrainerConfig
+from act3d.recipes.pretraining import Pretraining
 
 
-class PointMAEModule(ProbedModule):
-    """Trains `PointMAE`: rebuild the points of hidden patches, by Chamfer L2."""
-
-    model: PointMAE
-
-    def __init__(
-        self,
-        model: PointMAE,
-        mask: MaskConfig,
-        probe: ProbeClouds | None,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, probe, data, optim, trainer, seed)
-        self.mask = mask
-        self.hidden = hidden_count(model.patches, mask.ratio)
-        if not self.hidden:
-            raise ConfigError(
-                f"mask.ratio: {mask.ratio} hides none of {model.patches} patches; Point-MAE rebuilds hidden ones"
-            )
-
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss for points (B, N, 3)."""
-        patches = self.model.patchify(points)
-        mask = draw_mask(patches.centers, self.hidden, self.mask)
-        return {"loss": self.model.loss(patches, self.model(patches, mask, self.hidden))}
-
-
-class PointBERTModule(ProbedModule):
-    """Trains `PointBERT` (Yu et al., 2022): codes of hidden patches, contrast by momentum, and mixed clouds.
-
-    - codes: cross entropy between scores and the tokenizer's arg-max codes, at hidden patches, of a cloud and of a
-      mixture of two.
-    - contrast (MoCo): a cloud's description agrees with that of a slowly following copy of the model, and not with
-      those of earlier clouds, which wait in a queue.
-    - mix: a mixture agrees with both of its clouds, by their shares.
-
-    Args:
-        model: the student.
-        tokenizer: stage I's autoencoder; frozen, and no part of this module's state.
-        config: masks, momentum, queue.
-    """
+class PointBERTPretraining(Pretraining):
+    """Trains `PointBERT`; what `point_bert` switches off is not computed."""
 
     train_columns = ("loss", "codes", "contrast", "mix")
+    needs_teacher = True
     model: PointBERT
 
-    def __init__(
-        self,
-        model: PointBERT,
-        tokenizer: Autoencoder,
-        config: PointBertConfig,
-        probe: ProbeClouds | None,
-        data: DataConfig,
-        optim: OptimConfig,
-        trainer: TrainerConfig,
-        seed: int,
-    ) -> None:
-        super().__init__(model, probe, data, optim, trainer, seed)
-        self.config = config
-        width = int(model.config["contrast_width"])
-        generator = torch.Generator().manual_seed(seed)
-        self._queue = F.normalize(torch.randn(config.queue, width, generator=generator), dim=1)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        assert self.teacher is not None
+        self.config, self.tokenizer = self.settings.point_bert, self.teacher.model
+        width = int(self.model.config["contrast_width"])
+        generator = torch.Generator().manual_seed(self.seed)
+        self._queue = F.normalize(torch.randn(self.config.queue, width, generator=generator), dim=1)
         self._next = 0
-        # In lists, so that they are no submodules: not trained, not shared between processes.
-        self.tokenizer_meta: dict[str, Any] = {}  # facts of its checkpoint, for the copy in the run folder
-        self._tokenizer = [tokenizer.requires_grad_(False).eval()]
-        self._follower = [copy.deepcopy(model).requires_grad_(False)]
+        self._follower = copy.deepcopy(self.model).requires_grad_(False)
+
+    @staticmethod
+    def build_model(settings: Any, teacher: Autoencoder | None) -> PointBERT:
+        """Return a student whose patch embedding starts as the tokenizer's."""
+        assert teacher is not None
+        student = settings.student
+        model = PointBERT(
+            patches=teacher.patches,
+            patch_size=teacher.patch_size,
+            width=student.width,
+            depth=student.depth,
+            heads=student.heads,
+            drop_path=student.drop_path,
+            embed_width=None if teacher.width == student.width else teacher.width,
+            codes=teacher.codes,
+            contrast_width=settings.point_bert.contrast_width,
+        )
+        model.encoder.patch_embedding.load_state_dict(teacher.patch_embedding.state_dict())
+        return model
 
     def fit_start(self, points: Tensor) -> None:
         """Fit the student to clouds (B, N, 3), all but its patch embedding, which is the tokenizer's."""
         fit_student(self.model, self.model.patchify(points), embedding=False)
 
-    def on_fit_start(self) -> None:
+    def to(self, device: torch.device) -> None:
         """Put all that does not train where the model is."""
-        self._tokenizer[0].to(self.device)
-        self._follower[0].to(self.device)
-        self._queue = self._queue.to(self.device)
+        super().to(device)
+        self._follower.to(device)
+        self._queue = self._queue.to(device)
 
-    def losses(self, points: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss and its terms for points (B, N, 3); what is switched off is not computed."""
         patches = self.model.patchify(points)
         with torch.no_grad():
-            codes = self._tokenizer[0].tokens(patches)  # (B, G)
+            codes = self.tokenizer.tokens(patches)  # (B, G)
         mask = self._mask(patches.centers)
         output = self.model(patches, mask)
         terms = {"codes": masked_cross_entropy(output.logits, codes, mask)}
@@ -138,9 +105,9 @@ class PointBERTModule(ProbedModule):
     def _keys(self, patches: Patches) -> Tensor:
         """Descriptions of clouds by the follower, after it has moved: (B, E), unit length."""
         momentum = self.config.momentum
-        for own, theirs in zip(self._follower[0].parameters(), self.model.parameters(), strict=True):
+        for own, theirs in zip(self._follower.parameters(), self.model.parameters(), strict=True):
             own.lerp_(theirs, 1 - momentum)
-        return F.normalize(self._follower[0](patches, self._mask(patches.centers)).contrast, dim=1)
+        return F.normalize(self._follower(patches, self._mask(patches.centers)).contrast, dim=1)
 
     def _agreement(self, contrast: Tensor, keys: Tensor, share: Tensor | None) -> Tensor:
         """Cross entropy of descriptions (B, E) against keys (B, E) and the queue: scalar.
@@ -167,19 +134,13 @@ class PointBERTModule(ProbedModule):
         self._queue = self._queue.index_copy(0, places, keys.to(self._queue.dtype))
         self._next = (self._next + len(keys)) % len(self._queue)
 
-    def keep_inputs(self, folder: RunFolder) -> None:
-        """Copy the tokenizer into the run folder: the run stays whole when stage I's folder is gone."""
-        checkpoints.save(self._tokenizer[0], folder.teacher, self.tokenizer_meta)
+    def state(self) -> dict[str, Any]:
+        """Return the follower and the queue."""
+        return {"follower": self._follower.state_dict(), "queue": self._queue, "next": self._next}
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state, with the follower and the queue."""
-        follower = self._follower[0].state_dict()
-        return {**super().dump(), "follower": follower, "queue": self._queue, "next": self._next}
-
-    def restore(self, state: Mapping[str, Any], position: Position, where: str) -> None:
-        """Take up what `dump` gave."""
-        super().restore(state, position, where)
-        self._follower[0].load_state_dict(state["follower"])
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        self._follower.load_state_dict(state["follower"])
         self._queue, self._next = state["queue"], int(state["next"])
 
 

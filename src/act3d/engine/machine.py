@@ -1,0 +1,108 @@
+"""What a run computes on: checked before anything is opened, and taken by Fabric when training begins."""
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from act3d.errors import ConfigError
+from act3d.settings.training import TrainerConfig
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def on_cuda(plan: TrainerConfig) -> bool:
+    """Tell whether a run computes on CUDA."""
+    return plan.accelerator == "cuda" or (plan.accelerator == "auto" and torch.cuda.is_available())
+
+
+def choose_training_device(plan: TrainerConfig) -> torch.device:
+    """Return the device of a run that has a single one."""
+    return torch.device("cuda" if on_cuda(plan) else "cpu")
+
+
+def check_machine(plan: TrainerConfig) -> None:
+    """Check what the settings ask of this machine.
+
+    Raises:
+        ConfigError: no CUDA device, or not as many; something that needs CUDA on the CPU; a launcher that started
+            another number of processes than `trainer.devices`.
+    """
+    if on_cuda(plan):
+        found = torch.cuda.device_count()
+        if plan.devices > found:
+            raise ConfigError(f"trainer.devices: {plan.devices} asked for; this machine has {found} CUDA devices")
+    elif plan.precision == "fp16":
+        raise ConfigError("trainer.precision: fp16 needs CUDA; on the CPU use fp32")
+    elif plan.sync_batchnorm and plan.devices > 1:
+        raise ConfigError("trainer.sync_batchnorm: true needs CUDA; on the CPU use false")
+    _check_launcher(plan.devices)
+
+
+def _check_launcher(devices: int) -> None:
+    """Compare `trainer.devices` with what a launcher (torchrun, srun, Fabric's own) has put into the environment."""
+    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", 1))
+        # One device and many tasks are as many runs of their own, such as one a seed.
+        if devices > 1 and tasks != devices * nodes:
+            raise ConfigError(
+                f"trainer.devices: {devices} on {nodes} nodes need {devices * nodes} SLURM tasks; there are {tasks}; "
+                f"use srun --ntasks-per-node={devices}"
+            )
+        return
+    given = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ}
+    numbers = {name: int(value) if value.isdigit() else -1 for name, value in given.items()}
+    world, place = numbers.get("WORLD_SIZE", 1), max(numbers.get("RANK", 0), numbers.get("LOCAL_RANK", 0))
+    started = "LOCAL_RANK" in given and "MASTER_PORT" in os.environ and world > 1
+    if (
+        min(numbers.values(), default=0) < 0
+        or (place and not started)
+        or (world > 1 and world % devices)
+        or (world > 1 and devices == 1)
+    ):
+        words = ", ".join(f"{name}={value}" for name, value in given.items())
+        raise ConfigError(
+            f"trainer.devices: {devices}, but the environment says {words}, as a launcher such as torchrun sets it; "
+            "start as many processes as devices, or unset these variables"
+        )
+
+
+def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
+    """Return Fabric with all processes of a run started; several processes go through the same lines from here on.
+
+    Args:
+        plan: accelerator, devices and precision.
+        find_unused: some parameters get no gradient, which several processes must be told.
+    """
+    from lightning_fabric import Fabric  # seconds of import
+
+    _quiet()
+    if on_cuda(plan):
+        torch.set_float32_matmul_precision("high")  # TF32 in products of float32 matrices
+    if plan.devices == 1:
+        strategy, nodes = "auto", 1
+    else:
+        tasks = os.environ.get("SLURM_NTASKS", os.environ.get("WORLD_SIZE", str(plan.devices)))
+        strategy, nodes = "ddp_find_unused_parameters_true" if find_unused else "ddp", int(tasks) // plan.devices
+        if "SLURM_NTASKS" in os.environ:  # Fabric asks for it also where `srun --ntasks` says the same
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(plan.devices))
+    options: dict[str, Any] = {
+        "strategy": strategy,
+        "num_nodes": max(1, nodes),
+        "precision": PRECISIONS[plan.precision],
+    }
+    fabric = Fabric(accelerator="cuda" if on_cuda(plan) else "cpu", devices=plan.devices, **options)
+    fabric.launch()
+    return fabric
+
+
+def _quiet() -> None:
+    """Keep Fabric's tips off the terminal; its warnings and errors still come through."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")

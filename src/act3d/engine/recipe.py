@@ -1,0 +1,112 @@
+"""What the loop trains: the interface of everything in `act3d.recipes`."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from act3d.data.clouds import CloudDataset
+from act3d.data.transforms import augmentation
+from act3d.engine import processes
+from act3d.engine.clouds import Loader, train_loader
+from act3d.engine.run_folder import RunFolder
+from act3d.settings.training import TrainerConfig
+
+
+class Recipe:
+    """One kind of training. A subclass says what is built, and implements `losses`, `validate` and `test`.
+
+    The loop (`act3d.engine.loop.train`) calls `fit_start` once before the first step of a new run, `losses` every
+    batch, `validate` every `trainer.validate_every` epochs, and `test` once, after the last step.
+
+    Args:
+        settings: the command's settings; `data`, `optim`, `trainer` and `seed` are read here and by the loop.
+        model: what is trained, with weights as the run starts from.
+        clouds: training clouds.
+
+    Attributes:
+        device: where the model computes, once training has begun.
+        meta: facts for native checkpoints.
+        facts: entries of results.json that only this kind of training has.
+    """
+
+    command: str = ""  # for messages and results.json
+    protocol: str = "standard"  # "legacy" when the best weights are picked by looking at a test set
+    train_columns: tuple[str, ...] = ("loss",)
+    eval_columns: tuple[str, ...] = ()
+    best_metric: str = ""  # name of the validation result that says which weights are best
+    lower_is_better: bool = True
+    unused_parameters: bool = False  # some parameters take no part in a step, which several processes must be told
+
+    def __init__(self, settings: Any, model: nn.Module, clouds: CloudDataset) -> None:
+        self.settings, self.model, self.clouds = settings, model, clouds
+        self.data, self.optim, self.plan, self.seed = (
+            settings.data, settings.optim, shortened(settings.trainer), settings.seed,
+        )  # fmt: skip
+        self.augment: Callable[[Tensor], Tensor] = augmentation(self.data.augment)
+        self.device = torch.device("cpu")
+        self.meta: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------ what a subclass says
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return scalars to log for augmented points (B, N, 3); "loss" is the one that is minimised.
+
+        `batch` is what the loader gave, for labels: its "points" are neither drawn nor augmented. `step` counts
+        optimizer steps from 0.
+        """
+        raise NotImplementedError
+
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Return validation results by their name in `eval_columns`; further keys go into results.json only.
+
+        `limit`: at most so many batches; 0 = all.
+        """
+        return {}
+
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Return what is measured once, after the last step, such as the test set's numbers.
+
+        Called in the first process, before results.json is written; the folder holds the final weights.
+        """
+        return {}
+
+    # ------------------------------------------------------------------ what a subclass may say
+
+    def loader(self, device: torch.device, was: str = "") -> Loader:
+        """Return this process's batches; `was` says where the clouds of a resumed run lived."""
+        return train_loader(self.clouds, self.data, self.seed, processes.world(), device, was)
+
+    def draw(self, points: Tensor) -> Tensor:
+        """Return the points (B, N, 3) of stored clouds that this step sees; all of them unless a recipe draws some."""
+        return points
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit weights that have not been trained to clouds (B, N, 3); see `act3d.models.data_dependent_init`."""
+        raise NotImplementedError
+
+    def compile_parts(self) -> None:
+        """Hand what a step computes to torch.compile (`trainer.compile`)."""
+        self.model.compile()
+
+    def to(self, device: torch.device) -> None:
+        """Put what takes part in a step, besides the model, where the model is."""
+        self.device = device
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Copy into the run folder what a resumed run would miss if it vanished elsewhere."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs besides the model and the optimizer."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave, before training starts."""
+
+
+def shortened(plan: TrainerConfig) -> TrainerConfig:
+    """Return the plan, cut to two steps of one epoch if it asks for a fast run."""
+    return dataclasses.replace(plan, epochs=1, max_steps=2, log_every=1) if plan.fast_dev_run else plan
