@@ -6,9 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act3d.errors import InputError
+from act3d.errors import InputError, reason_of
 from act3d.evaluation.published import METHODS, RESULTS, published
+from act3d.files import read_json
+from act3d.tables import Table, Tabular
 
+# Metrics under the names that earlier versions wrote.
+OLD_NAMES = {
+    "taught": "pretrained",
+    "untaught": "random",
+    "untaught_knn": "random_knn",
+    "fitted": "data_dependent",
+    "fitted_knn": "data_dependent_knn",
+}
 # Settings that may differ between the seeds of one row.
 _FREE = ("out", "seed", "resume", "trainer.devices", "trainer.accelerator", "data.workers", "trainer.log_every")
 
@@ -70,29 +80,92 @@ class Row:
         return max(self.values)
 
 
+class Comparison(list[Row], Tabular):
+    """The rows of a comparison."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{row.name} {row.metric} {row.mean:.2f}" for row in self[:4])
+        return f"<Comparison of {len(self)} rows: {shown}{' ...' if len(self) > 4 else ''}>"
+
+    def table(self) -> Table:
+        """Return one line a row: mean, spread and best over seeds beside published numbers."""
+        header = ["row", "metric", "mean", "±", "best", "seeds", "dataset", "data", "protocol", "published"]
+        lines = [
+            [
+                row.name, row.metric, round(row.mean, 2), None if row.spread is None else round(row.spread, 2),
+                round(row.best, 2), len(row.seeds), row.dataset, row.fingerprint, row.protocol,
+                ", ".join(f"{method} {value}" for method, value in row.published.items()),
+            ]
+            for row in self
+        ]  # fmt: skip
+        return Table(header, lines, digits=2)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as plain values, with the seeds and the published numbers one by one."""
+        return [
+            {
+                "row": row.name,
+                "metric": row.metric,
+                "mean": round(row.mean, 2),
+                "spread": None if row.spread is None else round(row.spread, 2),
+                "best": round(row.best, 2),
+                "seeds": row.seeds,
+                "dataset": row.dataset,
+                "fingerprint": row.fingerprint,
+                "protocol": row.protocol,
+                "published": row.published,
+            }
+            for row in self
+        ]
+
+
 def read_run(path: Path) -> Run:
     """Read a run folder's results.json and config.yaml.
 
     Raises:
         InputError: not there (unfinished, or no run), or damaged.
     """
-    import yaml
-
     file = path / "results.json" if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"{path} holds no results.json: no run, or one that is not finished")
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-        config = file.with_name("config.yaml")
-        settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
-    except (ValueError, OSError, yaml.YAMLError) as error:
-        raise InputError(f"{file} is damaged ({str(error).splitlines()[0]})") from None
+    results = read_json(file)
+    _check_results(results, file)
+    results["metrics"] = {OLD_NAMES.get(name, name): value for name, value in results["metrics"].items()}
+    return Run(file.parent, results, _read_settings(file.with_name("config.yaml")))
+
+
+def _check_results(results: Any, file: Path) -> None:
+    """Refuse what is not the result of one run."""
     if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
         raise InputError(f"{file} is not the result of an act3d run")
-    return Run(file.parent, results, settings or {})
+    if isinstance(results.get("seed"), list):
+        raise InputError(f"{file} holds means over seeds; compare the runs that they were made from")
+    kinds = {"seed": int, "data": dict, "command": str, "start": dict | None, "test_rooms": list}
+    for key, kind in kinds.items():
+        if key in results and not isinstance(results[key], kind):
+            raise InputError(f"{file} is damaged: {key!r} is {type(results[key]).__name__}")
+    folds = results["metrics"].get("settings", {})
+    if not isinstance(folds, dict) or not all(isinstance(row, dict) and "mean" in row for row in folds.values()):
+        raise InputError(f"{file} is damaged: the settings of few-shot tasks have no means")
 
 
-def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> list[Row]:
+def _read_settings(file: Path) -> dict[str, Any]:
+    """The settings beside a result; empty where there are none."""
+    import yaml
+
+    if not file.is_file():
+        return {}
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        json.dumps(settings, default=str)  # refuses what contains itself
+    except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{file} is damaged ({reason_of(error)})") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{file} does not hold settings")
+    return settings
+
+
+def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Comparison:
     """Rows of a table.
 
     Args:
@@ -102,6 +175,7 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> list[
     Raises:
         InputError: a named row would mix commands, protocols or datasets, or holds one seed twice.
     """
+    metrics = [OLD_NAMES.get(name, name) for name in metrics]
     groups: list[tuple[str, list[Run]]] = []
     for name, runs in named:
         if name:
@@ -111,7 +185,7 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> list[
         for run in runs:
             by_setting.setdefault(_setting(run), []).append(run)
         groups += [("", group) for group in by_setting.values()]
-    rows = []
+    rows = Comparison()
     for name, runs in groups:
         _check_row(name or describe(runs[0]), runs)
         rows += _rows_of(name or describe(runs[0]), runs, metrics)
