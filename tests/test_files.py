@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from act3d import files
 from act3d.files import output_names, printable
 
 
@@ -53,3 +54,48 @@ def test_printable(name: str, shown: str) -> None:
     assert printable(name) == shown
     assert printable(Path(name)) == shown
     printable(name).encode("utf-8")
+
+
+def folder_with(path: Path, text: str) -> Path:
+    path.mkdir()
+    (path / "content").write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    out = tmp_path / "out"
+    files.move_into_place(folder_with(tmp_path / "a", "old"), out)
+    files.move_into_place(folder_with(tmp_path / "b", "new"), out)
+    assert (out / "content").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second rename never happens, where folders cannot be exchanged at once."""
+    out, new = folder_with(tmp_path / "out", "old"), folder_with(tmp_path / "new", "new")
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if path == new:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.move_into_place(new, out)
+    assert not out.exists()
+    files.recover_folder(out)
+    assert (out / "content").read_text() == "old"
+    files.recover_folder(out)
+    assert (out / "content").read_text() == "old"
+
+
+def test_linux_exchanges_folders_at_once(tmp_path: Path) -> None:
+    first, second = folder_with(tmp_path / "a", "1"), folder_with(tmp_path / "b", "2")
+    if not files._exchange(first, second):
+        pytest.skip("this file system cannot exchange folders")
+    assert ((first / "content").read_text(), (second / "content").read_text()) == ("2", "1")

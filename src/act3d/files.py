@@ -1,8 +1,10 @@
 """Writing files whole or not at all, reading those written row by row; names of outputs; names safe to print."""
 
 import csv
+import ctypes
 import json
 import os
+import shutil
 import tempfile
 import unicodedata
 from collections import Counter
@@ -58,6 +60,48 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def move_into_place(new: Path, out: Path) -> None:
+    """Rename the folder `new` to `out` and remove what `out` was, so that at no moment there is neither.
+
+    Where the file system cannot exchange two folders at once, a kill between two renames leaves the old one under the
+    name `.NAME.replaced`; see `recover_folder`.
+    """
+    old = _replaced(out)
+    recover_folder(out)
+    if not out.exists():
+        new.rename(out)
+        return
+    if _exchange(new, out):
+        shutil.rmtree(new, ignore_errors=True)
+        return
+    out.rename(old)
+    new.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(out: Path) -> None:
+    """Give a folder its name back if `move_into_place` was killed between its renames, and remove what it left."""
+    old = _replaced(out)
+    if old.exists() and not out.exists():
+        old.rename(out)
+    elif old.exists():
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(out: Path) -> Path:
+    return out.with_name(f".{out.name}.replaced")
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders exchange their names in one step; False where the system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0)
 
 
 def output_names(

@@ -1,5 +1,6 @@
 """Small shapes and datasets that the tests write themselves."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,14 @@ def write_packed(out: Path, clouds: int = 20, points: int = 64, parts: bool = Tr
         writer.write_shard(shard, results)
     writer.finish(DECLARED)
     return out
+
+
+def without_checksums(root: Path) -> Path:
+    """Make the dataset one of an earlier version."""
+    info = json.loads((root / "dataset.json").read_text())
+    kept = {key: value for key, value in info.items() if key not in ("checksums", "digest")}
+    (root / "dataset.json").write_text(json.dumps(kept))
+    return root
 
 
 DECLARED = {

@@ -1,16 +1,77 @@
-"""The description and the table of a packed dataset; without torch, so that processes that prepare data start fast."""
+"""The description and the table of a packed dataset, and their checksums.
+
+Without torch, so that processes that prepare data start fast. The description holds the checksum of every other file
+and, as `digest`, one of itself. Opening checks the description and the table, which decide what a cloud is called and
+where it lies; `act3d check-data` reads everything. Datasets of earlier versions have a fingerprint only.
+"""
 
 import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from act3d.errors import InputError
+from act3d.errors import InputError, reason_of
 from act3d.files import read_json
 
 FORMAT = "act3d-packed"
 VERSION = 1
 DESCRIPTION = "dataset.json"
 TABLE = "clouds.csv"
+_WANTED: dict[str, type | tuple[type, ...]] = {
+    "name": str, "classes": list, "parts": list, "points": int, "dtype": str, "shards": list, "splits": dict,
+    "fingerprint": str, "up": str, "normalization": str,
+}  # fmt: skip
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or reason_of(error)})") from None
+
+
+def fingerprint_of(classes: Any, parts: Any, checksums: Sequence[str], table: bytes) -> str:
+    """Return the fingerprint of a packed dataset.
+
+    Args:
+        classes, parts: their names.
+        checksums: of all shards, in order; those of a shard's points before those of its parts.
+        table: content of the table.
+    """
+    digest = hashlib.sha256(json.dumps([classes, parts]).encode())
+    for item in checksums:
+        digest.update(item.encode())
+    digest.update(table)
+    return digest.hexdigest()[:16]
+
+
+def sealed(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with its own checksum in it, as `digest`."""
+    return {**info, "digest": _digest(info)}
+
+
+def _digest(info: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in info.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_seal(path: Path, info: Mapping[str, Any]) -> None:
+    """Check a description against its own checksum, if it has one.
+
+    Raises:
+        InputError: it was changed after it was written.
+    """
+    if "digest" in info and info["digest"] != _digest(info):
+        raise InputError(f"{path} was changed after it was written (its checksum differs); prepare the dataset again")
 
 
 def read_description(root: Path) -> dict[str, Any]:
@@ -23,20 +84,58 @@ def read_description(root: Path) -> dict[str, Any]:
         raise InputError(f"{path} does not describe a packed dataset (format {FORMAT!r} expected)")
     if info.get("version") != VERSION:
         raise InputError(f"{path} has version {info.get('version')!r}; this act3d reads version {VERSION}")
-    wanted = ("name", "classes", "parts", "points", "dtype", "shards", "splits", "fingerprint", "up", "normalization")
-    missing = [key for key in wanted if key not in info]
+    missing = [key for key in _WANTED if key not in info]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}")
+    check_seal(path, info)
+    wrong = [key for key, kind in _WANTED.items() if not isinstance(info[key], kind)]
+    if wrong:
+        raise InputError(f"{path} is damaged: {wrong[0]!r} is {type(info[wrong[0]]).__name__}")
+    _check_details(path, info)
     return info
 
 
-def read_table(path: Path) -> dict[str, list[str]]:
-    """The columns of a CSV table with a header line."""
+def _check_details(path: Path, info: Mapping[str, Any]) -> None:
+    """Refuse names that are no text, and shards that are no files of the folder."""
+    for key in ("classes", "parts"):
+        if not all(isinstance(name, str) for name in info[key]) or len(set(info[key])) != len(info[key]):
+            raise InputError(f"{path} is damaged: {key!r} is not a list of different names")
+    kinds = ("points", "parts") if info["parts"] else ("points",)
+    for shard in info["shards"]:
+        names = [shard.get(kind) for kind in kinds] if isinstance(shard, dict) else [None]
+        if not all(isinstance(name, str) and Path(name).name == name for name in names):
+            raise InputError(f"{path} is damaged: a shard names no file of this folder")
+        if not isinstance(shard.get("count"), int) or shard["count"] < 1:
+            raise InputError(f"{path} is damaged: a shard has {shard.get('count')!r} clouds")
+    if not info["shards"] or info["points"] < 1 or info["dtype"] not in ("float16", "float32"):
+        raise InputError(
+            f"{path} is damaged: {info['points']} points of {info['dtype']!r} in {len(info['shards'])} shards"
+        )
+
+
+def read_table(path: Path, expected: str | None = None) -> dict[str, list[str]]:
+    """The columns of a CSV table with a header line.
+
+    Args:
+        path: The file.
+        expected: Its SHA-256, if that is known.
+
+    Raises:
+        InputError: Missing, damaged, or not the file whose checksum was given.
+    """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        content = path.read_bytes()
+        if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+            raise InputError(
+                f"{path} was changed after it was written (its checksum differs); prepare the dataset again"
+            )
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except InputError:
+        raise
     except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        raise InputError(f"{path} cannot be read: {reason_of(error)}") from None
     if any(len(row) != len(header) for row in rows):
         raise InputError(f"{path} is damaged: not every row has {len(header)} columns")
     columns = zip(*rows, strict=True) if rows else ([] for _ in header)

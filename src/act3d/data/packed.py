@@ -22,12 +22,15 @@ import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
-from act3d.data.description import DESCRIPTION, TABLE, read_description, read_table
+from act3d.data.description import DESCRIPTION, TABLE, checksum, fingerprint_of, read_description, read_table
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
-from act3d.errors import InputError
+from act3d.errors import InputError, reason_of
 
 __all__ = ["DESCRIPTION", "TABLE", "PackedDataset", "read_description", "read_table"]
+
+
+_COLUMNS = ("name", "class", "split", "cx", "cy", "cz", "scale")
 
 
 def open_shard(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -68,7 +71,10 @@ class PackedDataset(CloudDataset):
         self.root = Path(root)
         info = read_description(self.root)
         super().__init__(seed, normalize or info["normalization"])
-        self.table = read_table(self.root / TABLE)
+        self.table = read_table(self.root / TABLE, info.get("checksums", {}).get(TABLE))
+        absent = [name for name in _COLUMNS if name not in self.table]
+        if absent:
+            raise InputError(f"{self.root / TABLE} has no column {absent[0]!r}")
         self.stored = int(info["points"])
         self._open_shards(info)
         self.rows = self._select(info, split, subset)
@@ -97,7 +103,13 @@ class PackedDataset(CloudDataset):
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(self.table["name"]) != self._starts[-1]:
             raise InputError(f"{self.root / TABLE} has {len(self.table['name'])} rows for {self._starts[-1]} clouds")
-        numbers = [np.array(self.table[key], dtype=np.float64) for key in ("cx", "cy", "cz", "scale")]
+        try:
+            numbers = [np.array(self.table[key], dtype=np.float64) for key in ("cx", "cy", "cz", "scale")]
+        except ValueError as error:
+            raise InputError(f"{self.root / TABLE} is damaged ({reason_of(error)})") from None
+        unknown = set(self.table["class"]) - {*info["classes"], ""}
+        if unknown:
+            raise InputError(f"{self.root / TABLE} has a class {min(unknown)!r}, which {DESCRIPTION} does not know")
         self._centers, self._scales = np.stack(numbers[:3], axis=1), numbers[3]
 
     def _select(self, info: dict[str, Any], split: str | None, subset: str | None) -> np.ndarray:
@@ -171,9 +183,29 @@ def _open(base: Path, wanted: Wanted) -> PackedDataset:
 
 
 def _check(base: Path) -> list[Found]:
-    found = check_by_opening(Found("prepared"), lambda split: PackedDataset(base, split), ())
-    if found.fingerprint is not None:
-        found.variant = str(read_description(base)["name"])
+    found = Found("prepared dataset")
+    try:
+        info = read_description(base)
+    except InputError as error:
+        found.problems.append(str(error))
+        return [found]
+    check_by_opening(found, lambda split: PackedDataset(base, split), ())
+    found.variant, found.fingerprint = str(info["name"]), None
+    kinds = ("points", "parts") if info["parts"] else ("points",)
+    names = [shard[kind] for shard in info["shards"] for kind in kinds]
+    try:
+        sums = {name: checksum(base / name) for name in [*names, TABLE]}
+        table = (base / TABLE).read_bytes()
+    except InputError:  # said already: it could not be opened
+        return [found]
+    found.fingerprint = fingerprint_of(info["classes"], info["parts"], [sums[name] for name in names], table)
+    changed = [name for name, value in info.get("checksums", {}).items() if sums.get(name) != value]
+    found.problems += [f"{base / name} was changed after it was written (its checksum differs)" for name in changed]
+    if found.fingerprint != info["fingerprint"] and not changed:
+        found.problems.append(
+            f"{base}: a shard, {TABLE} or {DESCRIPTION} was changed after it was written: the fingerprint is "
+            f"{found.fingerprint}, {DESCRIPTION} says {info['fingerprint']}"
+        )
     return [found]
 
 

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.description import DESCRIPTION, FORMAT, TABLE, VERSION, read_description
+from act3d.data.description import (
+    DESCRIPTION,
+    FORMAT,
+    TABLE,
+    VERSION,
+    checksum,
+    fingerprint_of,
+    read_description,
+    sealed,
+)
 from act3d.errors import InputError
-from act3d.files import atomic_path, write_json, write_text
+from act3d.files import atomic_path, move_into_place, read_json, recover_folder, write_json, write_text
 
 FAILURES = "failures.csv"
 PLAN = "plan.json"
@@ -51,11 +59,6 @@ def _table(header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class PackedWriter:
@@ -101,6 +104,7 @@ class PackedWriter:
 
     def _check_out(self) -> bool:
         """True when `out` is already what would be written; refuses to touch anything else that lies there."""
+        recover_folder(self.out)
         if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
             return False
         if not (self.out / DESCRIPTION).is_file():
@@ -116,7 +120,7 @@ class PackedWriter:
 
     def _enter(self) -> None:
         plan = self.work / PLAN
-        same = plan.is_file() and json.loads(plan.read_text(encoding="utf-8")) == self.plan
+        same = plan.is_file() and plan.read_text(encoding="utf-8", errors="replace") == json.dumps(self.plan) + "\n"
         if self.work.exists() and not same:
             shutil.rmtree(self.work)
         if not same:
@@ -164,7 +168,7 @@ class PackedWriter:
 
     def _collect(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for shard in range(self.shards):
-            yield shard, json.loads(self._rows(shard).read_text(encoding="utf-8"))
+            yield shard, read_json(self._rows(shard))
 
     def finish(self, info: Mapping[str, Any]) -> dict[str, Any]:
         """Write table and description, then move the folder into place. Returns the description.
@@ -178,7 +182,7 @@ class PackedWriter:
         rows: list[dict[str, str]] = []
         failures: list[dict[str, str]] = []
         shards: list[dict[str, Any]] = []
-        digest = hashlib.sha256(json.dumps([info.get("classes"), self.parts]).encode())
+        checksums: dict[str, str] = {}
         for shard, content in self._collect():
             rows += content["rows"]
             failures += content["failures"]
@@ -186,14 +190,16 @@ class PackedWriter:
                 entry: dict[str, Any] = {"count": len(content["rows"])}
                 for kind in ("points", "parts") if self.parts else ("points",):
                     entry[kind] = f"{kind}-{shard:05d}.npy"
-                    digest.update(_digest(self.work / entry[kind]).encode())
+                    checksums[entry[kind]] = checksum(self.work / entry[kind])
                 shards.append(entry)
         if not rows:
             reason = f"; the first: {failures[0]['name']}: {failures[0]['reason']}" if failures else ""
             raise InputError(f"none of {self.items} files gave a cloud{reason}")
         table = _table(list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)])), rows)
-        digest.update(table.encode())
-        description = self._describe(info, rows, shards, len(failures), digest.hexdigest()[:16])
+        mark = fingerprint_of(info.get("classes"), self.parts, list(checksums.values()), table.encode())
+        checksums[TABLE] = hashlib.sha256(table.encode()).hexdigest()
+        described = self._describe(info, rows, shards, len(failures), mark)
+        description = sealed({**described, "checksums": checksums})
         write_text(self.work / TABLE, table)
         write_text(self.work / FAILURES, _table(["name", "reason"], failures))
         write_json(self.work / DESCRIPTION, description)
@@ -225,8 +231,4 @@ class PackedWriter:
     def _move(self) -> None:
         for leftover in [*self.work.glob("rows-*.json"), self.work / PLAN]:
             leftover.unlink()
-        old = self.out.with_name(f".{self.out.name}.replaced-{os.getpid()}")
-        if self.out.exists():
-            self.out.rename(old)
-        self.work.rename(self.out)
-        shutil.rmtree(old, ignore_errors=True)
+        move_into_place(self.work, self.out)

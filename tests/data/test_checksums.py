@@ -1,0 +1,139 @@
+"""Changes to a prepared dataset that nobody should miss: what opening says, and what check-data says."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from act3d.data import layouts, open_dataset, sample_root
+from act3d.errors import InputError
+from tests.data.helpers import without_checksums, write_packed
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_packed(tmp_path_factory.mktemp("packed") / "set")
+
+
+@pytest.fixture
+def copy(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "set")
+
+
+def flip_a_bit(root: Path, name: str = "points-00001.npy") -> None:
+    content = bytearray((root / name).read_bytes())
+    content[-20] ^= 1
+    (root / name).write_bytes(content)
+
+
+def swap_rows(root: Path) -> None:
+    header, first, second, *rest = (root / "clouds.csv").read_text().splitlines(keepends=True)
+    (root / "clouds.csv").write_text("".join([header, second, first, *rest]))
+
+
+def rename_a_class(root: Path) -> None:
+    for name in ("dataset.json", "clouds.csv"):
+        text = (root / name).read_text()
+        (root / name).write_text(text.replace('"a"', '"train"').replace(",a,", ",train,"))
+
+
+def swap_clouds(root: Path) -> None:
+    shard = np.load(root / "points-00000.npy")
+    np.save(root / "points-00000.npy", shard[::-1])
+
+
+CHANGES = [flip_a_bit, lambda root: flip_a_bit(root, "parts-00002.npy"), swap_rows, rename_a_class, swap_clouds]
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_check_data_sees_every_change(copy: Path, change: Callable[[Path], None], old: bool) -> None:
+    if old:
+        without_checksums(copy)
+    (before,) = layouts.check_folder(copy)
+    assert before.problems == []
+    change(copy)
+    (after,) = layouts.check_folder(copy)
+    assert after.problems
+    assert "changed after it was written" in after.problems[0]
+    assert after.fingerprint != before.fingerprint
+
+
+def test_check_data_names_the_file(copy: Path) -> None:
+    flip_a_bit(copy)
+    (found,) = layouts.check_folder(copy)
+    assert found.problems == [f"{copy / 'points-00001.npy'} was changed after it was written (its checksum differs)"]
+
+
+@pytest.mark.parametrize(("change", "name"), [(swap_rows, "clouds.csv"), (rename_a_class, "dataset.json")])
+def test_opening_sees_what_names_the_clouds(copy: Path, change: Callable[[Path], None], name: str) -> None:
+    change(copy)
+    with pytest.raises(InputError, match=rf"{name} was changed after it was written"):
+        open_dataset(copy)
+
+
+def test_datasets_of_earlier_versions_open(copy: Path) -> None:
+    before = open_dataset(copy).fingerprint
+    assert open_dataset(without_checksums(copy)).fingerprint == before
+
+
+def test_the_sample_has_checksums() -> None:
+    (found,) = layouts.check_folder(sample_root())
+    assert found.problems == []
+    assert set(json.loads((sample_root() / "dataset.json").read_text())["checksums"]) == {
+        "points-00000.npy", "parts-00000.npy", "clouds.csv"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"shards": [{"count": 8, "points": "../points-00000.npy", "parts": "x"}]},
+        {"shards": [{"count": -1, "points": "points-00000.npy", "parts": "parts-00000.npy"}]},
+        {"shards": [3]},
+        {"shards": []},
+        {"shards": {}},
+        {"classes": "abc"},
+        {"classes": ["a", "a", "b"]},
+        {"classes": [1, 2, 3]},
+        {"points": "64"},
+        {"dtype": "object"},
+        {"splits": ["train"]},
+        {"name": None},
+    ],
+)
+def test_damaged_descriptions_are_named(copy: Path, damage: dict[str, object]) -> None:
+    info = json.loads((without_checksums(copy) / "dataset.json").read_text())
+    (copy / "dataset.json").write_text(json.dumps(info | damage))
+    with pytest.raises(InputError, match=r"dataset\.json is damaged"):
+        open_dataset(copy)
+    (found,) = layouts.check_folder(copy)
+    assert "dataset.json is damaged" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff\xfe", b"name,class\n", b"name\nx\n", b"name,class,split,cx,cy,cz,scale,part_ids,core\n",
+        b'"' + b"x" * 200_000, b"a" * 200_000 + b",b\n",
+    ],
+)  # fmt: skip
+def test_damaged_tables_are_named(copy: Path, content: bytes) -> None:
+    without_checksums(copy)
+    (copy / "clouds.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"clouds\.csv"):
+        open_dataset(copy)
+
+
+def test_numbers_and_classes_of_the_table_are_checked(copy: Path) -> None:
+    without_checksums(copy)
+    text = (copy / "clouds.csv").read_text()
+    (copy / "clouds.csv").write_text(text.replace("cloud1,b,train,1.0,", "cloud1,b,train,one,"))
+    with pytest.raises(InputError, match=r"clouds\.csv is damaged .*one"):
+        open_dataset(copy)
+    (copy / "clouds.csv").write_text(text.replace("cloud1,b,", "cloud1,d,"))
+    with pytest.raises(InputError, match=r"clouds\.csv has a class 'd', which dataset\.json does not know"):
+        open_dataset(copy)
