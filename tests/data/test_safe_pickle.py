@@ -1,6 +1,8 @@
 """Pickles are read, and never run."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,48 @@ def test_lying_array_state(tmp_path: Path) -> None:
     for name in ("lie", "loop"):
         with pytest.raises(InputError, match="damaged"):
             safe_pickle.load(tmp_path / f"{name}.pkl")
+
+
+def references(levels: int, each: int = 10) -> list[Any]:
+    """Lists of references to lists: a few bytes that stand for `each` ** `levels` items."""
+    item: list[Any] = [np.zeros(1000)]
+    for _ in range(levels):
+        item = [item] * each
+    return item
+
+
+BOMBS = {
+    "memo in text": b"(lp400000000\n.",
+    "memo in bytes": b"\x80\x02]r\xff\xff\xff\x7f.",
+    "references": pickle.dumps(references(30)),
+    "one array many times": pickle.dumps([np.zeros((500, 6), np.float32)] * 5000),
+    "a long text": b"\x80\x04\x8e\x00\x00\x00\x00\x00\x01\x00\x00ab.",
+    "a long frame": b"\x80\x04\x95\x00\x00\x00\x00\x00\x01\x00\x00]\x94.",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_claims_beyond_the_file_cost_no_memory(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(BOMBS[name])
+    # In a process of its own, with a limit: what fails here would take the machine's memory.
+    code = (
+        "import resource, sys; from act3d.data import safe_pickle; from act3d.errors import InputError\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))\n"
+        "try: safe_pickle.load(sys.argv[1])\n"
+        "except InputError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "bomb.pkl" in done.stdout
+    assert "does not fit into memory" not in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_arrays_that_occur_twice_are_read(tmp_path: Path) -> None:
+    cloud = np.arange(6, dtype=np.float32)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([cloud, cloud, (1, 2), (1, 2)]))
+    found = safe_pickle.load(tmp_path / "a.pkl")
+    assert np.array_equal(found[0], found[1])
+    assert found[2] == found[3] == (1, 2)

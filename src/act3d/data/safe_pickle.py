@@ -1,8 +1,10 @@
 """Pickles from strangers: NumPy arrays, numbers, texts and plain containers, and nothing that could run."""
 
+import os
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -18,13 +20,18 @@ def load(path: str | Path) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            return _finished(_ArrayUnpickler(file, encoding="latin1").load())
+            size = os.fstat(file.fileno()).st_size
+            _check_claims(file, size)
+            file.seek(0)
+            return _Finish(size)(_ArrayUnpickler(file, encoding="latin1").load())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except _RefusedError as error:
         raise InputError(
             f"{path}: refused, the pickle asks for {error}; only arrays of numbers and plain containers may be in it"
         ) from None
+    except _TooLargeError as error:
+        raise InputError(f"{path}: refused, the pickle claims {error}, more than its {error.size} bytes hold") from None
     except MemoryError:
         raise InputError(f"{path} does not fit into memory") from None
     except Exception as error:  # a damaged pickle can raise anything
@@ -33,6 +40,39 @@ def load(path: str | Path) -> Any:
 
 class _RefusedError(Exception):
     """The pickle names something that is not on the list."""
+
+
+class _TooLargeError(Exception):
+    """The pickle claims to hold more than its file does."""
+
+    def __init__(self, claim: str, size: int) -> None:
+        super().__init__(claim)
+        self.size = size
+
+
+class _Bounded:
+    """A file that never tries to read more than it has: a length in a pickle may claim anything."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.size = file, size
+
+    def read(self, count: int = -1) -> bytes:
+        return self.file.read(min(count, self.size) if count >= 0 else self.size)
+
+    def readline(self) -> bytes:
+        return self.file.readline()
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
+def _check_claims(file: BinaryIO, size: int) -> None:
+    """Refuse frames beyond the file, and memo numbers beyond the instructions so far: memory is taken for either."""
+    for number, (instruction, argument, _) in enumerate(pickletools.genops(_Bounded(file, size))):  # type: ignore[arg-type]
+        if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > number + 1:
+            raise _TooLargeError(f"{argument} remembered objects", size)
+        if instruction.name == "FRAME" and isinstance(argument, int) and argument > size:
+            raise _TooLargeError(f"{argument} bytes", size)
 
 
 # NumPy's own types are never built from the file's instructions: their state could claim, say, that plain bytes are
@@ -128,14 +168,36 @@ class _ArrayUnpickler(pickle.Unpickler):
         raise _RefusedError("an object outside the file")
 
 
-def _finished(item: Any) -> Any:
-    """Containers with arrays in place of stand-ins."""
-    if isinstance(item, _Array | _Value):
-        return item.value
-    if isinstance(item, list | tuple | set):
-        return type(item)(_finished(part) for part in item)
-    if isinstance(item, dict):
-        return {_finished(key): _finished(value) for key, value in item.items()}
-    if isinstance(item, type | _Dtype):
-        raise _RefusedError("a type")
-    return item
+class _Finish:
+    """Containers with arrays in place of stand-ins.
+
+    A container that occurs several times is gone through once, but counts each time: references to references can
+    stand for more than any memory holds.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.done: dict[int, tuple[Any, int]] = {}  # by the identity of what was read: what becomes of it, its bytes
+
+    def __call__(self, item: Any) -> Any:
+        value, count = self._walk(item)
+        if count > 4 * self.size + 2**16:
+            raise _TooLargeError(f"{count} bytes", self.size)
+        return value
+
+    def _walk(self, item: Any) -> tuple[Any, int]:
+        if isinstance(item, _Array | _Value):
+            return item.value, int(getattr(item.value, "nbytes", 0))
+        if isinstance(item, type | _Dtype):
+            raise _RefusedError("a type")
+        if not isinstance(item, list | tuple | set | dict):
+            return item, 1
+        if id(item) not in self.done:
+            if isinstance(item, dict):
+                pairs = [(self._walk(key), self._walk(value)) for key, value in item.items()]
+                count = sum(key[1] + value[1] for key, value in pairs)
+                self.done[id(item)] = {key[0]: value[0] for key, value in pairs}, count
+            else:
+                parts = [self._walk(part) for part in item]
+                self.done[id(item)] = type(item)(part[0] for part in parts), 1 + sum(part[1] for part in parts)
+        return self.done[id(item)]
