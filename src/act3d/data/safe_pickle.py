@@ -72,7 +72,7 @@ def _check_claims(file: BinaryIO, size: int) -> None:
         if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > number + 1:
             raise _TooLargeError(f"{argument} remembered objects", size)
         if instruction.name == "FRAME" and isinstance(argument, int) and argument > size:
-            raise _TooLargeError(f"{argument} bytes", size)
+            raise ValueError("a frame is longer than the file")
 
 
 # NumPy's own types are never built from the file's instructions: their state could claim, say, that plain bytes are
