@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from act3d.kernels.linear import flop_formulas
+from act3d.kernels.onednn import flop_formulas
 
 Work = Callable[[], object]
 

@@ -1,5 +1,7 @@
-"""k nearest neighbours against a stable sort of all distances."""
+"""k nearest neighbors against a stable sort of all distances."""
 
+import itertools
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -9,16 +11,18 @@ from hypothesis import strategies as st
 
 from act3d.errors import InputError
 from act3d.geometry import gather, knn, neighbors
+from act3d.kernels import dispatch
 from benchmarks.textbook import geometry as textbook
 from tests.geometry.clouds import KINDS, clouds, make_cloud
 
 
-@pytest.fixture(scope="module", autouse=True, params=[True, False], ids=["few one by one", "all searched"])
-def few_neighbors(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything twice: few neighbours as they are, and by the search that many need."""
+@pytest.fixture(scope="module", autouse=True, params=["as dispatched", "by products", "by k-d trees"])
+def form(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Everything three times: by the form that is chosen, and all by one of the two that many neighbors need."""
     with pytest.MonkeyPatch.context() as patch:
-        if not request.param:
-            patch.setattr(neighbors, "_FEW", 0)
+        if request.param != "as dispatched":
+            patch.setattr(dispatch, "_FEW", 0)
+            patch.setattr(dispatch, "_KD_TREE_PAIRS", 0 if request.param == "by k-d trees" else math.inf)
         yield
 
 
@@ -45,7 +49,7 @@ def test_other_queries_than_the_points(query: torch.Tensor, points: torch.Tensor
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("queries", "number", "k"), [(64, 1024, 32), (64, 64, 4), (200, 128, 3)])
+@pytest.mark.parametrize(("queries", "number", "k"), [(64, 1024, 32), (64, 64, 4), (200, 128, 3), (128, 2048, 32)])
 def test_equals_a_stable_sort_at_released_sizes(
     kind: str, queries: int, number: int, k: int, dtype: torch.dtype
 ) -> None:
@@ -73,6 +77,31 @@ def test_many_duplicates_beyond_the_spare_candidates() -> None:
     points[0, 50] = 1.0
     assert knn(points[:, :1], points, 5).tolist() == [[[0, 1, 2, 3, 4]]]
     assert knn(points[:, 50:51], points, 3).tolist() == [[[50, 0, 1]]]
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "grid", "duplicates"])
+def test_equals_a_stable_sort_of_many_points(kind: str) -> None:
+    points = make_cloud(kind, 1, 8192, 5, torch.float32)
+    assert torch.equal(knn(points[:, :512], points, 32), textbook.knn(points[:, :512], points, 32))
+
+
+def test_ties_just_beyond_the_spare_candidates() -> None:
+    """Points on spheres around the query: more of them at the k-th distance than any search takes candidates."""
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-2.0, 2.0) for z in (-3.0, 3.0)])
+    sphere = torch.cat([corners[:, list(order)] for order in itertools.permutations(range(3))])
+    points = torch.cat([sphere / 4, sphere / 2, sphere])[torch.randperm(144, generator=generator)].unsqueeze(0)
+    query = torch.zeros(1, 1, 3)  # all 48 points of a sphere are exactly as near
+    for k in (1, 20, 47, 48, 49, 95, 100, 143):
+        assert torch.equal(knn(query, points, k), textbook.knn(query, points, k))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-160, 1e155, 1e300])
+def test_squares_out_of_the_range_of_numbers(scale: float) -> None:
+    """1e-160 and 1e155 squared are 0 and infinite even in float64."""
+    dtype = torch.float32 if scale == 1e-30 else torch.float64
+    points = torch.randn(1, 60, 3, dtype=dtype, generator=torch.Generator().manual_seed(0)) * scale
+    assert torch.equal(knn(points, points, 9), textbook.knn(points, points, 9))
 
 
 @pytest.mark.parametrize("k", [2, 4, 6])

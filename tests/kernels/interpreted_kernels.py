@@ -1,4 +1,4 @@
-"""The Triton kernels on the CPU, by Triton's interpreter. Run by `test_kernels.py` in a process of its own."""
+"""The Triton kernels on the CPU, by Triton's interpreter. Run by `test_triton_geometry.py` in a process of its own."""
 
 import pytest
 import torch
@@ -6,8 +6,9 @@ from torch import Tensor
 
 from act3d import geometry
 from act3d.geometry import distances, neighbors, sampling
+from act3d.kernels import fallback
 from act3d.kernels import triton_geometry as kernels
-from act3d.kernels.dispatch import kernels_for
+from act3d.kernels.dispatch import run_triton
 
 
 def gaussian(*shape: int) -> Tensor:
@@ -55,7 +56,7 @@ def test_chamfer_and_its_gradient(make, norm: int, sizes: tuple[int, int]) -> No
     a, b = make(3, sizes[0]).requires_grad_(), gaussian(3, sizes[1]).requires_grad_()
     given = torch.tensor([1.0, -2.0, 0.5])
     found = kernels.chamfer(a, b, norm)
-    da, db = distances._directed(a, b)
+    da, db = distances._to_nearest(a, b)
     if norm == 1:
         expected = (da.norm(dim=2).mean(1) + db.norm(dim=2).mean(1)) / 2
     else:
@@ -72,6 +73,29 @@ def test_coinciding_points_have_no_gradient() -> None:
     assert torch.equal(gradient, torch.zeros_like(a))
 
 
+@pytest.mark.parametrize("norm", [1, 2])
+def test_a_gradient_kernel_that_does_not_run_is_replaced(norm: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = gaussian(3, 6), gaussian(3, 9)
+    b[0, :2] = a[0, :2]  # coinciding points have no gradient
+    given, gradients = torch.tensor([1.0, -2.0, 0.5]), []
+
+    def no_kernel(*_: object) -> None:
+        raise RuntimeError("out of resource: registers")
+
+    for fails in (False, True):
+        moving = a.clone().requires_grad_(), b.clone().requires_grad_()
+        found = kernels.chamfer(*moving, norm)
+        if fails:
+            monkeypatch.setattr(kernels, "_chamfer_gradient", no_kernel)
+            monkeypatch.setattr(fallback, "_FAILED", set())
+            with pytest.warns(RuntimeWarning, match="out of resource"):
+                gradients.append(torch.autograd.grad(found, moving, given))
+        else:
+            gradients.append(torch.autograd.grad(found, moving, given))
+    for expected, replaced in zip(*gradients, strict=True):
+        torch.testing.assert_close(replaced, expected)
+
+
 def test_the_public_functions_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     used = []
     for name in ("farthest_point_sample", "knn", "chamfer"):
@@ -81,7 +105,7 @@ def test_the_public_functions_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
     geometry.patchify(points, 3, 4)
     geometry.chamfer(points[:, :4], points[:, 4:9])
     assert used == ["farthest_point_sample", "knn", "chamfer"]
-    assert kernels_for(points.double()) is None
+    assert run_triton("farthest_point_sample", points.double(), 3, 0) is None
     assert geometry.farthest_point_sample(points.double(), 3).shape == (1, 3)
 
 

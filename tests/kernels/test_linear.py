@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from act3d.kernels import dispatch, onednn
 from act3d.kernels import linear as products
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
@@ -21,21 +22,21 @@ needs_onednn = pytest.mark.skipif(
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """oneDNN for products of every size, on every processor."""
-    monkeypatch.setattr(products, "_LARGE", 0)
-    monkeypatch.setattr(products, "_ahead_of_mkl", lambda: True)
+    monkeypatch.setattr(dispatch, "_ONEDNN_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(dispatch, "_onednn_is_faster", lambda: True)
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
     """Shapes of what oneDNN was given."""
     seen: list[tuple[int, ...]] = []
-    original = products._product
+    original = onednn.product
 
     def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         seen.append(tuple(x.shape))
         return original(x, weight, bias)
 
-    monkeypatch.setattr(products, "_product", product)
+    monkeypatch.setattr(onednn, "product", product)
     return seen
 
 
@@ -133,7 +134,7 @@ def test_what_is_not_for_onednn(calls: list[tuple[int, ...]]) -> None:
 
 
 def test_small_products_stay_with_torch(calls: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "_ahead_of_mkl", lambda: True)
+    monkeypatch.setattr(dispatch, "_onednn_is_faster", lambda: True)
     products.Linear(7, 4)(torch.randn(5, 7))
     assert not calls
 
@@ -153,7 +154,7 @@ def test_whole_models_lose_no_more_digits(kind: str, calls: list[tuple[int, ...]
     def run(dtype: torch.dtype, onednn: bool) -> Tensor:
         model.to(dtype).zero_grad()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(products, "_ahead_of_mkl", lambda: onednn)
+            patch.setattr(dispatch, "_onednn_is_faster", lambda: onednn)
             patches = model.patchify(points.to(dtype))
             out = model(points.to(dtype)) if kind == "classifier" else model(patches, noise=False).fine
             out.square().mean().backward()
@@ -181,10 +182,10 @@ def test_which_processors_are_better_off_with_onednn(
     capability: str, maker: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}\n")
-    monkeypatch.setattr(products, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(dispatch, "Path", lambda _: tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    products._ahead_of_mkl.cache_clear()
+    dispatch._onednn_is_faster.cache_clear()
     try:
-        assert products._ahead_of_mkl() is expected
+        assert dispatch._onednn_is_faster() is expected
     finally:
-        products._ahead_of_mkl.cache_clear()
+        dispatch._onednn_is_faster.cache_clear()

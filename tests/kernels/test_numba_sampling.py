@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from act3d.geometry import farthest_point_sample, sampling
-from act3d.kernels import dispatch as accelerated
+from act3d.kernels import dispatch
 from tests.geometry.clouds import KINDS, clouds, make_cloud
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="Numba is not installed")
@@ -60,8 +60,8 @@ def test_views_of_other_arrays_are_read_as_they_are() -> None:
 def test_large_clouds_are_sampled_with_it_where_it_is_there(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     module = SimpleNamespace(farthest_point_sample=lambda *given: called.append(given[1:]) or _sample(*given))
-    monkeypatch.setattr(sampling, "compiled_functions", lambda: module if installed else None)
-    points = torch.randn(2, sampling._LARGE, 3)
+    monkeypatch.setattr(sampling, "numba_functions", lambda: module if installed else None)
+    points = torch.randn(2, dispatch._NUMBA_POINTS, 3)
     small = farthest_point_sample(points[:, :-1], 5)
     assert not called
     large = farthest_point_sample(points, 70, 9)
@@ -71,20 +71,20 @@ def test_large_clouds_are_sampled_with_it_where_it_is_there(installed: bool, mon
 
 
 def test_numba_that_is_missing_or_refuses_to_be_imported_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    accelerated.compiled_functions.cache_clear()
+    dispatch.numba_functions.cache_clear()
     try:
-        assert accelerated.compiled_functions() is not None
-        accelerated.compiled_functions.cache_clear()
+        assert dispatch.numba_functions() is not None
+        dispatch.numba_functions.cache_clear()
         monkeypatch.delitem(sys.modules, "act3d.kernels.numba_sampling")
         monkeypatch.delattr("act3d.kernels.numba_sampling")
         monkeypatch.setitem(sys.modules, "numba", None)  # importing it now raises ImportError
-        monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: object())
-        assert accelerated.compiled_functions() is None
-        accelerated.compiled_functions.cache_clear()
-        monkeypatch.setattr(accelerated.importlib.util, "find_spec", lambda name: None)
-        assert accelerated.compiled_functions() is None
+        monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: object())
+        assert dispatch.numba_functions() is None
+        dispatch.numba_functions.cache_clear()
+        monkeypatch.setattr(dispatch.importlib.util, "find_spec", lambda name: None)
+        assert dispatch.numba_functions() is None
     finally:
-        accelerated.compiled_functions.cache_clear()
+        dispatch.numba_functions.cache_clear()
 
 
 def test_where_nothing_can_be_written_it_compiles_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from act3d import geometry
-from act3d.kernels import dispatch as accelerated
-from act3d.kernels.dispatch import kernels_for
+from act3d.kernels import dispatch
+from act3d.kernels.dispatch import run_triton
 from tests.geometry.clouds import KINDS, make_cloud
 from tests.helpers import run_interpreted
 
@@ -34,13 +34,13 @@ assert "act3d.kernels.triton_geometry" not in sys.modules
 """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-    assert kernels_for(torch.randn(1, 2, 3)) is None
+    assert run_triton("farthest_point_sample", torch.randn(1, 2, 3), 1, 0) is None
 
 
 def test_without_triton_pytorch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerated, "_INTERPRETED", True)
-    monkeypatch.setattr(accelerated, "TRITON", False)
-    assert kernels_for(torch.randn(1, 2, 3)) is None
+    monkeypatch.setattr(dispatch, "_INTERPRETED", True)
+    monkeypatch.setattr(dispatch, "TRITON", False)
+    assert run_triton("farthest_point_sample", torch.randn(1, 2, 3), 1, 0) is None
     assert geometry.patchify(torch.randn(1, 40, 3), 4, 8).centers.shape == (1, 4, 3)
 
 
@@ -83,7 +83,7 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: int, monkeypatch
         points = torch.zeros(2, number, 3)
         kernels.farthest_point_sample(points, count, 0)
         kernels.knn(points[:, :count], points, 32, gather=True)
-    for size in (32, kernels.LARGEST_SET):
+    for size in (32, kernels.LARGEST["chamfer"]):
         points = torch.zeros(2, size, 3, requires_grad=True)
         kernels.chamfer(points, torch.zeros(2, size, 3), norm=1).sum().backward()
     assert len(compiled) == 8
@@ -98,7 +98,7 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: int, monkeypatch
 def test_kernels_on_cuda_pick_what_the_cpu_picks(kind: str) -> None:
     points = make_cloud(kind, 3, 1024, seed=0, dtype=torch.float32)
     device = points.cuda()
-    assert kernels_for(device) is not None
+    assert run_triton("farthest_point_sample", device, 1, 0) is not None
     for count, start in ((64, 0), (1024, 5)):
         expected = geometry.farthest_point_sample(points, count, start)
         assert torch.equal(geometry.farthest_point_sample(device, count, start).cpu(), expected)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from act3d.kernels.batch_norm import folds, moments, variance_after
+from act3d.kernels.batch_norm import mean_and_covariance, variance_after_linear
+from act3d.kernels.dispatch import folds_batch_norm
 from act3d.kernels.folding_layers import normed_linear, seeded_linear
 from act3d.kernels.patch_maximum import linear_max, mlp_max
 from act3d.models.autoencoder import Autoencoder, _exponential_like
@@ -85,7 +86,7 @@ def test_gradients_of_the_folding_layers() -> None:
     )
 
 
-def test_more_patches_than_one_parcel() -> None:
+def test_more_patches_than_one_chunk() -> None:
     rows, weight = torch.randn(40 * 64, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
     expected = (rows @ weight.t()).view(40, 64, 5).amax(1)
     assert_agree(linear_max(rows, weight, torch.zeros(5, dtype=torch.float64), 64), expected)
@@ -98,13 +99,13 @@ def test_nan_stays_nan() -> None:
     assert found.isnan().all()
 
 
-def test_moments() -> None:
+def test_mean_and_covariance() -> None:
     x = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(moments, (x,))
-    mean, covariance = moments(x)
+    assert torch.autograd.gradcheck(mean_and_covariance, (x,))
+    mean, covariance = mean_and_covariance(x)
     weight = torch.randn(6, 4, dtype=torch.float64)
     variance, expected = torch.var_mean(x @ weight.t(), dim=0, correction=0)
-    assert_agree(variance_after(weight, covariance), variance)
+    assert_agree(variance_after_linear(weight, covariance), variance)
     assert_agree(weight @ mean, expected)
 
 
@@ -115,7 +116,9 @@ def test_folded_norms_in_float32_are_as_good_as_batch_norm(offset: float) -> Non
     patches = torch.randn(4, 8, 32, 3, dtype=torch.float64) * 0.1 + offset
     truth = copy.deepcopy(model).double()(patches)
     folded = (copy.deepcopy(model)(patches.float()) - truth).abs().max()
-    plain = model._plain(patches.float().view(-1, 3), 32).view(4, 8, 24)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("act3d.models.patch_embedding.folds_batch_norm", lambda *_: False)
+        plain = model(patches.float())
     assert folded <= 4 * (plain - truth).abs().max() + 1e-6
 
 
@@ -131,12 +134,13 @@ class Counting(nn.BatchNorm1d):
 
 def test_foreign_norms_are_called_and_not_folded() -> None:
     model = PatchEmbedding(24).train()
-    assert folds(model.first_conv[1], torch.randn(4, 3))
+    assert folds_batch_norm(torch.randn(4, 3), model.first_conv[1])
     model.second_conv[1] = Counting(512)
     model(torch.randn(1, 2, 8, 3))
     assert model.second_conv[1].calls == 1
-    assert not folds(nn.BatchNorm1d(3, track_running_stats=False), torch.randn(4, 3))
-    assert not folds(nn.BatchNorm1d(3), torch.randn(4, 3, dtype=torch.bfloat16))
+    assert not folds_batch_norm(torch.randn(4, 3), model.first_conv[1], model.second_conv[1])
+    assert not folds_batch_norm(torch.randn(4, 3), nn.BatchNorm1d(3, track_running_stats=False))
+    assert not folds_batch_norm(torch.randn(4, 3, dtype=torch.bfloat16), nn.BatchNorm1d(3))
 
 
 def test_batch_statistics_of_one_point_are_refused_as_ever() -> None:

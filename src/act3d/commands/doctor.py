@@ -106,12 +106,12 @@ def _kernels() -> dict[str, str]:
     """What the functions of `geometry` run on, and what attention may use."""
     import torch
 
-    from act3d.kernels.dispatch import compiled_functions
+    from act3d.kernels.dispatch import numba_functions
 
     kernels = {
-        "sampling on the CPU": "NumPy; large clouds by Numba" if compiled_functions() else "NumPy",
-        "neighbours, Chamfer on the CPU": "PyTorch",
-        "sampling, neighbours, Chamfer on CUDA": _cuda_kernels(torch.cuda.is_available()),
+        "sampling on the CPU": "NumPy; large clouds by Numba" if numba_functions() else "NumPy",
+        "neighbors, Chamfer on the CPU": "PyTorch; neighbors in large clouds by SciPy",
+        "sampling, neighbors, Chamfer on CUDA": _cuda_kernels(torch.cuda.is_available()),
     }
     flags = {
         "flash": torch.backends.cuda.flash_sdp_enabled(),

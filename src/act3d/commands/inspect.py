@@ -73,7 +73,7 @@ def count_flops(model: Any, points: int) -> int:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from act3d.kernels.linear import flop_formulas
+    from act3d.kernels.onednn import flop_formulas
 
     cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())

@@ -1,4 +1,4 @@
-"""Pure functions on batches of points (B, N, 3): the arithmetic that everything else stands on."""
+"""Pure functions on batches of points (B, N, 3): sampling, neighbors, patches, interpolation, distances."""
 
 from act3d.geometry.checks import check_points
 from act3d.geometry.distances import chamfer, f_score

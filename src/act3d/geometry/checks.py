@@ -1,4 +1,4 @@
-"""One place that says what a batch of point clouds must look like."""
+"""Checks of the point clouds that a function is given."""
 
 import torch
 
@@ -6,10 +6,10 @@ from act3d.errors import InputError
 
 
 def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) -> None:
-    """Refuse what is not a float (B, N, 3) batch with N >= `at_least` finite points.
+    """Raise InputError unless points are a float batch (B, N, 3) with N >= `at_least` finite points.
 
-    Values are only looked at on the CPU and outside compiled code: on a GPU that would make the host wait for the
-    device in every training step (the datasets check their clouds once, when they are read).
+    Coordinates are only checked on the CPU and outside compiled code: on a GPU the host would wait for the device in
+    every training step (datasets check their clouds once, when they are read).
     """
     shape = tuple(points.shape)
     if points.ndim != 3 or shape[-1] != 3:
@@ -28,6 +28,6 @@ def check_points(points: torch.Tensor, name: str = "points", at_least: int = 1) 
 
 
 def check_count(count: int, available: int, name: str, what: str) -> None:
-    """Refuse a count below one or above what there is."""
+    """Raise InputError unless a count is 1 to `available`; `name` and `what` are for the message."""
     if not 1 <= count <= available:
         raise InputError(f"{name} = {count}; allowed are 1 to {available} ({what})")

@@ -1,4 +1,4 @@
-"""Distances between two sets of points."""
+"""Distances between two sets of points: Chamfer distance and F-score."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ from act3d.errors import InputError
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.precision import without_autocast
-from act3d.kernels.dispatch import kernels_for
+from act3d.kernels.dispatch import run_triton
 
 
 @torch.no_grad()
 def _nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each point of one set the index of the nearest in the other, both ways: (B, N) and (B, M)."""
+    """Index of the nearest point of the other set, both ways: (B, N) into b and (B, M) into a."""
     middle = b.mean(dim=1, keepdim=True)
     a, b = a - middle, b - middle
     with without_autocast(a):
@@ -32,8 +32,8 @@ def _checked(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return a.to(dtype), b.to(dtype)
 
 
-def _directed(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Differences to the nearest point, both ways: (B, N, 3) and (B, M, 3)."""
+def _to_nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Difference of each point and the nearest of the other set, both ways: (B, N, 3) and (B, M, 3)."""
     # Which point is nearest does not depend on the gradient: search without autograd, then take differences.
     to_b, to_a = _nearest(a.detach(), b.detach())
     return a - gather(b, to_b), b - gather(a, to_a)
@@ -42,11 +42,11 @@ def _directed(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 def chamfer(
     a: torch.Tensor, b: torch.Tensor, norm: Literal[1, 2] = 1, reduction: Literal["mean", "none"] = "mean"
 ) -> torch.Tensor:
-    """Chamfer distance between two sets of points.
+    """Chamfer distance between two sets of points (Fan et al., 2017).
 
-    norm 1: mean of the two directed means of the Euclidean nearest distance. norm 2: sum of the two directed
-    means of its square. In the clouds' unit (squared for norm 2); papers report it x 1000. Half precision is raised
-    to float32.
+    norm 1: the Euclidean distance to the nearest point, mean over each set, then mean of both directions. norm 2: its
+    square, mean over each set, then sum of both directions. In the clouds' unit (squared for norm 2); papers report it
+    x 1000. Half precision is raised to float32.
 
     Args:
         a: Tensor with shape (B, N, 3).
@@ -63,23 +63,23 @@ def chamfer(
     if norm not in (1, 2) or reduction not in ("mean", "none"):
         raise InputError(f"norm = {norm!r}, reduction = {reduction!r}; allowed are 1, 2 and 'mean', 'none'")
     a, b = _checked(a, b)
-    kernels = kernels_for(a, b)
-    if kernels is not None and max(a.shape[1], b.shape[1]) <= kernels.LARGEST_SET:
-        distance = kernels.chamfer(a, b, norm)
-        return distance.mean() if reduction == "mean" else distance
-    from_a, from_b = _directed(a, b)
-    if norm == 1:
-        distance = (
-            torch.linalg.vector_norm(from_a, dim=2).mean(1) + torch.linalg.vector_norm(from_b, dim=2).mean(1)
-        ) / 2
-    else:
-        distance = from_a.square().sum(2).mean(1) + from_b.square().sum(2).mean(1)
+    distance: torch.Tensor | None = run_triton("chamfer", a, b, norm, held=max(a.shape[1], b.shape[1]))
+    if distance is None:
+        distance = _chamfer(a, b, norm)
     return distance.mean() if reduction == "mean" else distance
+
+
+def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: Literal[1, 2]) -> torch.Tensor:
+    """Chamfer distances (B,) by PyTorch."""
+    from_a, from_b = _to_nearest(a, b)
+    if norm == 2:
+        return from_a.square().sum(2).mean(1) + from_b.square().sum(2).mean(1)
+    return (torch.linalg.vector_norm(from_a, dim=2).mean(1) + torch.linalg.vector_norm(from_b, dim=2).mean(1)) / 2
 
 
 @torch.no_grad()
 def f_score(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.Tensor:
-    """Harmonic mean of precision and recall of `a` against `b` at a distance (Tatarchenko et al., 2019).
+    """F-score of a reconstruction: harmonic mean of precision and recall at a distance (Tatarchenko et al., 2019).
 
     Args:
         a: Reconstruction, Tensor with shape (B, N, 3).
@@ -93,7 +93,7 @@ def f_score(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.
         InputError: Wrong shapes, empty or non-finite sets.
     """
     a, b = _checked(a, b)
-    from_a, from_b = _directed(a, b)
+    from_a, from_b = _to_nearest(a, b)
     precision = (torch.linalg.vector_norm(from_a, dim=2) < threshold).to(a.dtype).mean(1)
     recall = (torch.linalg.vector_norm(from_b, dim=2) < threshold).to(a.dtype).mean(1)
     return 2 * precision * recall / (precision + recall).clamp_min(torch.finfo(a.dtype).tiny)

@@ -1,10 +1,10 @@
-"""Picking rows of a batch by index."""
+"""Gathering rows of a batch by index."""
 
 import torch
 
 
 def gather(values: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-    """Rows of `values` at `indices`, cloud by cloud.
+    """Rows of `values` at `indices`, each cloud by itself.
 
     Args:
         values: Tensor with shape (B, N, C).

@@ -1,4 +1,4 @@
-"""Carrying features from a few places to many."""
+"""Interpolation of features from a few points to many."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,15 @@ from act3d.kernels.dispatch import exporting
 
 
 def interpolate(query: torch.Tensor, centers: torch.Tensor, features: torch.Tensor, k: int = 3) -> torch.Tensor:
-    """Features at `query`: those of the k nearest centers, weighted by inverse squared distance (PointNet++, eq. 2).
+    """Features at `query`: mean of those of the k nearest centers, weighted by inverse squared distance.
+
+    (PointNet++, Qi et al., 2017, equation 2.)
 
     Args:
         query: Tensor with shape (B, N, 3).
         centers: Tensor with shape (B, G, 3), same unit.
         features: Tensor with shape (B, G, C).
-        k: Neighbours to mix; all of them if there are fewer.
+        k: Number of centers to mix; all of them if there are fewer.
 
     Returns:
         Tensor with shape (B, N, C), differentiable in all three tensors.
@@ -33,7 +35,7 @@ def interpolate(query: torch.Tensor, centers: torch.Tensor, features: torch.Tens
     squared = (gather(centers, nearest) - query.unsqueeze(2)).square().sum(3)
     weights = 1 / (squared + 1e-8)
     weights = (weights / weights.sum(dim=2, keepdim=True)).to(features.dtype)
-    if exporting():  # exporters know sums of gathered rows better than bags
+    if exporting():  # exporters support sums of gathered rows better than bags
         return torch.einsum("bnk,bnkc->bnc", weights, gather(features, nearest))
     # A bag is the weighted sum of some rows of a table: no (B, N, k, C) in between.
     (batch, number, k), (_, rows, width) = nearest.shape, features.shape

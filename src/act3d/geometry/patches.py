@@ -1,4 +1,4 @@
-"""Cutting a cloud into patches: farthest centers and their nearest points."""
+"""Cutting a cloud into patches: centers by farthest point sampling, and the points nearest to each."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.neighbors import knn
 from act3d.geometry.sampling import farthest_point_sample
-from act3d.kernels.dispatch import kernels_for
+from act3d.kernels.dispatch import run_triton
 
 
 class Patches(NamedTuple):
@@ -28,7 +28,7 @@ def patchify(points: torch.Tensor, patches: int, patch_size: int, start: int = 0
     Args:
         points: Tensor with shape (B, N, 3).
         patches: G, the number of centers, taken by farthest point sampling; at most N.
-        patch_size: M, the nearest points of each center (it is one of them); at most N.
+        patch_size: M, the points nearest to each center, which is one of them; at most N.
         start: Index of the first center in every cloud.
 
     Returns:
@@ -41,8 +41,9 @@ def patchify(points: torch.Tensor, patches: int, patch_size: int, start: int = 0
     check_count(patches, points.shape[1], "patches", f"points of shape {tuple(points.shape)}")
     check_count(patch_size, points.shape[1], "patch_size", f"points of shape {tuple(points.shape)}")
     centers = gather(points, farthest_point_sample(points, patches, start))
-    kernels = kernels_for(points)
-    if kernels is not None and points.shape[1] <= kernels.LARGEST_NEIGHBORS and not points.requires_grad:
-        return Patches(kernels.knn(centers, points, patch_size, gather=True)[1], centers)
+    if not points.requires_grad:  # the kernel gathers and subtracts too, but passes no gradient on
+        found = run_triton("knn", centers, points, patch_size, True, held=points.shape[1])
+        if found is not None:
+            return Patches(found[1], centers)
     neighborhoods = gather(points, knn(centers, points, patch_size)) - centers.unsqueeze(2)
     return Patches(neighborhoods, centers)

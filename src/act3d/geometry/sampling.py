@@ -5,9 +5,7 @@ import torch
 
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.precision import raise_half
-from act3d.kernels.dispatch import compiled_functions, kernels_for
-
-_LARGE = 4096  # points from which compiling pays; below, NumPy is as fast
+from act3d.kernels.dispatch import numba_functions, prefers_numba, run_triton
 
 
 def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> torch.Tensor:
@@ -31,20 +29,21 @@ def farthest_point_sample(points: torch.Tensor, count: int, start: int = 0) -> t
     check_count(count, points.shape[1], "count", f"points of shape {tuple(points.shape)}")
     check_count(start + 1, points.shape[1], "start + 1", f"points of shape {tuple(points.shape)}")
     points = raise_half(points.detach())
-    kernels = kernels_for(points)
-    if kernels is not None:
-        return kernels.farthest_point_sample(points, count, start)
-    if points.device.type == "cpu":
-        compiled = compiled_functions() if points.shape[1] >= _LARGE else None
-        if compiled is not None:
-            threads = torch.get_num_threads()
-            return torch.from_numpy(compiled.farthest_point_sample(points.numpy(), count, start, threads))
-        # NumPy's arg-max is ten times torch's on such shapes.
-        return torch.from_numpy(_sample_numpy(points.numpy(), count, start))
-    return _sample_torch(points, count, start)
+    picked: torch.Tensor | None = run_triton("farthest_point_sample", points, count, start)
+    if picked is not None:
+        return picked
+    if points.device.type != "cpu":
+        return _sample_torch(points, count, start)
+    compiled = numba_functions() if prefers_numba(points) else None
+    if compiled is not None:
+        threads = torch.get_num_threads()
+        return torch.from_numpy(compiled.farthest_point_sample(points.numpy(), count, start, threads))
+    # NumPy finds the largest of many ten times as fast as torch on such shapes.
+    return torch.from_numpy(_sample_numpy(points.numpy(), count, start))
 
 
 def _sample_numpy(points: np.ndarray, count: int, start: int) -> np.ndarray:
+    """Sampling of all clouds at once, by NumPy: (B, N, 3) -> (B, count)."""
     batch, number, _ = points.shape
     planes = np.ascontiguousarray(points.transpose(2, 0, 1))  # (B, N, 3) -> (3, B, N)
     picked = np.empty((batch, count), dtype=np.int64)
@@ -69,6 +68,7 @@ def _sample_numpy(points: np.ndarray, count: int, start: int) -> np.ndarray:
 
 
 def _sample_torch(points: torch.Tensor, count: int, start: int) -> torch.Tensor:
+    """Sampling of all clouds at once, by PyTorch: (B, N, 3) -> (B, count)."""
     batch, number, _ = points.shape
     planes = points.permute(2, 0, 1).contiguous()  # (B, N, 3) -> (3, B, N)
     picked = torch.empty(batch, count, dtype=torch.int64, device=points.device)

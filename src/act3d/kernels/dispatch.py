@@ -1,28 +1,47 @@
-"""Where compiled kernels can take over: Triton's from PyTorch on CUDA, Numba's from NumPy on the CPU."""
+"""Which form of an operation runs on these tensors: conditions, each with its reason. Nothing else decides.
+
+The plain form of an operation stands where the operation stands, in geometry/ or models/; its faster equals stand in
+this room.
+
+| form | runs where |
+|---|---|
+| Triton kernels (`run_triton`) | CUDA, float32, Triton is installed and its kernels run on this device |
+| Numba (`prefers_numba`) | CPU, large clouds, Numba is installed |
+| k-d tree (`prefers_kd_tree`) | CPU, many pairs of points |
+| one neighbor after another (`prefers_few_neighbors`) | CPU, few neighbors of few points |
+| oneDNN products (`prefers_onednn`) | CPU, float32, large products, AVX2 or AVX-512 but not Intel's |
+| batch norms folded into linear layers (`folds_batch_norm`) | CPU, plain `nn.BatchNorm1d` in one process |
+| plain PyTorch | everywhere else, and while torch traces, compiles or exports |
+"""
 
 import functools
 import importlib.util
 import os
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
+from torch import nn
+
+from act3d.kernels import onednn
+from act3d.kernels.fallback import attempt, has_failed
 
 # Settled once: torch.compile can then take them for constants.
 TRITON = importlib.util.find_spec("triton") is not None
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's interpreter on the CPU: slow, for tests
+
+_NUMBA_POINTS = 4096  # points from which compiling pays; below, NumPy is as fast
+_KD_TREE_PAIRS = 1 << 16  # pairs of points in a cloud from which a k-d tree pays (64 of 1024 points: about equal)
+_FEW, _FEW_PAIRS = 4, 1 << 14  # neighbors, and pairs in a cloud, up to which one neighbor after another is faster
+_ONEDNN_MULTIPLICATIONS = 1 << 21  # multiplications of a product from which calling oneDNN pays
 
 
-@functools.cache
-def compiled_functions() -> ModuleType | None:
-    """The module of functions that Numba compiles; None where it is missing, or refuses this NumPy or this machine."""
-    if importlib.util.find_spec("numba") is None:
-        return None
-    try:
-        from act3d.kernels import numba_sampling as compiled
-    except ImportError:
-        return None
-    return compiled
+def tracing() -> bool:
+    """Whether torch reads this code instead of running it: it fuses in its own way, and leaves sizes open."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def exporting() -> bool:
@@ -31,17 +50,106 @@ def exporting() -> bool:
     return tells is not None and tells()
 
 
-def kernels_for(*tensors: torch.Tensor) -> ModuleType | None:
-    """The module of kernels for these tensors; None where PyTorch does the work.
+def run_triton(name: str, *arguments: Any, held: int = 0) -> Any:
+    """Result of the kernel `name` of `triton_geometry`, or None where PyTorch has to do the work.
 
-    Kernels run on float32 (all other work on CUDA stays with PyTorch), where Triton is installed; on the CPU only
-    with TRITON_INTERPRET=1, slowly, for tests.
+    A kernel that cannot be compiled for a device, or started on it, is reported by one warning; from then on PyTorch
+    does the work on that device.
+
+    Args:
+        name: Of the kernel.
+        arguments: Its arguments, tensors with coordinates among them.
+        held: Points that one program of the kernel holds at a time; too many do not fit into its registers.
     """
+    tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
     if not TRITON or exporting():
         return None
-    for tensor in tensors:
+    for tensor in tensors:  # the kernels are written for float32
         if tensor.dtype != torch.float32 or not (tensor.is_cuda or _INTERPRETED):
             return None
-    from act3d.kernels import triton_geometry as kernels
+    from act3d.kernels import triton_geometry
 
-    return kernels
+    if held > triton_geometry.LARGEST.get(name, held):
+        return None
+    kernel = getattr(triton_geometry, name)
+    if tracing():  # nothing is started yet, so nothing can fail yet
+        return kernel(*arguments)
+    device = tensors[0].device
+    return None if has_failed(device) else attempt(device, kernel, *arguments)
+
+
+@functools.cache
+def numba_functions() -> ModuleType | None:
+    """The module of functions that Numba compiles; None where it is missing, or refuses this NumPy or this machine."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    try:
+        from act3d.kernels import numba_sampling
+    except ImportError:
+        return None
+    return numba_sampling
+
+
+def prefers_numba(points: torch.Tensor) -> bool:
+    """Whether Numba, where it is installed, samples these points (B, N, 3)."""
+    return points.device.type == "cpu" and points.shape[1] >= _NUMBA_POINTS
+
+
+def prefers_kd_tree(query: torch.Tensor, points: torch.Tensor) -> bool:
+    """Whether a k-d tree finds the neighbors of query (B, Q, 3) among points (B, N, 3)."""
+    return (
+        not torch.compiler.is_compiling()
+        and points.device.type == "cpu"
+        and query.shape[1] * points.shape[1] >= _KD_TREE_PAIRS
+    )
+
+
+def prefers_few_neighbors(query: torch.Tensor, points: torch.Tensor, k: int) -> bool:
+    """Whether k neighbors of query (B, Q, 3) among points (B, N, 3) are found one after another."""
+    return points.device.type == "cpu" and k <= _FEW and query.shape[1] * points.shape[1] <= _FEW_PAIRS
+
+
+def prefers_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether oneDNN multiplies x (..., K) by weight^T, weight (C, K)."""
+    return (
+        not tracing()  # first: what follows looks at sizes, which a trace must leave open
+        and x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and x.numel() * weight.shape[0] >= _ONEDNN_MULTIPLICATIONS
+        and _onednn_is_faster()
+        and bool(torch.backends.mkldnn.enabled)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@functools.cache
+def _onednn_is_faster() -> bool:
+    """Whether this is a processor with AVX2 or AVX-512, but not Intel's, and this torch has oneDNN's product.
+
+    On processors of other makers MKL stays at half of what oneDNN reaches with AVX-512, and a sixth behind it with
+    AVX2 (benchmarks/RESULTS.md).
+    """
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        return False
+    info = Path("/proc/cpuinfo")
+    maker = info.read_text() if info.exists() else platform.processor()
+    return "Intel" not in maker and onednn.works()
+
+
+def folds_batch_norm(rows: torch.Tensor, *norms: nn.Module) -> bool:
+    """Whether these norms over rows (R, C) are folded into the linear layers before them."""
+    if tracing():  # first: what follows looks at sizes, which a trace must leave open
+        return False
+    if rows.device.type != "cpu" or torch.is_autocast_enabled("cpu"):  # elsewhere cuDNN and autocast do well
+        return False
+    if rows.dtype not in (torch.float32, torch.float64):  # statistics by moments need the digits
+        return False
+    return all(
+        type(norm) is nn.BatchNorm1d  # SyncBatchNorm has its statistics from several processes
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and norm.weight.dtype == rows.dtype
+        and (rows.shape[0] > 1 or not norm.training)  # batch norm itself refuses statistics of one row
+        for norm in norms
+    )

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def"
 """Farthest point sampling of large clouds on the CPU, compiled by Numba. Imported only where Numba is installed.
 
-Points are put into groups of neighbours, and a group is measured only if a new pick could be nearer to one of its
+Points are put into groups of neighbors, and a group is measured only if a new pick could be nearer to one of its
 points than all picks before, which its box tells (Han et al., "QuickFPS", TCAD 2023). The picks are those of the plain
 loop: box and points are measured by the same operations in the same order, and rounding keeps the order of numbers, so
 a box is never further away than a point inside it.
@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 _GROUP = 32  # points measured together
-_BITS = 5  # cells of the grid that neighbours come from: 2 ** _BITS along each axis
+_BITS = 5  # cells of the grid that neighbors come from: 2 ** _BITS along each axis
 _SPREAD = np.array([sum((cell >> bit & 1) << 3 * bit for bit in range(_BITS)) for cell in range(1 << _BITS)])
 
 
@@ -31,7 +31,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _arrange(points):
-    """An order (N,) of points (N, 3) in which neighbours mostly follow each other: along a Z-curve over a grid."""
+    """An order (N,) of points (N, 3) in which neighbors mostly follow each other: along a Z-curve over a grid."""
     number, cells = len(points), 1 << _BITS
     code = np.zeros(number, np.int64)
     low = np.array([points[:, axis].min() for axis in range(3)])

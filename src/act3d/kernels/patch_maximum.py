@@ -1,7 +1,7 @@
-"""Layers over the points of a patch that end in a maximum, without ever holding what the maximum throws away (CPU).
+"""Layers over the points of a patch that end in a maximum, on the CPU, without holding all that goes into the maximum.
 
 A maximum over M points passes its gradient to one point a channel: of the products that a dense backward pass would
-do, one in M is not with zero. Points go through in parcels of a few patches, which stay in the processor's cache.
+do, one in M is not with zero. Points go through in chunks of a few patches, which stay in the processor's cache.
 """
 
 from typing import Any
@@ -17,8 +17,8 @@ from act3d.kernels.linear import matmul
 _ROWS = 512  # points at a time: 1 MB of 512 channels in float32
 
 
-def parcels(patches: int, size: int) -> list[slice]:
-    """Cut patches of `size` points each into runs of about `_ROWS` points."""
+def _chunks(patches: int, size: int) -> list[slice]:
+    """Slices of patches of `size` points each, about `_ROWS` points a slice."""
     step = max(1, _ROWS // size)
     return [slice(start, min(start + step, patches)) for start in range(0, patches, step)]
 
@@ -56,7 +56,7 @@ def mlp_max(
 
 
 class _MlpMax(Function):
-    """max over points of [relu(x A^T + s)] W^T + b, the part in brackets being x itself where A is None."""
+    """Maximum over points of [relu(x A^T + s)] W^T + b; where A is None, the part in brackets is x itself."""
 
     @staticmethod
     def forward(
@@ -71,12 +71,12 @@ class _MlpMax(Function):
         patches = rows.shape[0] // size
         top = rows.new_empty(patches, weight.shape[0])
         place = torch.empty(patches, weight.shape[0], dtype=torch.int64) if any(ctx.needs_input_grad) else None
-        for part in parcels(patches, size):
-            x = _hidden(rows, inner, shift, part, size)
-            y = matmul(x, weight.t()).view(part.stop - part.start, size, -1)
-            torch.amax(y, dim=1, out=top[part])
+        for chunk in _chunks(patches, size):
+            x = _hidden(rows, inner, shift, chunk, size)
+            y = matmul(x, weight.t()).view(chunk.stop - chunk.start, size, -1)
+            torch.amax(y, dim=1, out=top[chunk])
             if place is not None:
-                place[part] = _first_place(y, top[part])
+                place[chunk] = _first_place(y, top[chunk])
         ctx.save_for_backward(rows, inner, shift, weight, place)
         ctx.size = size
         return top.add_(bias)  # the same for all points: the maximum is where it was
@@ -86,40 +86,40 @@ class _MlpMax(Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         rows, inner, shift, weight, place = ctx.saved_tensors
         size = ctx.size
-        of_rows = torch.empty_like(rows)
-        of_weight = torch.zeros_like(weight)
-        of_inner = None if inner is None else torch.zeros_like(inner)
-        of_shift = None if shift is None else torch.empty_like(shift)
-        for part in parcels(place.shape[0], size):
-            x = _hidden(rows, inner, shift, part, size)
-            here = slice(part.start * size, part.stop * size)
-            given, winner = gradient[part], place[part] + size * torch.arange(part.stop - part.start).unsqueeze(1)
-            of_weight += _rows_mixed(winner.t(), x, given.t())
-            of_x = _spread(place[part], winner, weight, given, len(x))
+        grad_rows = torch.empty_like(rows)
+        grad_weight = torch.zeros_like(weight)
+        grad_inner = None if inner is None else torch.zeros_like(inner)
+        grad_shift = None if shift is None else torch.empty_like(shift)
+        for chunk in _chunks(place.shape[0], size):
+            x = _hidden(rows, inner, shift, chunk, size)
+            here = slice(chunk.start * size, chunk.stop * size)
+            given, winner = gradient[chunk], place[chunk] + size * torch.arange(chunk.stop - chunk.start).unsqueeze(1)
+            grad_weight += _weighted_sums(winner.t(), x, given.t())
+            grad_x = _grad_points(place[chunk], winner, weight, given, len(x))
             if inner is None:
-                of_rows[here] = of_x
+                grad_rows[here] = grad_x
                 continue
-            of_x *= x > 0
-            torch.sum(of_x.view(-1, size, of_x.shape[1]), dim=1, out=of_shift[part])  # type: ignore[index]
-            of_inner += matmul(of_x.t(), rows[here])  # type: ignore[operator]
-            of_rows[here] = matmul(of_x, inner)
-        return of_rows, of_inner, of_shift, of_weight, gradient.sum(0), None
+            grad_x *= x > 0
+            torch.sum(grad_x.view(-1, size, grad_x.shape[1]), dim=1, out=grad_shift[chunk])  # type: ignore[index]
+            grad_inner += matmul(grad_x.t(), rows[here])  # type: ignore[operator]
+            grad_rows[here] = matmul(grad_x, inner)
+        return grad_rows, grad_inner, grad_shift, grad_weight, gradient.sum(0), None
 
 
 def _hidden(
-    rows: torch.Tensor, inner: torch.Tensor | None, shift: torch.Tensor | None, part: slice, size: int
+    rows: torch.Tensor, inner: torch.Tensor | None, shift: torch.Tensor | None, chunk: slice, size: int
 ) -> torch.Tensor:
     """The points of some patches, after the inner layer if there is one: (p * size, H)."""
-    x = rows[part.start * size : part.stop * size]
+    x = rows[chunk.start * size : chunk.stop * size]
     if inner is None or shift is None:
         return x
     x = matmul(x, inner.t())
-    x.view(-1, size, x.shape[1]).add_(shift[part].unsqueeze(1))
+    x.view(-1, size, x.shape[1]).add_(shift[chunk].unsqueeze(1))
     return x.relu_()
 
 
 def _first_place(y: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
-    """Where in (p, M, C) the maximum (p, C) stands first. `max` gives this too, but is slow along such a dimension."""
+    """Index of the first maximum over M of y (p, M, C), whose maximum is top (p, C): (p, C). `max` is slower here."""
     size = y.shape[1]
     if size > 255:
         return y.max(dim=1).indices
@@ -128,15 +128,15 @@ def _first_place(y: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
     return (size - best.long()).clamp_max_(size - 1)  # NaN equals nothing
 
 
-def _rows_mixed(index: torch.Tensor, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """Sums of rows, each with its factor: index and factors (S, n), rows (R, H) -> (S, H)."""
+def _weighted_sums(index: torch.Tensor, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Sums of rows (R, H), each times its factor: index and factors (S, n) -> (S, H)."""
     return F.embedding_bag(index.contiguous(), rows, mode="sum", per_sample_weights=factors.contiguous())
 
 
-def _spread(
+def _grad_points(
     place: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, given: torch.Tensor, total: int
 ) -> torch.Tensor:
-    """Gradient of the points: to every point the weights of those channels whose maximum it was: (total, H)."""
+    """Gradient of the points (total, H): each gets the weights of those channels whose maximum it was."""
     # Channels by point, patch by patch. NumPy sorts bytes by counting, eight times as fast as torch.
     order = torch.from_numpy(place.numpy().astype(np.min_scalar_type(total)).argsort(axis=1, kind="stable"))
     first = torch.zeros(total, dtype=torch.int64)

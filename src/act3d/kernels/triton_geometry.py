@@ -1,15 +1,18 @@
 # mypy: disable-error-code="no-untyped-def"
-"""Triton kernels for CUDA: sampling, neighbours with their gathering, Chamfer distance of many small sets.
+"""Triton kernels for CUDA: sampling, neighbors with their gathering, Chamfer distance of many small sets.
 
-Each picks the very points that the PyTorch form beside it picks (the lower index wins a tie). Imported only where
-Triton is; `TRITON_INTERPRET=1` runs them on the CPU, for tests. Coordinates are float32.
+Each picks the same points as the PyTorch form in geometry/ (of equal distances the lower index). Imported only where
+Triton is installed, by `dispatch`; `TRITON_INTERPRET=1` runs them on the CPU, for tests. Coordinates are float32.
 """
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
+
+from act3d.kernels.fallback import attempt, has_failed
 
 _FAR = tl.constexpr(float("inf"))
 _MANY = tl.constexpr(2147483647)
@@ -17,7 +20,7 @@ _MANY = tl.constexpr(2147483647)
 
 @triton.jit
 def _sample_kernel(points, nearest, picked, number, count, start, BLOCK: tl.constexpr):
-    """One program a cloud: count times the farthest point from those picked; distances live in `nearest`."""
+    """One program a cloud: `count` times the point farthest from those picked; distances are kept in `nearest`."""
     cloud = tl.program_id(0).to(tl.int64)
     points += cloud * number * 3
     nearest += cloud * number
@@ -49,7 +52,7 @@ def _sample_kernel(points, nearest, picked, number, count, start, BLOCK: tl.cons
 def _neighbors_kernel(
     query, points, found, relative, queries, number, K: tl.constexpr, BLOCK: tl.constexpr, GATHER: tl.constexpr
 ):
-    """One program a query: all distances in registers, then k times the smallest, and its offset from the query."""
+    """One program a query: all distances in registers, then k times the nearest point and its offset."""
     cloud = tl.program_id(1).to(tl.int64)
     row = cloud * queries + tl.program_id(0)
     x, y, z = tl.load(query + 3 * row), tl.load(query + 3 * row + 1), tl.load(query + 3 * row + 2)
@@ -89,7 +92,7 @@ def _squared(a, b, i, j, rows, columns):
 def _chamfer_kernel(
     a, b, to_b, to_a, result, rows, columns, ROOT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    """One program a pair of sets, both whole in registers: nearest points both ways, and the distance."""
+    """One program a pair of sets, both held in registers: nearest points both ways, and the distance."""
     pair = tl.program_id(0).to(tl.int64)
     i, j = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     squared = _squared(a + pair * rows * 3, b + pair * columns * 3, i, j, rows, columns)
@@ -108,21 +111,22 @@ def _chamfer_kernel(
 
 @triton.jit
 def _chamfer_gradient_kernel(
-    a, b, to_b, to_a, given, of_a, of_b, rows, columns, ROOT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
-    """One program a pair: how much every pair of points counts, times their difference; no atomics, no order."""
+    a, b, to_b, to_a, gradient, grad_a, grad_b, rows, columns,
+    ROOT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """One program a pair of sets: the weight of every pair of points times their difference; no atomic additions."""
     pair = tl.program_id(0).to(tl.int64)
     a += pair * rows * 3
     b += pair * columns * 3
-    of_a += pair * rows * 3
-    of_b += pair * columns * 3
+    grad_a += pair * rows * 3
+    grad_b += pair * columns * 3
     i, j = tl.arange(0, ROWS), tl.arange(0, COLUMNS)
     inside = (i < rows)[:, None] & (j < columns)[None, :]
     place_b = tl.load(to_b + pair * rows + i, mask=i < rows, other=-1)
     place_a = tl.load(to_a + pair * columns + j, mask=j < columns, other=-1)
     weight = tl.where(place_b[:, None] == j[None, :], 1.0 / rows, 0.0)
     weight += tl.where(place_a[None, :] == i[:, None], 1.0 / columns, 0.0)
-    weight = tl.where(inside, weight, 0.0) * tl.load(given + pair)
+    weight = tl.where(inside, weight, 0.0) * tl.load(gradient + pair)
     if ROOT:
         squared = _squared(a, b, i, j, rows, columns)
         apart = inside & (squared > 0.0)
@@ -133,12 +137,11 @@ def _chamfer_gradient_kernel(
         left = tl.load(a + 3 * i + axis, mask=i < rows, other=0.0)
         right = tl.load(b + 3 * j + axis, mask=j < columns, other=0.0)
         change = weight * (left[:, None] - right[None, :])
-        tl.store(of_a + 3 * i + axis, tl.sum(change, axis=1), mask=i < rows)
-        tl.store(of_b + 3 * j + axis, -tl.sum(change, axis=0), mask=j < columns)
+        tl.store(grad_a + 3 * i + axis, tl.sum(change, axis=1), mask=i < rows)
+        tl.store(grad_b + 3 * j + axis, -tl.sum(change, axis=0), mask=j < columns)
 
 
-LARGEST_NEIGHBORS = 16384  # points whose distances one program holds
-LARGEST_SET = 128  # points of a set that one program holds
+LARGEST = {"knn": 16384, "chamfer": 128}  # points of a cloud, points of a set: as many as one program holds
 # Products and sums are rounded one by one, as in PyTorch: fused ones would break ties in another way.
 _EXACT = {"enable_fp_fusion": False}
 
@@ -168,7 +171,7 @@ def _(points: torch.Tensor, count: int, start: int) -> torch.Tensor:
 
 @torch.library.custom_op("act3d::knn", mutates_args=())
 def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Neighbours of float32 query (B, Q, 3) among points (B, N, 3), N <= LARGEST_NEIGHBORS.
+    """Neighbors of float32 query (B, Q, 3) among points (B, N, 3), N <= LARGEST["knn"].
 
     Returns:
         int64 (B, Q, k) indices; with `gather` their coordinates relative to the query (B, Q, k, 3), else an empty
@@ -176,7 +179,7 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
     """
     batch, queries, _ = query.shape
     query, points = query.contiguous(), points.contiguous()
-    found, relative = _found(query, k, gather)
+    found, relative = _empty_neighbors(query, k, gather)
     block = triton.next_power_of_2(points.shape[1])
     warps = 4 if block <= 2048 else 8 if block <= 8192 else 16
     with torch.cuda.device_of(points):
@@ -189,11 +192,11 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False)
 
 @knn.register_fake
 def _(query: torch.Tensor, points: torch.Tensor, k: int, gather: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    return _found(query, k, gather)
+    return _empty_neighbors(query, k, gather)
 
 
-def _found(query: torch.Tensor, k: int, gather: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Room for what `knn` finds."""
+def _empty_neighbors(query: torch.Tensor, k: int, gather: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tensors that `knn` fills."""
     batch, queries, _ = query.shape
     relative = query.new_empty((batch, queries, k, 3) if gather else (0,))
     return query.new_empty(batch, queries, k, dtype=torch.int64), relative
@@ -201,9 +204,9 @@ def _found(query: torch.Tensor, k: int, gather: bool) -> tuple[torch.Tensor, tor
 
 @torch.library.custom_op("act3d::chamfer", mutates_args=())
 def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Distances (B,), and the places of the nearest points both ways, int32 (B, N) and (B, M)."""
+    """Distances (B,), and indices of the nearest points both ways, int32 (B, N) and (B, M)."""
     a, b = a.contiguous(), b.contiguous()
-    result, to_b, to_a = _measured(a, b)
+    result, to_b, to_a = _empty_distances(a, b)
     with torch.cuda.device_of(a):
         _chamfer_kernel[(len(a),)](a, b, to_b, to_a, result, a.shape[1], b.shape[1], **_sizes(a, b, norm))
     return result, to_b, to_a
@@ -211,46 +214,67 @@ def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor,
 
 @_chamfer.register_fake
 def _(a: torch.Tensor, b: torch.Tensor, norm: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return _measured(a, b)
+    return _empty_distances(a, b)
 
 
-def _measured(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Room for what `_chamfer` finds."""
+def _empty_distances(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Tensors that `_chamfer` fills."""
     to_b, to_a = (x.new_empty(x.shape[:2], dtype=torch.int32) for x in (a, b))
     return a.new_empty(a.shape[0]), to_b, to_a
 
 
 @torch.library.custom_op("act3d::chamfer_gradient", mutates_args=())
 def _chamfer_gradient(
-    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, given: torch.Tensor, norm: int
+    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, gradient: torch.Tensor, norm: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What distances with gradient `given` (B,) pass on to both sets."""
+    """Gradients of both sets for distances with this gradient (B,)."""
     a, b = a.contiguous(), b.contiguous()
-    of_a, of_b = torch.empty_like(a), torch.empty_like(b)
+    grad_a, grad_b = torch.empty_like(a), torch.empty_like(b)
     with torch.cuda.device_of(a):
         _chamfer_gradient_kernel[(len(a),)](
-            a, b, to_b, to_a, given.contiguous(), of_a, of_b, a.shape[1], b.shape[1], **_sizes(a, b, norm)
+            a, b, to_b, to_a, gradient.contiguous(), grad_a, grad_b, a.shape[1], b.shape[1], **_sizes(a, b, norm)
         )
-    return of_a, of_b
+    return grad_a, grad_b
 
 
 @_chamfer_gradient.register_fake
 def _(
-    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, given: torch.Tensor, norm: int
+    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, gradient: torch.Tensor, norm: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return a.new_empty(a.shape), b.new_empty(b.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
     a, b, ctx.norm = inputs
     ctx.save_for_backward(a, b, *output[1:])
 
 
 def _backward(ctx: Any, gradient: torch.Tensor, *_: None) -> tuple[torch.Tensor, torch.Tensor, None]:
-    return *_chamfer_gradient(*ctx.saved_tensors, gradient, ctx.norm), None
+    a, b, to_b, to_a = ctx.saved_tensors
+    arguments = (a, b, to_b, to_a, gradient, ctx.norm)
+    found = None if has_failed(a.device) else attempt(a.device, _chamfer_gradient, *arguments)
+    return *(_plain_chamfer_gradient(*arguments) if found is None else found), None
 
 
-_chamfer.register_autograd(_backward, setup_context=_keep)
+def _plain_chamfer_gradient(
+    a: torch.Tensor, b: torch.Tensor, to_b: torch.Tensor, to_a: torch.Tensor, gradient: torch.Tensor, norm: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as `_chamfer_gradient` by PyTorch, for a device on which that kernel does not run."""
+    grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
+    for x, y, nearest, grad_x, grad_y in ((a, b, to_b, grad_a, grad_b), (b, a, to_a, grad_b, grad_a)):
+        index = nearest.long().unsqueeze(2).expand(-1, -1, 3)  # (B, N, 3)
+        apart = x - y.gather(1, index)
+        if norm == 1:
+            apart = F.normalize(apart, dim=2, eps=torch.finfo(x.dtype).tiny) / 2
+        else:
+            apart = apart * 2
+        apart = apart * gradient.view(-1, 1, 1) / x.shape[1]
+        grad_x += apart
+        grad_y.scatter_add_(1, index, -apart)
+    return grad_a, grad_b
+
+
+_chamfer.register_autograd(_backward, setup_context=_save_for_backward)
 
 
 def _sizes(a: torch.Tensor, b: torch.Tensor, norm: int) -> dict[str, Any]:
@@ -260,5 +284,5 @@ def _sizes(a: torch.Tensor, b: torch.Tensor, norm: int) -> dict[str, Any]:
 
 
 def chamfer(a: torch.Tensor, b: torch.Tensor, norm: int) -> torch.Tensor:
-    """Chamfer distance of float32 sets (B, N, 3) and (B, M, 3), N and M <= LARGEST_SET: (B,), differentiable."""
+    """Chamfer distance of float32 sets (B, N, 3) and (B, M, 3), N and M <= LARGEST["chamfer"]: (B,), differentiable."""
     return _chamfer(a, b, norm)[0]

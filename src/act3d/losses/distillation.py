@@ -44,7 +44,7 @@ class SmoothL1Loss(nn.Module):
 
 
 class NTXentLoss(nn.Module):
-    """Normalised temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1) among the patches of a cloud.
+    """Normalized temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1) among the patches of a cloud.
 
     The prediction and the target of a patch are each other's positive; the other 2H - 2 features of the cloud are
     negatives. Divided by H, as in the release (which divides by 1 when nothing is hidden).

@@ -1,4 +1,4 @@
-"""The DGCNN that mixes the features of neighbouring patches: the token head and the feature head."""
+"""The DGCNN that mixes the features of neighboring patches: the token head and the feature head."""
 
 from typing import cast
 
@@ -17,9 +17,9 @@ class GraphNetwork(nn.Module):
     """Graph network (B, G, C_in) -> (B, G, C_out) over the 4 nearest centers (DGCNN, Wang et al., 2019).
 
     Parameter names and shapes are those of the released 1x1 convolutions. An edge layer there multiplies
-    [neighbour - centre, centre] for every edge; with W = [W1, W2] that equals W1 neighbour + (W2 - W1) centre: two
-    products a patch, then a gather. Since the normalisation after it is per channel and cloud, and increasing or
-    decreasing in each channel, the maximum over neighbours is taken only after it.
+    [neighbor - center, center] for every edge; with W = [W1, W2] that equals W1 neighbor + (W2 - W1) center: two
+    products a patch, then a gather. Since the normalization after it is per channel and cloud, and increasing or
+    decreasing in each channel, the maximum over neighbors is taken only after it.
 
     Args:
         width_in, width_out: C_in and C_out, the latter a multiple of 4.
