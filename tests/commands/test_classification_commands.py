@@ -281,12 +281,12 @@ def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
     data = ProbeData(str(root))
     report = measure(str(path), data, device="cpu")
     assert 0 <= report.metrics["taught"]["linear"] <= 100
-    # Probes of two methods are two rows, with what the same encoder does untaught.
+    # Probes of two methods are two rows, with what the same encoder does without pretraining.
     other = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", {"points": 64})
     for number, checkpoint in enumerate((path, other)):
         probe(str(checkpoint), data, out=str(tmp_path / f"probe-{number}"), device="cpu")
-    rows = compare([f"{tmp_path}/probe-*"], ["oa", "untaught"])
+    rows = compare([f"{tmp_path}/probe-*"], ["oa", "random"])
     assert [(row.name, row.metric) for row in rows] == [
-        (name, metric) for name in ("Point-MAE probe", "ACT probe") for metric in ("oa", "untaught")
+        (name, metric) for name in ("Point-MAE probe", "ACT probe") for metric in ("oa", "random")
     ]
     assert rows[0].values == [report.metrics["taught"]["linear"]]
