@@ -90,7 +90,8 @@ class PackedDataset(CloudDataset):
         place = {name: i for i, name in enumerate(self.classes)}
         self.labels = np.array([place.get(self.table["class"][row], -1) for row in self.rows], dtype=np.int64)
         self.fingerprint = info["fingerprint"]
-        self.describe(**{key: info.get(key) for key in ("up", "source_up", "scale", "unit", "licence", "source")})
+        kept = ("up", "source_up", "source_formats", "offset", "scale", "unit", "licence", "source")
+        self.describe(**{key: info.get(key) for key in kept})
 
     def _open_shards(self, info: dict[str, Any]) -> None:
         self._shards: list[np.ndarray] = []

@@ -57,7 +57,7 @@ def prepare_cloud(
     Args:
         points: Raw coordinates with shape (N, 3 or more); further columns are ignored.
         meta: What the dataset declared (`dataset.meta`, also kept in checkpoints): `source_up`, `scale`,
-            `normalization`.
+            `normalization`, `offset` (what was taken off its coordinates because they are far from zero).
         up: The raw cloud's up axis; by default the one that the dataset's source had.
         count: How many points to keep, chosen at random by `seed`; all by default.
         seed: Seed of that choice.
@@ -80,6 +80,8 @@ def prepare_cloud(
         cloud = cloud[torch.from_numpy(np.random.default_rng(seed).choice(len(cloud), count, replace=False))]
     rotation = rotation_to_y_up(up if up is not None else meta.get("source_up", "y"))
     cloud = cloud @ torch.from_numpy(rotation).to(cloud.device).T * float(meta.get("scale", 1.0))
+    if meta.get("offset"):
+        cloud = cloud - torch.tensor(meta["offset"], dtype=torch.float64, device=cloud.device)
     return normalize(cloud[None], meta.get("normalization", "unit_sphere"))[0].float()
 
 

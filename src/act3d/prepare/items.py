@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+
+from act3d.readers.up_axis import SAID_UP
 
 UNLABELED = "unlabeled"
 
@@ -54,7 +56,8 @@ class Source:
         items: The models, in a fixed order.
         classes: Class names, in the order of the labels.
         parts: Part vocabulary, empty for none.
-        up: Up axis of the files.
+        up: Up axis of the files that do not say it themselves.
+        up_asked: `up` is true of all files, whatever they say.
         scale: Factor on the coordinates.
         unit: Unit of the scaled coordinates, "" if unknown.
         licence: One line.
@@ -71,6 +74,12 @@ class Source:
     unit: str = ""
     licence: str = ""
     notes: list[str] = field(default_factory=list)
+    up_asked: bool = False
+
+    def formats(self) -> dict[str, str]:
+        """The up axis of the files with each suffix."""
+        suffixes = sorted({PurePath(item.member or item.path).suffix.lower() for item in self.items})
+        return {suffix: self.up if self.up_asked else SAID_UP.get(suffix, self.up) for suffix in suffixes}
 
 
 def random_for(seed: int, name: str) -> np.random.Generator:

@@ -1,14 +1,7 @@
-"""From a `Source` to a packed dataset, in parallel."""
+"""From a `Source` to a packed dataset; every file is read in a process that limits protect."""
 
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -24,9 +17,8 @@ from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
 from act3d.prepare.items import Item, Source, random_for
 from act3d.readers.by_suffix import read_shape
+from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.readers.shape import Shape, sample_surface
-
-CHUNK = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,7 @@ class Settings:
     points: int
     seed: int
     up: str
+    up_asked: bool
     scale: float
     parts: bool
 
@@ -68,24 +61,14 @@ def _read(item: Item, kind: str) -> Shape:
     return sweethome3d.read_member(item.path, item.member) if kind == "sweethome3d" else read_shape(item.path)
 
 
-def make_cloud(item: Item, settings: Settings) -> Cloud | Failure:
-    """Read one model and sample it. Whatever goes wrong becomes a `Failure` with its reason."""
-    try:
-        return _make_cloud(item, settings)
-    except MemoryError:
-        return Failure(item.name, "does not fit into memory")
-    except Exception as error:  # strangers' files: no defect of one may stop the others
-        text = " ".join(str(error).split())[:200]
-        known = type(error).__name__ == "InputError"
-        return Failure(item.name, text if known else f"{type(error).__name__}: {text}")
-
-
-def _make_cloud(item: Item, settings: Settings) -> Cloud:
+def make_cloud(item: Item, settings: Settings) -> Cloud:
+    """Read one model and sample it; runs in a process of its own, see `act3d.readers.guarded`."""
     shape = _read(item, settings.kind)
+    up = settings.up if settings.up_asked else shape.up or settings.up
     with np.errstate(all="ignore"):  # overflow shows as a value that is not finite, below
         if item.rotation is not None:
             shape.vertices = shape.vertices @ np.array(item.rotation).reshape(3, 3).T
-        shape.vertices = shape.vertices @ rotation_to_y_up(settings.up).T * settings.scale
+        shape.vertices = shape.vertices @ rotation_to_y_up(up).T * settings.scale
         points, faces, area = sample_surface(shape, settings.points, random_for(settings.seed, item.name))
         center = points.mean(axis=0)
         points = points - center
@@ -98,47 +81,6 @@ def _make_cloud(item: Item, settings: Settings) -> Cloud:
     if shape.missing:
         extra["missing"] = str(shape.missing)
     return Cloud(item.name, points / scale, center, scale, parts, item.cls, item.split, extra)
-
-
-def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle; and when the parent is killed, its workers go too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow(sentinel: int) -> None:
-            multiprocessing.connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=follow, args=(parent.sentinel,), daemon=True).start()
-
-
-def _parallel(
-    items: list[Item], work: Callable[[Item], Cloud | Failure], workers: int
-) -> Generator[Cloud | Failure, None, None]:
-    """`work` on each item, in order. An item that takes its process down becomes a failure."""
-    done = 0
-    while done < len(items):
-        pool = ProcessPoolExecutor(workers, initializer=_start_worker)
-        try:
-            for result in pool.map(work, items[done:], chunksize=CHUNK):
-                yield result
-                done += 1
-        except BrokenProcessPool:
-            # The culprit is among the items in flight: give each of them a process of its own.
-            for item in items[done : done + CHUNK * (workers + 1)]:
-                yield _alone(item, work)
-                done += 1
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _alone(item: Item, work: Callable[[Item], Cloud | Failure]) -> Cloud | Failure:
-    try:
-        with ProcessPoolExecutor(1, initializer=_start_worker) as pool:
-            return pool.submit(work, item).result()
-    except BrokenProcessPool:
-        return Failure(item.name, "reading it took the process down (out of memory?)")
 
 
 def shard_size_for(items: int) -> int:
@@ -166,9 +108,10 @@ def pack(
     if points < 1:
         raise ConfigError(f"points is {points}; it must be at least 1")
     start = time.perf_counter()
-    settings = Settings(source.kind, points, seed, source.up, source.scale, bool(source.parts))
+    settings = Settings(source.kind, points, seed, source.up, source.up_asked, source.scale, bool(source.parts))
     declared = {
-        "name": source.name, "classes": source.classes, "up": "y", "source_up": source.up, "scale": source.scale,
+        "name": source.name, "classes": source.classes, "up": "y", "source_up": source.up,
+        "source_formats": source.formats(), "scale": source.scale,
         "unit": source.unit, "normalization": normalization, "source": origin, "licence": source.licence, "seed": seed,
     }  # fmt: skip
     plan: dict[str, Any] = {"settings": asdict(settings), "items": [item.state() for item in source.items]}
@@ -178,8 +121,7 @@ def pack(
     pending = writer.pending()
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
-    parallel = workers > 1 and len(items) > CHUNK
-    results = _parallel(items, work, workers) if parallel else (work(item) for item in items)
+    results = read_all(work, items, lambda item: limits_for(item.path, workers), workers)
     notes = list(source.notes)
     if writer.complete:
         notes.append("was already complete: nothing to do")
@@ -188,9 +130,10 @@ def pack(
         notes.append(f"went on from {done} models prepared before")
     with closing(results):  # an interruption must not wait for the models still queued
         for shard in pending:
-            batch = []
-            for _ in writer.items_of(shard):
-                batch.append(next(results))
+            batch: list[Cloud | Failure] = []
+            for i in writer.items_of(shard):
+                result = next(results)
+                batch.append(Failure(source.items[i].name, result.reason) if isinstance(result, Lost) else result)
                 done += 1
                 if progress is not None:
                     progress(done, count)

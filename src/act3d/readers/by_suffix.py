@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from act3d.readers.off import read_off
 from act3d.readers.pcd import read_pcd
 from act3d.readers.ply import read_ply
 from act3d.readers.point_text import read_text
-from act3d.readers.shape import Shape
+from act3d.readers.shape import Shape, sample_surface
 from act3d.readers.stl import read_stl
 from act3d.readers.threemf import read_3mf
 from act3d.readers.vrml import read_wrl
@@ -38,6 +39,20 @@ READERS: dict[str, Callable[[Path], Shape]] = {
     ".pts": read_text,
     ".pcd": read_pcd,
 }
+
+
+class Sample(NamedTuple):
+    """Points (count, 3) float64 of a file in its own coordinates, and the axis it says is up ("" = it does not)."""
+
+    points: np.ndarray
+    up: str
+
+
+def read_sample(path: str | Path, count: int, seed: int = 0) -> Sample:
+    """Read a file and take points from it, spread over its surface or drawn from its cloud; see `read_shape`."""
+    shape = read_shape(path)
+    points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
+    return Sample(points, shape.up)
 
 
 def read_shape(path: str | Path) -> Shape:

@@ -1,6 +1,6 @@
 """Up axes: how to turn, and what is up where a file does not say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from act3d.errors import InputError
 
 UP_AXES = ("x", "y", "z")
+# Formats that say which axis is up, by their standard or by an entry that their reader has applied.
+SAID_UP = {".gltf": "y", ".glb": "y", ".dae": "y", ".3mf": "z", ".dat": "y", ".ldr": "y"}
 
 # Proper rotations (no mirror) that carry the named axis to y. Rows are the new x, y, z.
 _TO_Y_UP: dict[str, list[list[float]]] = {
@@ -25,7 +27,7 @@ def rotation_to_y_up(up: str) -> np.ndarray:
 
 
 class UpAxis(NamedTuple):
-    """The axis, and what decided it: "asked", "file", "training" (as the model's training files) or "guess"."""
+    """The axis, and what decided it: "asked", "training" (as the model's training files), "file" or "guess"."""
 
     axis: str
     by: str
@@ -34,29 +36,31 @@ class UpAxis(NamedTuple):
 def choose_up(suffix: str, of_file: str, meta: Mapping[str, Any], asked: str | None) -> UpAxis:
     """Decide which axis of a file is up.
 
-    What was asked for wins, then what the file says of itself, then the axis of the model's training files, if these
-    had this suffix or nobody recorded theirs; then y.
+    What was asked for wins; then what was true of the training files with this suffix; then what the file says of
+    itself; then `source_up` of a model that does not know the suffixes of its training files; then y.
 
     Args:
         suffix: Of the file, with its dot.
         of_file: `Shape.up`.
-        meta: Of the model or dataset: `source_up`, and `source_formats`, the suffixes that `source_up` is true of.
+        meta: Of the model or dataset: `source_formats` (suffix -> axis in the training files) and `source_up`.
         asked: x, y, z, or None for auto.
     """
+    formats: Mapping[str, str] = meta.get("source_formats") or {}
     if asked is not None:
         return UpAxis(asked, "asked")
+    if suffix.lower() in formats:
+        return UpAxis(formats[suffix.lower()], "training")
     if of_file:
         return UpAxis(of_file, "file")
-    formats: Sequence[str] = meta.get("source_formats") or ()
-    if meta.get("source_up") and (not formats or suffix.lower() in formats):
+    if meta.get("source_up") and not formats:
         return UpAxis(str(meta["source_up"]), "training")
     return UpAxis("y", "guess")
 
 
 def up_note(up: UpAxis, suffix: str) -> str:
-    """A line that says what was inferred, "" where nothing was."""
-    if up.by == "training":
-        return f"{suffix} files do not say which axis is up: {up.axis}, as in the training files (--up x, y or z)"
+    """A line that says what was inferred about files that do not say it themselves; "" where nothing was."""
+    if up.by == "training" and suffix.lower() not in SAID_UP:
+        return f"{suffix} files do not say which axis is up: {up.axis}, as in the training files (else --up x, y or z)"
     if up.by == "guess":
-        return f"{suffix} files do not say which axis is up: y is taken (--up x, y or z)"
+        return f"{suffix} files do not say which axis is up: y is taken (else --up x, y or z)"
     return ""

@@ -24,6 +24,8 @@ def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str
         "normalization": kept.get("normalization"),
         "up": kept.get("up"),
         "source_up": kept.get("source_up"),
+        "source_formats": kept.get("source_formats"),
+        "offset": kept.get("offset"),
         "scale": kept.get("scale"),
         "licence": kept.get("licence"),
         "data": {"name": clouds.name, "fingerprint": clouds.fingerprint},

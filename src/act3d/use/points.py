@@ -6,16 +6,21 @@ Files are brought into that frame first, as the model's training data were (`rea
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from act3d.errors import InputError
+from act3d.files import printable
 from act3d.geometry import Patches, patchify
 from act3d.geometry.checks import check_points
+
+if TYPE_CHECKING:
+    from act3d.readers.by_suffix import Sample
 
 Cloud: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
 Points: TypeAlias = "Cloud | Sequence[Cloud]"
@@ -49,7 +54,8 @@ def read_points(
         path: A file of any format that `act3d prepare` reads.
         meta: `model.meta`: its `source_up`, `scale` and `normalization` are applied.
         count: Points to take: spread over a mesh's surface by area, or drawn from a cloud.
-        up: The file's up axis, x, y or z; by default that of the model's training files, else y.
+        up: The file's up axis, x, y or z; by default as in the model's training files of this format, else what the
+            file says, else y.
         seed: Of the choice of points.
 
     Returns:
@@ -58,20 +64,33 @@ def read_points(
     Raises:
         InputError: The file cannot be read, or no points can be taken from it; names the file.
     """
-    from act3d.data.transforms import prepare_cloud
-    from act3d.readers.by_suffix import read_shape
-    from act3d.readers.shape import sample_surface
+    from act3d.readers.by_suffix import read_sample
+    from act3d.readers.guarded import Lost, limits_for, read_one
 
-    try:
-        shape = read_shape(Path(path))
-        points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
-        return prepare_cloud(points, meta or {}, up=up)
-    except Exception as error:  # readers of foreign formats fail in every way there is; to a user it is one: a bad file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        known = isinstance(error, InputError)
-        if not known:
-            reason = f"cannot be read: {type(error).__name__}: {reason}"
-        raise InputError(reason if known and reason.startswith(str(path)) else f"{path}: {reason}") from error
+    found = read_one(partial(read_sample, count=count, seed=seed), Path(path), limits_for(path))
+    if isinstance(found, Lost):
+        raise InputError(f"{printable(path)}: {found.reason}")
+    return in_training_frame(found, Path(path), meta or {}, up)[0]
+
+
+def in_training_frame(
+    sample: "Sample", path: Path, meta: Mapping[str, Any], up: str | None = None
+) -> tuple[Tensor, str]:
+    """Bring points of a file into the frame that a model was trained in.
+
+    Args:
+        sample: As `read_sample` gives it, in the file's own coordinates.
+        path: The file; its suffix counts where the file does not say which axis is up.
+        meta, up: See `read_points`.
+
+    Returns:
+        Points (count, 3) float32, and a line that says which up axis was inferred, "" if none had to be.
+    """
+    from act3d.data.transforms import prepare_cloud
+    from act3d.readers.up_axis import choose_up, up_note
+
+    axis = choose_up(path.suffix, sample.up, meta, up)
+    return prepare_cloud(sample.points, meta, up=axis.axis), up_note(axis, path.suffix)
 
 
 def is_batch(points: Points, at_least: int) -> TypeGuard[Tensor]:

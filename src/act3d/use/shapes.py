@@ -1,12 +1,13 @@
 """What INPUT means to the commands that use a model: a file, a folder, a glob, or a prepared dataset."""
 
 import glob
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from act3d.errors import Act3dError, InputError
 
@@ -43,7 +44,9 @@ class Shapes:
         """
         import torch
 
-        from act3d.use.points import points_wanted
+        from act3d.readers.by_suffix import read_sample
+        from act3d.readers.guarded import Lost, limits_for, read_all
+        from act3d.use.points import in_training_frame, points_wanted
 
         blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
         meta = getattr(model, "meta", {})
@@ -51,20 +54,29 @@ class Shapes:
             for block in blocks:
                 yield block, self.dataset.fetch(block, epoch=0)["points"], []
             return
-        if workers:
-            import multiprocessing
-
-            # Forking a process that computes may hang; spawned ones import torch anew, once each.
-            pool: Any = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-        else:
-            pool = nullcontext()
-        with pool as reader:
-            count = points_wanted(model, meta)
+        count = points_wanted(model, meta)
+        said: set[str] = set()
+        paths = [self.items[place].path for place in places]
+        read = partial(read_sample, count=count)
+        with closing(read_all(read, paths, lambda path: limits_for(path, workers), max(workers, 1))) as results:
             for block in blocks:
-                results = list(_read_all(reader, [self.items[i].path for i in block], meta, count, up))
-                good = [i for i, result in zip(block, results, strict=True) if not isinstance(result, str)]
-                bad = [(i, result) for i, result in zip(block, results, strict=True) if isinstance(result, str)]
-                clouds = [torch.from_numpy(result) for result in results if not isinstance(result, str)]
+                good: list[int] = []
+                clouds: list[Tensor] = []
+                bad: list[tuple[int, str]] = []
+                for place in block:
+                    found = next(results)
+                    try:
+                        if isinstance(found, Lost):
+                            raise InputError(found.reason)
+                        cloud, note = in_training_frame(found, Path(self.items[place].path), meta, up)
+                    except Act3dError as error:
+                        bad.append((place, str(error)))
+                        continue
+                    if note and note not in said:  # what is inferred is said once
+                        said.add(note)
+                        print(f"act3d: {note}", file=sys.stderr)
+                    good.append(place)
+                    clouds.append(cloud)
                 yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
 
 
@@ -145,20 +157,3 @@ def _common_folder(files: list[Path]) -> Path:
     while all(len(p) > shared for p in parents) and len({p[shared] for p in parents}) == 1:
         shared += 1
     return Path(*parents[0][:shared]) if shared else Path()
-
-
-def _read_all(reader: Any, paths: list[str], meta: dict[str, Any], count: int, up: str | None) -> Iterator[Any]:
-    run = reader.map if isinstance(reader, Executor) else map
-    kept = {key: meta.get(key) for key in ("source_up", "scale", "normalization") if meta.get(key) is not None}
-    size = len(paths)
-    return iter(run(_read_one, paths, [kept] * size, [count] * size, [up] * size))
-
-
-def _read_one(path: str, meta: dict[str, Any], count: int, up: str | None) -> Any:
-    """Points (N, 3) as an array, or the reason why there are none."""
-    from act3d.use.points import read_points
-
-    try:
-        return read_points(path, meta, count, up).numpy()
-    except Act3dError as error:
-        return str(error).removeprefix(f"{path}: ")
