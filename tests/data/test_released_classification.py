@@ -5,7 +5,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -245,3 +247,58 @@ def test_check_says_what_is_there(texts: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no dataset that act3d knows"):
         check_folder(tmp_path / "empty")
+
+
+def write_link(file: h5py.File, other: Path) -> None:
+    file["data"] = h5py.ExternalLink(str(other), "data")
+
+
+def write_soft_link(file: h5py.File, other: Path) -> None:
+    file["data"] = h5py.SoftLink("/label")
+
+
+def write_external_storage(file: h5py.File, other: Path) -> None:
+    file.create_dataset("data", (8, 8, 3), dtype="f4", external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+
+
+def write_virtual(file: h5py.File, other: Path) -> None:
+    layout = h5py.VirtualLayout((8, 8, 3), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(other), "data", (8, 8, 3))
+    file.create_virtual_dataset("data", layout)
+
+
+def write_claim(file: h5py.File, other: Path) -> None:
+    file.create_dataset("data", (10**6, 10**6, 3), dtype="f4", chunks=(1, 64, 3))
+
+
+def write_texts(file: h5py.File, other: Path) -> None:
+    file["data"] = ["a", "b"]
+
+
+def write_group(file: h5py.File, other: Path) -> None:
+    file.create_group("data")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (write_link, "not an array in the file itself but a ExternalLink"),
+        (write_soft_link, "not an array in the file itself but a SoftLink"),
+        (write_external_storage, "lie in another file"),
+        (write_virtual, "lie in another file"),
+        (write_claim, "claims 12000000000000 bytes"),
+        (write_texts, "no numbers"),
+        (write_group, "not an array in the file itself"),
+        (lambda file, other: None, "holds no 'data'"),
+    ],
+)
+def test_hdf5_that_reaches_out_or_claims_too_much(tmp_path: Path, write: Any, message: str) -> None:
+    base = layouts.scanobjectnn(tmp_path, per_class=1, points=8)
+    path = base / "main_split" / "training_objectdataset_augmentedrot_scale75.h5"
+    with h5py.File(path, "w") as file:
+        file["label"] = np.zeros(8, dtype=np.uint8)
+        write(file, base / "main_split" / "test_objectdataset_augmentedrot_scale75.h5")
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(tmp_path, "train")
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)

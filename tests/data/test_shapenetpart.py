@@ -78,7 +78,11 @@ def test_part_names_and_ids() -> None:
         (lambda b: (b / "03636649" / "shape0.txt").unlink(), "missing"),
         (lambda b: (b / TRAIN).write_text("[1"), "cannot be read"),
         (lambda b: (b / TRAIN).write_text('["a/../b"]'), "not of the form"),
-        (lambda b: (b / "synsetoffset2category.txt").write_text("Dragon 1\n"), "not a category"),
+        (lambda b: (b / "synsetoffset2category.txt").write_text("Dragon\n"), "not a category"),
+        (lambda b: (b / "synsetoffset2category.txt").write_text("Dragon ../1\n"), "not a category"),
+        (lambda b: (b / "synsetoffset2category.txt").write_text("Lamp 1\nLamp 2\n"), "twice"),
+        (lambda b: (b / "synsetoffset2category.txt").write_text("Dragon 1\n"), "not of the form"),
+        (lambda b: (b / TRAIN).write_text("{}"), "does not hold a list"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
@@ -92,3 +96,60 @@ def test_unknown_split(tmp_path: Path) -> None:
     write_release(tmp_path)
     with pytest.raises(InputError, match="no split 'valid'"):
         open_dataset(tmp_path, "valid", 30)
+
+
+def write_own(root: Path, ids: dict[str, list[int]]) -> Path:
+    """The released layout with categories of one's own, one shape a split."""
+    (root / "train_test_split").mkdir(parents=True)
+    (root / "synsetoffset2category.txt").write_text("".join(f"{name} {name}s\n" for name in ids))
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        entries = []
+        for name, parts in ids.items():
+            (root / f"{name}s").mkdir(exist_ok=True)
+            # The first part occurs in test shapes only.
+            occurring = parts if split == "test" else parts[1:]
+            rows = np.column_stack([rng.normal(size=(40, 6)), np.resize(occurring, 40)])
+            np.savetxt(root / f"{name}s" / f"{split}.txt", rows, "%.4f")
+            entries.append(f"shape_data/{name}s/{split}")
+        (root / "train_test_split" / f"shuffled_{split}_file_list.json").write_text(json.dumps(entries))
+    return root
+
+
+def test_categories_of_ones_own(tmp_path: Path) -> None:
+    root = write_own(tmp_path / "own", {"dragon": [0, 1, 2], "Lamp": [3, 4]})
+    train, test = open_dataset(root, "train", 30), open_dataset(root, "test", 30)
+    assert (train.name, train.classes) == ("own", ["dragon", "Lamp"])
+    assert train.class_parts == test.class_parts == {"dragon": [0, 1, 2], "Lamp": [3, 4]}
+    assert train.parts == ["dragon 0", "dragon 1", "dragon 2", "Lamp 3", "Lamp 4"]
+    assert set(test.fetch([0])["parts"].unique().tolist()) == {0, 1, 2}
+    before = train.fingerprint
+    (root / "parts.json").write_text(
+        json.dumps({"dragon": {"0": "head", "1": "wing", "2": "tail"}, "Lamp": {"3": "a"}})
+    )
+    named = open_dataset(root, "train", 30)
+    assert named.parts == ["dragon head", "dragon wing", "dragon tail", "Lamp a"]
+    assert named.fingerprint != before
+    with pytest.raises(InputError, match=r"has part 4; its category has \[3\]"):
+        named.fetch([1])
+
+
+def test_categories_that_count_their_parts_from_nought(tmp_path: Path) -> None:
+    clouds = open_dataset(write_own(tmp_path / "own", {"dragon": [0, 1, 2], "lizard": [0, 1]}), "train", 30)
+    assert clouds.parts == ["part 0", "part 1", "dragon 2"]
+    assert clouds.class_parts == {"dragon": [0, 1, 2], "lizard": [0, 1]}
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"dragon": 3}', '{"dragon": {"a": "b"}}', '{"dragon": {"2000": "b"}}'])
+def test_damaged_part_names(tmp_path: Path, content: str) -> None:
+    root = write_own(tmp_path / "own", {"dragon": [0, 1, 2]})
+    (root / "parts.json").write_text(content)
+    with pytest.raises(InputError, match=r"parts\.json"):
+        open_dataset(root, "train", 30)
+
+
+def test_part_labels_are_whole_numbers(tmp_path: Path) -> None:
+    root = write_own(tmp_path / "own", {"dragon": [0, 1, 2]})
+    (root / "dragons" / "val.txt").write_text("1 2 3 4 5 6 0.5\n")
+    with pytest.raises(InputError, match=r"val\.txt has part labels that are no whole numbers"):
+        open_dataset(root, "train", 30)

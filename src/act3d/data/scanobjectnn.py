@@ -1,6 +1,7 @@
 """The released ScanObjectNN (Uy et al., ICCV 2019): scanned objects of 15 classes, three variants."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ VARIANTS = {
     "objonly": ("main_split_nobg", ""),
 }
 SPLITS = {"train": "training", "test": "test"}
+UNPACKED = 100  # a compressed array may become this many times as large
 FOLDERS = ("ScanObjectNN", "h5_files", "ScanObjectNN/h5_files")
 
 
@@ -53,14 +55,40 @@ def read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"{path} is missing")
     try:
         with h5py.File(path, "r") as file:
-            points = np.asarray(file["data"], dtype=np.float32)
-            labels = np.asarray(file["label"]).astype(np.int64).reshape(-1)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+            points = _numbers(file, "data").astype(np.float32)
+            labels = _numbers(file, "label").astype(np.int64).reshape(-1)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except Exception as error:  # h5py raises many kinds on a damaged file
         raise InputError(f"{path} is damaged, cut off or not a ScanObjectNN file ({reason_of(error)})") from None
     if (labels == -1).any():
         raise InputError(f"{path}: cloud {int(np.argmin(labels))} has label -1, outside 0..{len(CLASSES) - 1}")
     check_clouds(points, labels, len(CLASSES), str(path))
     return points, labels
+
+
+def _numbers(file: Any, name: str) -> np.ndarray:
+    """The array of numbers called `name`, which must lie inside the file itself.
+
+    Raises:
+        InputError: it refers to another file, holds no numbers, or claims more than the file could hold.
+    """
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise InputError(f"holds no {name!r}")
+    stored = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(stored, h5py.Dataset):
+        raise InputError(f"refused, {name!r} is not an array in the file itself but a {type(stored or link).__name__}")
+    if stored.external or stored.is_virtual:
+        raise InputError(f"refused, the numbers of {name!r} lie in another file")
+    if stored.dtype.kind not in "iuf":
+        raise InputError(f"{name!r} holds {stored.dtype}, no numbers")
+    # What was never written costs no place in the file; real clouds shrink by a factor of a few.
+    if stored.nbytes > 2**20 + UNPACKED * stored.id.get_storage_size():
+        raise InputError(f"refused, {name!r} claims {stored.nbytes} bytes of {stored.id.get_storage_size()} stored")
+    return np.asarray(stored)
 
 
 class ScanObjectNN(ArrayClouds):
