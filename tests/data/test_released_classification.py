@@ -302,3 +302,16 @@ def test_hdf5_that_reaches_out_or_claims_too_much(tmp_path: Path, write: Any, me
         open_dataset(tmp_path, "train")
     assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_as_many_queries_as_there_are() -> None:
+    train = np.repeat([0, 1, 2, 3, -1], [5, 5, 5, 2, 9])
+    test = np.repeat([0, 1, 2, 3, -1], [7, 12, 3, 30, 9])
+    assert fewshot.choose_queries(train, test, [2, 3], [1, 5], 20) == 3  # the third class of those with five shots
+    assert fewshot.choose_queries(train, test, [2], [5], 20) == 7
+    assert fewshot.choose_queries(train, test, [2], [5], 4) == 4
+    assert fewshot.choose_queries(train, test, [1], [1], 20) == 20
+    rows = fewshot.draw_fold(train, test, 3, 5, 0, queries=3)
+    assert np.bincount(rows.test_labels).tolist() == [3, 3, 3]
+    with pytest.raises(InputError, match="needs 4 classes with 5 training and 20 test shapes; there are 3, with one"):
+        fewshot.choose_queries(train, test, [4], [5], 20)

@@ -170,6 +170,22 @@ def usable_classes(train: np.ndarray, test: np.ndarray, shot: int, queries: int)
     return np.array([i for i in ids if (train == i).sum() >= shot and (test == i).sum() >= queries], dtype=np.int64)
 
 
+def choose_queries(train: np.ndarray, test: np.ndarray, ways: Sequence[int], shots: Sequence[int], wanted: int) -> int:
+    """Return how many test shapes a class the largest task can have, at most `wanted`: one number for all tasks.
+
+    Raises:
+        InputError: not enough classes with enough training shapes and one test shape.
+    """
+    way, shot = max(ways), max(shots)
+    counts = sorted((int((test == i).sum()) for i in usable_classes(train, test, shot, 1)), reverse=True)
+    if len(counts) < way:
+        raise InputError(
+            f"a {way}-way {shot}-shot task needs {way} classes with {shot} training and {wanted} test shapes; "
+            f"there are {len(counts)}, with one test shape or more"
+        )
+    return min(wanted, counts[way - 1])
+
+
 def draw_fold(
     train: np.ndarray, test: np.ndarray, way: int, shot: int, fold: int, seed: int = 0, queries: int = QUERIES
 ) -> FoldRows:
