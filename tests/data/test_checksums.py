@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from act3d.data import layouts, open_dataset, sample_root
+from act3d.data.rooms import open_rooms, write_description
 from act3d.errors import InputError
 from tests.data.helpers import without_checksums, write_packed
 
@@ -137,3 +138,47 @@ def test_numbers_and_classes_of_the_table_are_checked(copy: Path) -> None:
     (copy / "clouds.csv").write_text(text.replace("cloud1,b,", "cloud1,d,"))
     with pytest.raises(InputError, match=r"clouds\.csv has a class 'd', which dataset\.json does not know"):
         open_dataset(copy)
+
+
+def write_rooms(root: Path) -> Path:
+    root.mkdir()
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        np.save(root / f"hall_{number}.npy", np.column_stack([rng.random((50, 6)), np.arange(50) % 2]))
+    write_description(root, "halls", ["floor", "wall"], ["hall_0", "hall_1"], source="somewhere")
+    return root
+
+
+def test_rooms_have_checksums(tmp_path: Path) -> None:
+    (before,) = layouts.check_folder(write_rooms(tmp_path / "a"))
+    assert before.problems == []
+    (again,) = layouts.check_folder(write_rooms(tmp_path / "b"))
+    assert again.fingerprint == before.fingerprint
+    flip_a_bit(tmp_path / "a", "hall_1.npy")
+    (after,) = layouts.check_folder(tmp_path / "a")
+    assert after.problems == [
+        f"{tmp_path / 'a' / 'hall_1.npy'} was changed after it was written (its checksum differs)"
+    ]
+
+
+def test_a_renamed_class_of_rooms(tmp_path: Path) -> None:
+    path = write_rooms(tmp_path / "a") / "scenes.json"
+    path.write_text(path.read_text().replace('"wall"', '"train"'))
+    with pytest.raises(InputError, match=r"scenes\.json was changed after it was written"):
+        open_rooms(tmp_path / "a")
+
+
+@pytest.mark.parametrize("damage", [{"classes": "ab"}, {"classes": [1]}, {"rooms": 3}, {"splits": []}, {"name": 1}])
+def test_damaged_descriptions_of_rooms(tmp_path: Path, damage: dict[str, object]) -> None:
+    path = write_rooms(tmp_path / "a") / "scenes.json"
+    info = {key: value for key, value in json.loads(path.read_text()).items() if key != "digest"}
+    path.write_text(json.dumps(info | damage))
+    with pytest.raises(InputError, match=r"scenes\.json is damaged"):
+        open_rooms(tmp_path / "a")
+
+
+def test_rooms_of_texts_are_refused(tmp_path: Path) -> None:
+    root = write_rooms(tmp_path / "a")
+    np.save(root / "hall_1.npy", np.full((3, 7), "x"))
+    (found,) = layouts.check_folder(root)
+    assert "holds <U1, no numbers" in found.problems[0]

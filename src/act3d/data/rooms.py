@@ -5,12 +5,13 @@ blue, label. `scenes.json` beside them names the classes; without it the names `
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from act3d.data.description import check_seal, checksum, sealed
 from act3d.data.layout import Found, Layout, Part
 from act3d.data.reading import open_npy
 from act3d.errors import InputError
@@ -50,6 +51,7 @@ class RoomFolder:
         splits: Split of every room that declares one.
         fingerprint: Of names, sizes and, where a description has it, content.
         meta: JSON-able facts: licence, unit, source ...
+        checksums: SHA-256 of the files of rooms, where the description has them.
     """
 
     root: Path
@@ -59,6 +61,7 @@ class RoomFolder:
     splits: dict[str, str]
     fingerprint: str
     meta: dict[str, Any]
+    checksums: dict[str, str] = field(default_factory=dict)
 
     def path(self, room: str) -> Path:
         """The room's file."""
@@ -119,9 +122,7 @@ def open_rooms(root: str | Path) -> RoomFolder:
     info: dict[str, Any] = {"name": "s3dis", "classes": S3DIS_CLASSES, "licence": "S3DIS terms", "unit": "m"}
     path = folder / DESCRIPTION
     if path.is_file():
-        info = read_json(path)
-        if not isinstance(info, dict) or info.get("format") != FORMAT or not info.get("classes"):
-            raise InputError(f"{path} does not describe rooms (format {FORMAT!r} and classes expected)")
+        info = _read_description(path)
     rooms = sorted(file.stem for file in folder.glob("*.npy"))
     if not rooms:
         raise InputError(f"{folder} holds no rooms (*.npy)")
@@ -129,21 +130,35 @@ def open_rooms(root: str | Path) -> RoomFolder:
     if missing:
         raise InputError(f"{folder} is not complete: {_some(missing)} of {len(info['rooms'])} rooms missing")
     sizes = [f"{room} {(folder / f'{room}.npy').stat().st_size}" for room in rooms]
-    listed = hashlib.sha256("\n".join([*info["classes"], *sizes, str(info.get("digest", ""))]).encode())
+    content = [f"{name} {value}" for name, value in sorted(info.get("checksums", {}).items())]
+    listed = hashlib.sha256("\n".join([*info["classes"], *sizes, *content]).encode())
     kept = {key: info.get(key) for key in ("licence", "unit", "source")}
     meta = {**kept, "classes": list(info["classes"]), "up": "z", "source_up": "z", "normalization": "none"}
     return RoomFolder(
         folder, info.get("name", folder.name), list(info["classes"]), rooms, dict(info.get("splits", {})),
-        listed.hexdigest()[:16], meta,
+        listed.hexdigest()[:16], meta, dict(info.get("checksums", {})),
     )  # fmt: skip
 
 
+def _read_description(path: Path) -> dict[str, Any]:
+    info = read_json(path)
+    if not isinstance(info, dict) or info.get("format") != FORMAT or not info.get("classes"):
+        raise InputError(f"{path} does not describe rooms (format {FORMAT!r} and classes expected)")
+    check_seal(path, info)
+    kinds = {"name": str, "classes": list, "rooms": list, "splits": dict, "checksums": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(info.get(key, kind()), kind)]
+    names = [name for key in ("classes", "rooms") if key not in wrong for name in info.get(key, [])]
+    if wrong or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} is damaged: {wrong[0] if wrong else 'a name'!r} is not what it should be")
+    return info
+
+
 def write_description(folder: Path, name: str, classes: list[str], rooms: list[str], **facts: Any) -> None:
-    """Write `scenes.json`, which marks a folder of rooms as complete."""
-    write_json(
-        folder / DESCRIPTION,
-        {"format": FORMAT, "version": 1, "name": name, "classes": classes, "rooms": sorted(rooms), **facts},
-    )
+    """Write `scenes.json`, which marks a folder of rooms as complete; the rooms must lie there already."""
+    about = {"format": FORMAT, "version": 1, "name": name, "classes": classes, "rooms": sorted(rooms), **facts}
+    files = {f"{room}.npy": folder / f"{room}.npy" for room in sorted(rooms)}
+    checksums = {name: checksum(file) for name, file in files.items() if file.is_file()}
+    write_json(folder / DESCRIPTION, sealed({**about, "checksums": checksums}))
 
 
 def read_room(path: Path, classes: int) -> Room:
@@ -155,6 +170,8 @@ def read_room(path: Path, classes: int) -> Room:
     array = open_npy(path)
     if array.ndim != 2 or array.shape[1] != COLUMNS or not len(array):
         raise InputError(f"{path} has shape {array.shape}; expected (points, {COLUMNS}): x y z r g b label")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds {array.dtype}, no numbers")
     points = np.ascontiguousarray(array[:, :3], dtype=np.float32)
     labels = array[:, 6].astype(np.int16)
     if not np.isfinite(points).all():
@@ -219,6 +236,7 @@ def _check(folder: Path) -> list[Found]:
         return [found]
     found.variant, found.fingerprint = opened.name, opened.fingerprint
     for room in opened.rooms:
+        path = opened.path(room)
         area = opened.splits.get(room) or "_".join(room.split("_")[:2])
         try:
             read = opened.read(room)
@@ -230,6 +248,8 @@ def _check(folder: Path) -> list[Found]:
         for label, count in zip(*np.unique(read.labels, return_counts=True), strict=True):
             name = opened.classes[label] if label >= 0 else ""
             part.classes[name] = part.classes.get(name, 0) + int(count)
+        if opened.checksums.get(path.name, mark := checksum(path)) != mark:
+            found.problems.append(f"{path} was changed after it was written (its checksum differs)")
     found.notes.append("classes count points, and `points` is the smallest room's")
     return [found]
 

@@ -106,7 +106,7 @@ class ShapeNet55(CloudDataset):
     def _load(self, row: int) -> np.ndarray:
         path = self.folder / self.files[row]
         cloud = open_npy(path)
-        if cloud.ndim != 2 or cloud.shape[1] < 3:
+        if cloud.ndim != 2 or cloud.shape[1] < 3 or cloud.dtype.kind not in "iuf":
             raise InputError(f"{path} has shape {cloud.shape}; expected (points, 3 or more)")
         return cloud[:, :3]
 
