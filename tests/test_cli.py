@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from act3d import cli
-from act3d.commands.pretrain import pretrain
+from act3d.cli.table import COMMANDS, GROUPS
 from act3d.errors import CheckpointError, ConfigError
 from act3d.presets import preset_names
+from tests.command_line import settings_of_words
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -18,8 +19,13 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, captured.out, captured.err
 
 
-def parse(*words: str) -> dict[str, Any]:
-    return cli.parse("pretrain", pretrain, list(words))
+def parse(*words: str, command: str = "pretrain") -> Any:
+    return settings_of_words(command, *words)
+
+
+def plain(out: str) -> str:
+    """Return text without frames and line breaks."""
+    return " ".join(word for word in out.split() if word != "│")
 
 
 # ---------------------------------------------------------------------- help
@@ -28,38 +34,44 @@ def parse(*words: str) -> dict[str, Any]:
 def test_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for name, command in cli.COMMANDS.items():
-        assert f"  {name}" in out
-        assert command.summary in out
+    text = plain(out)
+    for name, command in COMMANDS.items():
+        assert f" {name} {command.summary}" in text
+    for name, about in GROUPS.items():
+        assert f"─ {name} ─" in out
+        assert about in text
+        assert "act3d " in about  # an example
+    assert [name for name in GROUPS if any(c.group == name for c in COMMANDS.values())] == list(GROUPS)
 
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from act3d.cli import main; main(['--help']); main(['pretrain', '--help']); "
-        "main(['autoencode', '--help']); heavy = {'torch', 'numpy', 'lightning_fabric', 'jsonargparse'}; "
-        "heavy &= set(sys.modules); "
+        "main(['autoencode', '--help']); heavy = {'torch', 'numpy', 'lightning_fabric'} & set(sys.modules); "
         "sys.exit(f'{heavy} imported' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", list(cli.COMMANDS))
+@pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
     code, out, _ = run(capsys, name, "--help")
     assert code == 0
-    assert f"usage: act3d {name}" in out
+    assert f"Usage: act3d {name}" in out
     assert f"\n  act3d {name}" in out  # an example
+    assert "--debug" in out
 
 
 def test_pretrain_help_is_documentation(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "pretrain", "--help")
-    text = " ".join(out.split())
-    assert "--optim.lr NUMBER highest learning rate, reached after the warm-up [> 0, <= 10] (default: 0.001)" in text
+    text = plain(out)
+    assert "--optim.lr NUMBER highest learning rate, reached after the warm-up [> 0, <= 10] [default: 0.001]" in text
     assert "--mask.kind random|block" in out
-    assert "[clouds, >= 1] (default: 128)" in text  # pretrain's own default
+    assert "[clouds, >= 1] [default: 128]" in text  # pretrain's own default
     assert ", ".join(preset_names("pretrain")) in text
     assert "--resume [RUN]" in out
+    assert "--config PRESET|FILE" in out
 
 
 # ---------------------------------------------------------------------- mistakes
@@ -152,15 +164,15 @@ def test_options_win_over_files_and_later_files_over_earlier(tmp_path: Path) -> 
     first.write_text("optim: {lr: 1e-3, clip: 5}\ndata: {batch_size: 7}\nseed: 1")
     second.write_text("optim: {lr: 0.002}")
     settings = parse("--optim.clip=1", "--config", str(first), "--config", str(second), "--trainer.compile")
-    assert (settings["optim"].lr, settings["optim"].clip, settings["optim"].warmup_epochs) == (0.002, 1.0, 10)
-    assert settings["data"].batch_size == 7
-    assert settings["data"].augment == "scale_shift"  # pretrain's default stays where nothing is said
-    assert settings["seed"] == 1
-    assert settings["trainer"].compile is True
+    assert (settings.optim.lr, settings.optim.clip, settings.optim.warmup_epochs) == (0.002, 1.0, 10)
+    assert settings.data.batch_size == 7
+    assert settings.data.augment == "scale_shift"  # pretrain's default stays where nothing is said
+    assert settings.seed == 1
+    assert settings.trainer.compile is True
 
 
 def test_a_preset_resolves_without_a_path() -> None:
-    assert parse("--config", "act/pretrain")["data"].split == "train+test"
+    assert parse("--config", "act/pretrain").data.split == "train+test"
     names = set(preset_names("pretrain"))
     assert {"act/pretrain", "small/pretrain"} <= names
     assert "act/autoencode" not in names
@@ -170,10 +182,51 @@ def test_resume_takes_the_runs_own_settings(tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
     (out / "config.yaml").write_text(yaml.safe_dump({"out": "elsewhere", "seed": 5, "optim": {"lr": 0.25}}))
-    named = parse("--resume", str(out), "--trainer.epochs", "7")
-    assert (named["resume"], named["out"], named["seed"], named["optim"].lr) == (True, str(out), 5, 0.25)
-    assert named["trainer"].epochs == 7
+    named = parse("--resume", str(out), "--trainer.epochs", "17")
+    assert (named.resume, named.out, named.seed, named.optim.lr) == (True, str(out), 5, 0.25)
+    assert named.trainer.epochs == 17
     alone = parse("--out", str(out), "--resume")
-    assert (alone["resume"], alone["out"], alone["seed"]) == (True, str(out), 5)
+    assert (alone.resume, alone.out, alone.seed) == (True, str(out), 5)
     reset = parse("--resume", str(out), "--optim.lr", "0.001")  # a default that is asked for counts
-    assert reset["optim"].lr == 0.001
+    assert reset.optim.lr == 0.001
+
+
+def test_switches_take_a_value_or_none() -> None:
+    assert parse("--trainer.compile", "--seed", "3").trainer.compile is True
+    assert parse("--trainer.compile", "true").trainer.compile is True
+    assert parse("--point_bert.mix", "false").point_bert.mix is False
+    assert parse("--point_bert.mix=no").point_bert.mix is False
+    inspect = parse("--json", "runs/x", command="inspect")
+    assert (inspect.as_json, inspect.checkpoint) == (True, "runs/x")
+
+
+def test_lists_are_joined_by_commas_and_last_positionals_take_all_words() -> None:
+    assert parse("--tasks.ways", "5,10", "--tasks.folds=[0, 1]", command="fewshot").tasks.ways == [5, 10]
+    compare = parse("runs/a", "best=runs/b,runs/c", "--metrics", "oa,knn", command="compare")
+    assert (compare.runs, compare.metrics) == (["runs/a", "best=runs/b,runs/c"], ["oa", "knn"])
+
+
+def test_the_last_of_an_option_that_comes_twice_counts() -> None:
+    assert parse("--seed", "3", "--seed", "4", "--optim.lr=1", "--optim.lr", "2").seed == 4
+    assert parse("a.obj", "--index", "i", "--json", "-", command="search").json_file == "-"
+
+
+@pytest.mark.parametrize("option", ["-k", "--k"])
+def test_search_takes_short_k(option: str) -> None:
+    settings = parse("q.obj", "--index", "i", option, "3", command="search")
+    assert (settings.query, settings.index, settings.k) == ("q.obj", "i", 3)
+
+
+def test_python_m_act3d_works() -> None:
+    done = subprocess.run([sys.executable, "-m", "act3d", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("act3d ")
+
+
+def test_help_is_quick() -> None:
+    """What --help imports is what it costs: neither pydantic nor any command's settings."""
+    code = (
+        "import sys; from act3d.cli import main; main(['--help']); "
+        "sys.exit(str([m for m in sys.modules if m.startswith(('act3d.commands.', 'act3d.settings.using'))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"

@@ -1,7 +1,6 @@
 """evaluate, fewshot, compare and check-data, end to end on tiny clouds and released layouts."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,15 @@ from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands import fewshot as fewshot_command
 from act3d.commands.compare import compare
-from act3d.commands.evaluate import EvaluationData, evaluate
+from act3d.commands.evaluate import evaluate
 from act3d.commands.fewshot import fewshot
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
+from act3d.settings.data import EvaluationData
 from act3d.settings.tasks import ClassifierConfig, FewShotConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from tests.command_line import settings_of_words
 from tests.fixtures import released_layouts as layouts
 from tests.fixtures.packed import CLASSES, write_dataset
 
@@ -62,7 +63,7 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
 
 def test_one_fixed_vote(root: Path, classifier: Path) -> None:
     data = EvaluationData(root=str(root), batch_size=5)
-    first, again = (evaluate(str(classifier), data, votes=3, device="cpu") for _ in range(2))
+    first, again = (evaluate(str(classifier), data=data, votes=3, device="cpu") for _ in range(2))
     assert np.array_equal(first.scores.confusion, again.scores.confusion)
     model, seen = checkpoints.load(classifier).model, []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
@@ -81,7 +82,7 @@ def test_one_fixed_vote(root: Path, classifier: Path) -> None:
 def test_evaluate_warns_and_refuses(
     root: Path, classifier: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = evaluate(str(classifier), EvaluationData(str(root), points=100, normalize="none"), device="cpu")
+    report = evaluate(str(classifier), data=EvaluationData(root=str(root), points=100, normalize="none"), device="cpu")
     assert report.warnings == [
         "100 points a cloud; the classifier was trained with 64",
         "normalization 'none'; the classifier was trained with 'unit_sphere'",
@@ -89,7 +90,7 @@ def test_evaluate_warns_and_refuses(
     assert "warning: 100 points" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=r"knows 3 classes \(ball, box, rod ...\), sample has 16"):
         evaluate(str(classifier), device="cpu")
-    finer = evaluate(str(classifier), EvaluationData(str(root)), patches=12, device="cpu")
+    finer = evaluate(str(classifier), data=EvaluationData(root=str(root)), patches=12, device="cpu")
     assert finer.scores.confusion.sum() == 12
     with pytest.raises(ConfigError, match="votes: -1"):
         evaluate(str(classifier), votes=-1)
@@ -193,11 +194,11 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[0]["published"] == {"Point-MAE": "85.18", "ACT": "88.21", "ReCon": "91.26"}
     printed = capsys.readouterr().out
     assert "Point-MAE 85.18, ACT 88.21, ReCon 91.26" in printed
-    frozen = compare([str(fake_run(tmp_path / "linear", 0, 70.0, transfer="linear"))], ["oa"])
-    probed = compare([str(fake_run(tmp_path / "probe", 0, 60.0, command="probe", transfer=""))], ["oa"])
+    frozen = compare([str(fake_run(tmp_path / "linear", 0, 70.0, transfer="linear"))], metrics=["oa"])
+    probed = compare([str(fake_run(tmp_path / "probe", 0, 60.0, command="probe", transfer=""))], metrics=["oa"])
     assert probed[0].name == "ACT probe"
     assert frozen[0].published == probed[0].published == {}  # published numbers are of full fine-tuning
-    compare([f"best={tmp_path}/act-*"], ["oa"], str(tmp_path / "t.md"))
+    compare([f"best={tmp_path}/act-*"], metrics=["oa"], out=str(tmp_path / "t.md"))
     assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
 
 
@@ -205,7 +206,7 @@ def test_compare_scenes(tmp_path: Path) -> None:
     about = {"command": "segment", "metrics": {"miou": 60.0}, "data": {"name": "s3dis", "fingerprint": "abc"}}
     for area, beside in ((5, {"ACT": "61.2"}), (1, {})):
         run = fake_run(tmp_path / str(area), 0, 0.0, **about, transfer="", test_rooms=[f"Area_{area}_office_1"])
-        (row,) = compare([str(run)], ["miou"])
+        (row,) = compare([str(run)], metrics=["miou"])
         assert row.published == beside
 
 
@@ -246,20 +247,17 @@ def test_check_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_settings_of_released_recipes() -> None:
-    from act3d.cli import parse
-    from act3d.commands.finetune import finetune
-
-    found = parse("finetune", finetune, ["--config", "act/finetune-scan-hardest", "--config", "act/finetune-mlp3"])
-    assert (found["data"].points, found["data"].augment, found["data"].batch_size) == (2048, "rotate_y", 32)
-    assert (found["classifier"].patches, found["classifier"].transfer) == (128, "mlp3")
-    assert (found["optim"].lr, found["optim"].weight_decay, found["optim"].clip) == (1e-3, 0.05, 10)
-    assert (found["trainer"].epochs, found["optim"].warmup_epochs) == (300, 10)
-    large = parse("finetune", finetune, ["--config", "act/finetune-modelnet-8k"])
-    assert (large["data"].points, large["classifier"].patches, large["data"].augment) == (8192, 512, "scale_shift")
-    few = parse("fewshot", fewshot, ["--config", "act/fewshot"])
-    assert (few["trainer"].epochs, few["tasks"].ways, few["tasks"].shots) == (150, [5, 10], [10, 20])
-    assert replace(few["tasks"], folds=[1]).folds == [1]
-    assert parse("fewshot", fewshot, ["--tasks.folds", "0,3"])["tasks"].folds == [0, 3]
+    found = settings_of_words("finetune", "--config", "act/finetune-scan-hardest", "--config", "act/finetune-mlp3")
+    assert (found.data.points, found.data.augment, found.data.batch_size) == (2048, "rotate_y", 32)
+    assert (found.classifier.patches, found.classifier.transfer) == (128, "mlp3")
+    assert (found.optim.lr, found.optim.weight_decay, found.optim.clip) == (1e-3, 0.05, 10)
+    assert (found.trainer.epochs, found.optim.warmup_epochs) == (300, 10)
+    large = settings_of_words("finetune", "--config", "act/finetune-modelnet-8k")
+    assert (large.data.points, large.classifier.patches, large.data.augment) == (8192, 512, "scale_shift")
+    few = settings_of_words("fewshot", "--config", "act/fewshot")
+    assert (few.trainer.epochs, few.tasks.ways, few.tasks.shots) == (150, [5, 10], [10, 20])
+    assert few.tasks.model_copy(update={"folds": [1]}).folds == [1]
+    assert settings_of_words("fewshot", "--tasks.folds", "0,3").tasks.folds == [0, 3]
 
 
 def test_compare_few_shot_runs(tmp_path: Path) -> None:
@@ -273,19 +271,20 @@ def test_compare_few_shot_runs(tmp_path: Path) -> None:
 
 
 def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
-    from act3d.commands.probe import ProbeData, measure, probe
+    from act3d.commands.probe import measure, probe
     from act3d.models.point_mae import PointMAE
+    from act3d.settings.data import ProbeData
 
     model = PointMAE(8, 8, 16, 1, 2, decoder_heads=2)
     path = checkpoints.save(model, tmp_path / "mae.safetensors", {"points": 64})
-    data = ProbeData(str(root))
+    data = ProbeData(root=str(root))
     report = measure(str(path), data, device="cpu")
     assert 0 <= report.metrics["taught"]["linear"] <= 100
     # Probes of two methods are two rows, with what the same encoder does without pretraining.
     other = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", {"points": 64})
     for number, checkpoint in enumerate((path, other)):
-        probe(str(checkpoint), data, out=str(tmp_path / f"probe-{number}"), device="cpu")
-    rows = compare([f"{tmp_path}/probe-*"], ["oa", "random"])
+        probe(str(checkpoint), data=data, out=str(tmp_path / f"probe-{number}"), device="cpu")
+    rows = compare([f"{tmp_path}/probe-*"], metrics=["oa", "random"])
     assert [(row.name, row.metric) for row in rows] == [
         (name, metric) for name in ("Point-MAE probe", "ACT probe") for metric in ("oa", "random")
     ]

@@ -1,7 +1,6 @@
 """`act3d finetune` end to end on tiny clouds: transfers, protocols, resume, released layouts."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands.finetune import finetune
 from act3d.engine.loop import Interrupted
+from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
@@ -42,6 +42,12 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.save(model, tmp_path_factory.mktemp("student") / "s.safetensors", {"points": 64})
 
 
+def train(
+    checkpoint: str, data: DataConfig, classifier: ClassifierConfig, plan: TrainerConfig, **rest: Any
+) -> RunResult:
+    return finetune(checkpoint=checkpoint, data=data, classifier=classifier, optim=OPTIM, trainer=plan, **rest)
+
+
 def results(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
@@ -49,8 +55,8 @@ def results(folder: Path) -> dict[str, Any]:
 def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     # 120 steps: batch norm's running variance starts at 1 and needs them to forget it (0.9 ** 70 is still too much).
-    plan = replace(PLAN, epochs=20, log_every=50)
-    result = finetune("", shapes, SMALL, OPTIM, plan, out=str(out))
+    plan = PLAN.model_copy(update={"epochs": 20, "log_every": 50})
+    result = train("", shapes, SMALL, plan, out=str(out))
     assert result.metrics["oa"] > 60  # chance is 33
     assert "18 test clouds, standard (last): OA" in capsys.readouterr().out
     found = results(out)
@@ -68,8 +74,10 @@ def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("transfer", ["full", "mlp3", "linear", "side", "bitfit"])
 def test_every_transfer_starts_from_a_student(transfer: Any, shapes: DataConfig, student: Path, tmp_path: Path) -> None:
-    config = replace(SMALL, transfer=transfer, width=999, heads=9, label_smoothing=0.1)  # the checkpoint's size counts
-    result = finetune(str(student), shapes, config, OPTIM, replace(PLAN, epochs=1), out=str(tmp_path / "run"))
+    config = SMALL.model_copy(
+        update={"transfer": transfer, "width": 999, "heads": 9, "label_smoothing": 0.1}
+    )  # the checkpoint's size counts
+    result = train(str(student), shapes, config, PLAN.model_copy(update={"epochs": 1}), out=str(tmp_path / "run"))
     model, before = checkpoints.load(result.out).model, checkpoints.load(student).model
     frozen = torch.equal(model.encoder.blocks[0].attn.qkv.weight, before.encoder.blocks[0].attn.qkv.weight)
     assert frozen == (transfer != "full")
@@ -88,11 +96,11 @@ def test_standard_looks_at_the_test_set_once(
         return inner(self, model, points)
 
     monkeypatch.setattr(ClassifierTraining, "_score", counted)
-    last = finetune("", shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "last"))
+    last = train("", shapes, SMALL, PLAN, out=str(tmp_path / "last"))
     assert looked == [18]
     assert last.best is None
-    held = replace(shapes, val_fraction=0.2)
-    best = finetune("", held, SMALL, OPTIM, PLAN, select="best", out=str(tmp_path / "best"))
+    held = shapes.model_copy(update={"val_fraction": 0.2})
+    best = train("", held, SMALL, PLAN, select="best", out=str(tmp_path / "best"))
     assert looked[1:] == [18]  # the chosen weights only
     found = results(best.out)
     assert (found["protocol_name"], found["clouds"]["train"]) == ("standard (best held out)", 42)
@@ -100,7 +108,7 @@ def test_standard_looks_at_the_test_set_once(
 
 
 def test_legacy_reports_the_best_epoch_on_the_test_set(shapes: DataConfig, tmp_path: Path) -> None:
-    result = finetune("", shapes, SMALL, OPTIM, PLAN, "legacy", out=str(tmp_path / "run"))
+    result = train("", shapes, SMALL, PLAN, protocol="legacy", out=str(tmp_path / "run"))
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("val_oa")
     watched = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
@@ -112,7 +120,7 @@ def test_legacy_reports_the_best_epoch_on_the_test_set(shapes: DataConfig, tmp_p
 
 
 def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = finetune(str(student), shapes, SMALL, OPTIM, PLAN, out=str(tmp_path / "whole"))
+    whole = train(str(student), shapes, SMALL, PLAN, out=str(tmp_path / "whole"))
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(student.read_bytes())
     inner = ClassifierTraining.losses
@@ -125,12 +133,12 @@ def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monk
         return inner(self, *args)
 
     monkeypatch.setattr(ClassifierTraining, "losses", stop)
-    plan = replace(PLAN, save_every_steps=1)
+    plan = PLAN.model_copy(update={"save_every_steps": 1})
     with pytest.raises(Interrupted):
-        finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"))
+        train(str(copy), shapes, SMALL, plan, out=str(tmp_path / "parts"))
     copy.unlink()  # not needed again
     monkeypatch.undo()
-    parts = finetune(str(copy), shapes, SMALL, OPTIM, plan, out=str(tmp_path / "parts"), resume=True)
+    parts = train(str(copy), shapes, SMALL, plan, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
     a, b = checkpoints.load(whole.out).model.state_dict(), checkpoints.load(parts.out).model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
@@ -164,16 +172,16 @@ def test_released_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_mistakes_end_in_one_line(shapes: DataConfig, student: Path, tmp_path: Path) -> None:
     run = {"out": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"classifier.patches: 80 must be <= data.points \(64\)"):
-        finetune("", shapes, replace(SMALL, patches=80), OPTIM, PLAN, **run)
+        train("", shapes, SMALL.model_copy(update={"patches": 80}), PLAN, **run)
     with pytest.raises(InputError, match=r"data.points: 256 asked for; shapes stores 128"):
-        finetune("", replace(shapes, points=256), SMALL, OPTIM, PLAN, **run)
+        train("", shapes.model_copy(update={"points": 256}), SMALL, PLAN, **run)
     with pytest.raises(ConfigError, match=r"test_split: test is in data.split"):
-        finetune("", replace(shapes, split="train+test"), SMALL, OPTIM, PLAN, **run)
+        train("", shapes.model_copy(update={"split": "train+test"}), SMALL, PLAN, **run)
     with pytest.raises(InputError, match="has no split 'val'"):
-        finetune("", shapes, SMALL, OPTIM, PLAN, test_split="val", **run)
+        train("", shapes, SMALL, PLAN, test_split="val", **run)
     with pytest.raises(CheckpointError, match="no such file"):
-        finetune(str(tmp_path / "none.pth"), shapes, SMALL, OPTIM, PLAN, **run)
+        train(str(tmp_path / "none.pth"), shapes, SMALL, PLAN, **run)
     bare = write_dataset(tmp_path / "bare", labelled=False)
     with pytest.raises(InputError, match="no class labels"):
-        finetune("", replace(shapes, root=str(bare)), SMALL, OPTIM, PLAN, **run)
+        train("", shapes.model_copy(update={"root": str(bare)}), SMALL, PLAN, **run)
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -19,8 +19,10 @@ from act3d.models.student import Student
 from act3d.readers.ply import read_ply
 from act3d.settings.segmentation import SceneConfig, SegmenterConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from tests.command_line import settings_of_words
 
 Run = Callable[..., RunResult]
+
 SMALL = {"patches": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2, "head_widths": [32, 32, 16, 16]}
 
 
@@ -216,7 +218,7 @@ def test_whole_rooms_are_held_out(scenes: Run, tmp_path: Path) -> None:
         ({"model": {"head_widths": [8, 8]}}, "segmenter.head_widths"),
         ({"model": {"heads": 3}}, "must divide"),
         ({"test_split": "train"}, "is in data.split"),
-        ({"evaluate": True}, "needs the segmenter to judge"),
+        ({"evaluate": True}, "needs the segmenter to test"),
         ({"data": {"batch_size": 1}}, "batch norms"),
     ],
 )
@@ -228,16 +230,8 @@ def test_settings_that_cannot_be(parts: Run, tmp_path: Path, change: dict[str, A
 
 @pytest.mark.parametrize("preset", ["act/parts", "act/scenes", "small/parts", "small/scenes"])
 def test_presets_hold_settings_that_exist(preset: str) -> None:
-    from act3d.cli import parse
-    from act3d.settings.segmentation import validate_segmenter
-    from act3d.settings.training import validate
-
-    settings = parse("segment", segment, ["--config", preset, "--data.root", "x"])
-    validate(settings)
-    validate_segmenter(settings)
-    assert settings["segmenter"].task == preset.split("/")[1]
+    settings = settings_of_words("segment", "--config", preset, "--data.root", "x")
+    assert settings.segmenter.task == preset.split("/")[1]
     if preset.startswith("act/"):
-        assert (settings["data"].points, settings["segmenter"].patches, settings["optim"].lr) == (2048, 128, 2e-4)
-        assert (settings["trainer"].epochs, settings["data"].batch_size) == ((300, 16), (60, 32))[
-            preset == "act/scenes"
-        ]
+        assert (settings.data.points, settings.segmenter.patches, settings.optim.lr) == (2048, 128, 2e-4)
+        assert (settings.trainer.epochs, settings.data.batch_size) == ((300, 16), (60, 32))[preset == "act/scenes"]

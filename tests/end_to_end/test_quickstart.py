@@ -7,10 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from act3d.commands.probe import ProbeData, print_report, probe
-from act3d.commands.quickstart import own_commands, preset_settings, quickstart, repeat_command, set_aside
+from act3d.commands.probe import print_report, probe
+from act3d.commands.quickstart import own_commands, quickstart, repeat_command, set_aside
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.settings.data import ProbeData
+from act3d.settings.layers import resolve
+from act3d.settings.preparing import QuickstartSettings
+from act3d.settings.pretraining import AutoencodeSettings
 from act3d.use.run_report import duration, how_test_differs, read_curve
+from tests.command_line import settings_of_words
 
 STAGE1 = """
 autoencoder: {patches: 8, patch_size: 8, width: 16, codes: 16}
@@ -113,10 +118,10 @@ def test_probe_refuses_what_it_cannot_use(result, place):
         probe(str(place / "runs" / "stage1-seed0"))
     with pytest.raises(CheckpointError, match="no such"):
         probe(str(place / "nowhere"))
-    with pytest.raises(InputError, match="both train and judge"):
-        probe(str(place / "runs" / "stage2-seed0"), ProbeData(test_split="train"))
+    with pytest.raises(ConfigError, match=r"data\.test_split: train is in data\.split"):
+        probe(str(place / "runs" / "stage2-seed0"), data=ProbeData(test_split="train"))
     with pytest.raises(ConfigError, match=r"data\.batch_size"):
-        probe(str(place / "runs" / "stage2-seed0"), ProbeData(batch_size=0))
+        probe(str(place / "runs" / "stage2-seed0"), data=ProbeData(batch_size=0))
 
 
 def test_wrong_arguments_fail_before_any_training(tmp_path):
@@ -130,14 +135,12 @@ def test_wrong_arguments_fail_before_any_training(tmp_path):
 
 
 def test_presets_become_settings_and_options_win(tmp_path):
-    from act3d.commands.autoencode import autoencode
-
     (tmp_path / "a.yaml").write_text("data: {points: 77, root: elsewhere}\noptim: {lr: 0.5}\n")
-    settings = preset_settings(autoencode, str(tmp_path / "a.yaml"), {"data.root": "sample"})
-    assert (settings["data"].points, settings["data"].root, settings["optim"].lr) == (77, "sample", 0.5)
+    settings = resolve(AutoencodeSettings, {"data": {"root": "sample"}}, [tmp_path / "a.yaml"])
+    assert (settings.data.points, settings.data.root, settings.optim.lr) == (77, "sample", 0.5)
     (tmp_path / "b.yaml").write_text("data: {pionts: 77}\n")
     with pytest.raises(ConfigError, match=r"data\.pionts"):
-        preset_settings(autoencode, str(tmp_path / "b.yaml"), {})
+        resolve(AutoencodeSettings, {}, [tmp_path / "b.yaml"])
 
 
 def test_fresh_keeps_what_was_there(tmp_path):
@@ -164,8 +167,8 @@ def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
 
 
 def test_the_page_says_how_to_make_it_again():
-    assert repeat_command({"out": "runs/quickstart", "seeds": 3}) == "act3d quickstart --fresh"
-    given = {"out": "runs/q", "seeds": 1, "stage1": "small/autoencode", "stage2": "a b.yaml", "root": "data/mine"}
+    assert repeat_command(QuickstartSettings(fresh=True)) == "act3d quickstart --fresh"
+    given = QuickstartSettings(out="runs/q", seeds=1, stage2="a b.yaml", root="data/mine")
     assert repeat_command(given) == (
         "act3d quickstart --out runs/q --seeds 1 --stage2 'a b.yaml' --root data/mine --fresh"
     )
@@ -189,14 +192,10 @@ def test_times_read_well():
 
 
 def test_the_commands_for_ones_own_shapes_are_ones_that_act3d_takes():
-    import importlib
     import shlex
-
-    from act3d.cli import COMMANDS, parse
 
     lines = [shlex.split(line, comments=True) for line in own_commands().replace("\\\n", " ").splitlines()]
     given = [words[1:] for words in lines if words[0] == "act3d"]
     assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe", "index", "search"]
     for name, *words in given:
-        module, function = COMMANDS[name].target.split(":")
-        parse(name, getattr(importlib.import_module(module), function), words)
+        assert settings_of_words(name, *words).command == name

@@ -14,7 +14,7 @@ from act3d.engine.log import read_metrics
 from act3d.engine.loop import Interrupted, NonFiniteLoss
 from act3d.engine.run_folder import RunResult
 from act3d.engine.state import read_state
-from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.errors import CheckpointError, ConfigError
 from act3d.recipes.autoencoder import AutoencoderTraining
 
 UNTIMED = ("step", "epoch", "loss", "reconstruction", "kl", "lr", "val_f_score", "val_cd_l1", "val_cd_l2", "probe")
@@ -168,7 +168,7 @@ def test_a_new_run_never_overwrites_another(stage1: Any, tmp_path: Path) -> None
 
 
 def test_there_must_be_something_to_resume(stage1: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(ConfigError, match="holds no run"):
         stage1(tmp_path / "nothing", resume=True)
     assert not (tmp_path / "nothing").exists()
 

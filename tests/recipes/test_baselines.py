@@ -1,6 +1,5 @@
 """Point-MAE and the Point-BERT-style student: losses by hand, training, resume, what fine-tuning takes from them."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,8 @@ from act3d.models.point_mae import PointMAE
 from act3d.recipes.classifier import build_classifier
 from act3d.recipes.point_bert import PointBERTPretraining, masked_cross_entropy, mix_clouds
 from act3d.recipes.point_mae import PointMAEPretraining
-from act3d.settings.tasks import ClassifierConfig, PointBertConfig, PointMaeConfig
+from act3d.settings.pretraining import PointBertConfig, PointMaeConfig
+from act3d.settings.tasks import ClassifierConfig
 from act3d.settings.training import (
     DataConfig,
     MaskConfig,
@@ -48,9 +48,9 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     tokenizer = Autoencoder(**CUT, width=12, codes=20, teacher=None)
     return {
         "data": DataConfig(root=str(root), points=64, batch_size=4, val_fraction=0.2),
-        "teacher": TeacherConfig(str(checkpoints.save(tokenizer, root / "t.safetensors"))),
+        "teacher": TeacherConfig(checkpoint=str(checkpoints.save(tokenizer, root / "t.safetensors"))),
         "student": StudentConfig(**SIZE, decoder_depth=1, decoder_heads=2),
-        "mask": MaskConfig(0.6),
+        "mask": MaskConfig(ratio=0.6),
         "optim": OptimConfig(lr=1e-3, warmup_epochs=1),
         "trainer": PLAN,
         "point_mae": PointMaeConfig(**CUT),
@@ -118,7 +118,7 @@ def point_bert(
 def test_contrast_by_hand(common: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = PointBERT(**CUT, **SIZE, codes=20, contrast_width=8)
     tokenizer = Autoencoder(**CUT, width=12, codes=20, teacher=None)
-    config = replace(common["point_bert"], momentum=0.75)
+    config = common["point_bert"].model_copy(update={"momentum": 0.75})
     module = point_bert(common, model, tokenizer, config)
     contrast, keys = torch.randn(4, 8), F.normalize(torch.randn(4, 8), dim=1)
     logits = F.normalize(contrast, dim=1) @ torch.cat([keys, module._queue]).T / 0.07
@@ -183,7 +183,7 @@ def test_baselines_train_and_resume_exactly(
 
 
 def test_terms_can_be_switched_off(common: dict[str, Any], tmp_path: Path) -> None:
-    only_codes = {**common, "point_bert": replace(common["point_bert"], contrast=False, mix=False)}
+    only_codes = {**common, "point_bert": common["point_bert"].model_copy(update={"contrast": False, "mix": False})}
     pretrain(**only_codes, method="point_bert", out=str(tmp_path / "run"))
     header, first = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[:2]
     row = dict(zip(header.split(","), first.split(","), strict=True))
@@ -194,9 +194,9 @@ def test_terms_can_be_switched_off(common: dict[str, Any], tmp_path: Path) -> No
 def test_mistakes(common: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = {"out": str(tmp_path / "run")}
     with pytest.raises(ConfigError, match=r"point_mae.patches: 80 must be <= data.points"):
-        pretrain(**{**common, "point_mae": PointMaeConfig(80, 8)}, method="point_mae", **run)
+        pretrain(**{**common, "point_mae": PointMaeConfig(patches=80, patch_size=8)}, method="point_mae", **run)
     with pytest.raises(ConfigError, match="hides none of 8 patches"):
-        pretrain(**{**common, "mask": MaskConfig(0.0)}, method="point_mae", **run)
+        pretrain(**{**common, "mask": MaskConfig(ratio=0.0)}, method="point_mae", **run)
     with pytest.raises(ConfigError, match=r"mask_low: 0.5 must be <= point_bert.mask_high"):
         pretrain(**{**common, "point_bert": PointBertConfig(mask_low=0.5)}, method="point_bert", **run)
     with pytest.raises(ConfigError, match=r"teacher.checkpoint: missing"):

@@ -3,21 +3,16 @@
 from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
+from act3d.settings.command import command
+from act3d.settings.preparing import CheckDataSettings
 
 if TYPE_CHECKING:
     from act3d.data.layout import Found
 
 
-def check_data(root: str) -> "list[Found]":
+@command
+def check_data(settings: CheckDataSettings) -> "list[Found]":
     """Look at a dataset before training on it.
-
-    Says which dataset and variant a folder holds, counts clouds and classes in every split, names what is missing,
-    cut off or wrong, and prints the fingerprint that goes into every result from this data. Every file is looked at;
-    all are read whole, but for ModelNet40's text files where their cache is still to be made.
-
-    Args:
-        root: folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN,
-            ShapeNetPart), rooms of S3DIS, or "sample".
 
     Returns:
         All that was found.
@@ -28,12 +23,12 @@ def check_data(root: str) -> "list[Found]":
     from act3d.data import folder_of
     from act3d.data.layouts import check_folder
 
-    found = check_folder(folder_of(root))
+    found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
     problems = sum(len(item.problems) for item in found)
     if problems:
-        raise InputError(f"{root}: {problems} problem{'s' if problems > 1 else ''} found")
+        raise InputError(f"{settings.root}: {problems} problem{'s' if problems > 1 else ''} found")
     return found
 
 

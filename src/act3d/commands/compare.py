@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import InputError
+from act3d.settings.command import command
+from act3d.settings.evaluation import CompareSettings
 
 if TYPE_CHECKING:
     from act3d.evaluation.comparison import Row
 
 
-def compare(runs: list[str], metrics: list[str] = ["oa", "macc"], out: str = "") -> "list[Row]":  # noqa: B006
+@command
+def compare(settings: CompareSettings) -> "list[Row]":
     """Compare runs: mean, spread and best over seeds.
 
     Runs that differ in their seed only share a row. NAME=RUN,RUN,... makes a row by hand; one that would mix protocols,
@@ -31,15 +34,15 @@ def compare(runs: list[str], metrics: list[str] = ["oa", "macc"], out: str = "")
     from act3d.evaluation.comparison import gather_rows, read_run
 
     named = []
-    for word in runs:
+    for word in settings.runs:
         name, _, rest = word.rpartition("=") if not Path(word).exists() else ("", "", word)
         named.append((name, [read_run(path) for part in rest.split(",") for path in _folders(part)]))
     # Runs without a name are grouped together, whatever order they came in.
     unnamed = [run for name, group in named if not name for run in group]
-    rows = gather_rows([*(pair for pair in named if pair[0]), *([("", unnamed)] if unnamed else [])], metrics)
+    rows = gather_rows([*(pair for pair in named if pair[0]), *([("", unnamed)] if unnamed else [])], settings.metrics)
     print_rows(rows)
-    if out:
-        write_rows(rows, Path(out))
+    if settings.out:
+        write_rows(rows, Path(settings.out))
     return rows
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d.errors import ConfigError
+from act3d.settings.command import command
+from act3d.settings.using import ConvertSettings
 
 
 @dataclass
@@ -16,21 +18,9 @@ class ConvertReport:
     missing: list[str]
 
 
-def convert(
-    checkpoint: str,
-    out: str,
-    classes: str = "",
-    licence: str = "",
-    points: int = 0,
-) -> ConvertReport:
+@command
+def convert(settings: ConvertSettings) -> ConvertReport:
     """Write any checkpoint that act3d reads as one native file, which says what it is and needs nothing else.
-
-    Args:
-        checkpoint: a released .pth file of ACT, Point-MAE, Point-BERT or ReCon, or a native checkpoint.
-        out: file to write, .safetensors.
-        classes: class names, separated by commas, or a text file with one a line: released files do not hold them.
-        licence: of the weights, to be kept inside.
-        points: points a cloud that the model was trained with; 0 = as in its recipe.
 
     Returns:
         What was written, left over and missing.
@@ -38,17 +28,18 @@ def convert(
     Raises:
         CheckpointError: the file cannot be read, or covers less than an encoder.
     """
+    checkpoint, out = settings.checkpoint, settings.out
     from act3d import checkpoints
 
     if not out.endswith(".safetensors"):
         raise ConfigError(f"--out: {out} must end in .safetensors")
     loaded = checkpoints.load(checkpoint)
     model, meta = loaded.model, dict(loaded.meta)
-    names = _names(classes)
+    names = _names(settings.classes)
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:
         raise ConfigError(f"--classes: {len(names)} names for {expected or 'no'} classes")
-    meta |= {k: v for k, v in {"classes": names, "licence": licence, "points": points}.items() if v}
+    meta |= {k: v for k, v in {"classes": names, "licence": settings.licence, "points": settings.points}.items() if v}
     path = checkpoints.save(model, out, meta)
     left_over, missing = loaded.left_over, loaded.missing
     print(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")

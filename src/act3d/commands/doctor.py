@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from act3d.errors import Act3dError
+from act3d.settings.command import command
+from act3d.settings.preparing import DoctorSettings
 
 PACKAGES: dict[str, tuple[str, str]] = {
     # importable name: distribution, and what it is for
@@ -55,11 +57,9 @@ class DoctorReport:
     check: dict[str, tuple[float, bool]]
 
 
-def doctor(json: bool = False) -> DoctorReport:
+@command
+def doctor(settings: DoctorSettings) -> DoctorReport:
     """Say what this installation has and lacks, and check a small computation against stored numbers.
-
-    Args:
-        json: print JSON.
 
     Returns:
         Versions, devices, kernels in use, teachers that can be had offline, and the self-check.
@@ -68,7 +68,7 @@ def doctor(json: bool = False) -> DoctorReport:
         SelfCheckError: a stored number is not found again.
     """
     report = DoctorReport(_versions(), _devices(), _kernels(), _teachers(), self_check())
-    if json:
+    if settings.as_json:
         print(json_format.dumps(asdict(report), indent=2, ensure_ascii=False))
     else:
         _print(report)

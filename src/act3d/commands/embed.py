@@ -4,10 +4,12 @@ import hashlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from act3d.errors import CheckpointError, ConfigError, InputError
-from act3d.settings.training import option, validate
+from act3d.settings.command import command
+from act3d.settings.data import ReadData
+from act3d.settings.using import EmbedSettings
 from act3d.use.shapes import Item, Shapes, find_shapes
 
 if TYPE_CHECKING:
@@ -20,22 +22,6 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ReadData:
-    """How shapes are read."""
-
-    split: str = option("", 'of a prepared dataset: "train", "test" ..., joined by +; empty = all')
-    subset: str = option("", 'of a prepared dataset: a named part, such as "core" in the KiCad collection; empty = all')
-    up: Literal["auto", "x", "y", "z"] = option(
-        "auto", "up axis of the files; auto = as in the files that the model was trained on"
-    )
-    batch_size: int = option(32, "shapes embedded at once", unit="shapes", ge=1)
-    workers: int = option(0, "processes that read files beside the one that computes", ge=0)
-
-
-DATA = ReadData()
-
-
-@dataclass
 class EmbedReport:
     """What `embed` did: the table written, how many vectors were new, and (name, reason) of what could not be read."""
 
@@ -45,19 +31,9 @@ class EmbedReport:
     failures: list[tuple[str, str]]
 
 
-def embed(input: str, checkpoint: str, out: str, data: ReadData = DATA, device: str = "auto") -> EmbedReport:
+@command
+def embed(settings: EmbedSettings) -> EmbedReport:
     """Write the embedding of every shape of a file, a folder, a glob pattern or a prepared dataset.
-
-    Meshes and point clouds are read, sampled and normalised as the model's training data were. A file that cannot be
-    read is reported and left out. Run again, the command goes on where it stopped, and embeds only what is new or has
-    changed.
-
-    Args:
-        input: a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample.
-        checkpoint: a student or classifier: run folder, .safetensors, or a released .pth file.
-        out: table to write: .npz, or .parquet (needs pyarrow).
-        data: how shapes are read.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         The table, and what could not be read.
@@ -66,12 +42,12 @@ def embed(input: str, checkpoint: str, out: str, data: ReadData = DATA, device: 
         InputError: nothing to read, or not one readable shape.
         CheckpointError: no such checkpoint, or one that gives no embedding.
     """
+    checkpoint, out, data = settings.checkpoint, settings.out, settings.data
     from act3d.use.embeddings import check_suffix, read_embeddings
 
-    validate({"data": data})
     check_suffix(Path(out))
-    model, meta = load_embedder(checkpoint, device)
-    shapes = find_shapes(input, model, data.split, data.subset)
+    model, meta = load_embedder(checkpoint, settings.device)
+    shapes = find_shapes(settings.input, model, data.split, data.subset)
     known = [read_embeddings(out)] if Path(out).is_file() else []
     if known and known[0].meta.get("checkpoint") != meta["checkpoint"]:
         raise ConfigError(f"--out: {out} holds embeddings by another checkpoint; choose another file")

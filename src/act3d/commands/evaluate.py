@@ -2,32 +2,20 @@
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from act3d.errors import CheckpointError, ConfigError
-from act3d.settings.training import DataConfig, option, validate
+from act3d.settings.command import command
+from act3d.settings.data import CloudChoice, EvaluationData
+from act3d.settings.evaluation import EvaluateSettings
 
 if TYPE_CHECKING:
     from act3d.checkpoints import Checkpoint
     from act3d.data.clouds import CloudDataset
     from act3d.evaluation.classification import ClassScores
     from act3d.models.classifier import Classifier
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """The labelled clouds that judge."""
-
-    root: str = option("sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one')
-    split: str = option("test", "split to evaluate on")
-    subset: str = option("", 'a named part, such as "core", or the variant of ScanObjectNN; empty = all of it')
-    points: int = option(0, "points of a cloud; 0 = as many as the classifier was trained with", unit="points", ge=0)
-    normalize: Literal["auto", "unit_sphere", "none"] = option(
-        "auto", "auto = as in training, else as the dataset declares"
-    )
-    batch_size: int = option(32, "clouds at once", unit="clouds", ge=1)
 
 
 @dataclass
@@ -40,34 +28,9 @@ class EvaluationReport:
     votes: int = 0
 
 
-DATA = EvaluationData()
-
-
-def evaluate(
-    checkpoint: str,
-    data: EvaluationData = DATA,
-    votes: int = 0,
-    patches: int = 0,
-    out: str = "",
-    seed: int = 0,
-    device: str = "auto",
-) -> EvaluationReport:
+@command
+def evaluate(settings: EvaluateSettings) -> EvaluationReport:
     """Evaluate a classifier.
-
-    Prints overall accuracy (OA), mean class accuracy (mAcc) and a table by class. With `out`, writes results.json and
-    the confusion matrix as numbers (confusion.csv) and as a picture (confusion.png). A warning says so when clouds
-    are given with another number of points, or another normalisation, than in training.
-
-    Args:
-        checkpoint: a run folder of `act3d finetune`, its .safetensors, or a released .pth file.
-        data: the labelled clouds.
-        votes: average the logits of so many passes over random, scaled and shifted versions of every cloud: one fixed
-            vote by `seed`, not the best of many; 0 = one plain pass.
-        patches: patches that a cloud is cut into; 0 = as the checkpoint says. Released files do not say: 128 are
-            assumed for ScanObjectNN's 15 classes, else 64; ModelNet40 with 8192 points has 512.
-        out: folder to write to; empty = print only.
-        seed: seed of the vote.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         All numbers.
@@ -77,11 +40,9 @@ def evaluate(
         ConfigError: a setting out of its bounds, or `out` holds results already.
         InputError: data that cannot be used.
     """
+    checkpoint, data, votes, patches = settings.checkpoint, settings.data, settings.votes, settings.patches
+    out, seed, device = settings.out, settings.seed, settings.device
     began = time.monotonic()
-    validate({"data": data})
-    for name, value in (("votes", votes), ("patches", patches)):
-        if value < 0:
-            raise ConfigError(f"{name}: {value} is out of bounds; it must be >= 0")
     if out and (Path(out) / "results.json").exists():
         raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
     from act3d.evaluation.classification import score, vote
@@ -129,7 +90,7 @@ def open_for(loaded: "Checkpoint[Classifier]", data: EvaluationData) -> "tuple[C
     trained, normal = meta.get("points"), meta.get("normalization")
     points = data.points or points_wanted(model, meta)
     how: Any = normal or "auto" if data.normalize == "auto" else data.normalize
-    config = DataConfig(root=data.root, subset=data.subset, points=points, normalize=how)
+    config = CloudChoice(root=data.root, subset=data.subset, points=points, normalize=how)
     clouds = open_stored(config, data.split)
     names = meta.get("classes") or []
     if len(clouds.classes) != model.classes or (names and list(names) != clouds.classes):
@@ -183,7 +144,7 @@ def _write(
     from act3d.report.confusion import write_confusion
 
     model, meta = loaded.model, loaded.meta
-    settings: dict[str, Any] = {"checkpoint": checkpoint, "data": asdict(data), "votes": report.votes}
+    settings: dict[str, Any] = {"checkpoint": checkpoint, "data": data.model_dump(), "votes": report.votes}
     settings |= {"patches": model.patches, "out": str(out), "seed": seed}
     write_text(out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     results = {

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from act3d.commands.embed import load_model
 from act3d.errors import ConfigError, InputError
+from act3d.settings.command import command
+from act3d.settings.using import ExportSettings
 from act3d.use.shapes import find_shapes
 
 if TYPE_CHECKING:
@@ -24,28 +26,9 @@ class ExportReport:
     int8_loss: dict[str, float]
 
 
-def export(
-    checkpoint: str,
-    out: str,
-    format: Literal["onnx"] = "onnx",
-    int8: bool = False,
-    data: str = "sample",
-    split: str = "test",
-    limit: int = 160,
-) -> ExportReport:
+@command
+def export(settings: ExportSettings) -> ExportReport:
     """Write a model as ONNX: points (B, N, 3) in, the model's answer out, for any B and N.
-
-    Sampling and grouping are inside the file. What it gives is compared with PyTorch by onnxruntime before it is kept.
-    A segmenter of parts takes a second input, category (B,).
-
-    Args:
-        checkpoint: run folder, .safetensors, or a released .pth file.
-        out: file to write, .onnx; with --int8 a second one, .int8.onnx, beside it.
-        format: of the file.
-        int8: also write a copy with int8 matrix products, and measure what that costs.
-        data: labelled dataset to measure that cost on: a folder, or sample.
-        split: of that dataset.
-        limit: at most this many of its clouds.
 
     Returns:
         Files, outputs and differences.
@@ -54,18 +37,17 @@ def export(
         MissingDependency: the packages of act3d[onnx] are missing.
         CheckpointError: no such checkpoint, or the exported model differs from PyTorch.
     """
+    checkpoint, out, data = settings.checkpoint, settings.out, settings.data
     from act3d.use.onnx import export_onnx, quantize
 
     if not out.endswith(".onnx"):
         raise ConfigError(f"--out: {out} must end in .onnx")
-    if limit < 2:
-        raise ConfigError(f"--limit: {limit} must be at least 2")
     model = load_model(checkpoint, "cpu")
-    points, labels = _clouds(model, data, split, limit)
+    points, labels = _clouds(model, data, settings.split, settings.limit)
     made = export_onnx(model, out, points[:4])
     exact = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
     print(f"{out}: {Path(out).stat().st_size / 1e6:.1f} MB; largest difference to PyTorch: {exact}")
-    if not int8:
+    if not settings.int8:
         return ExportReport(made.path, made.outputs, made.differences, None, {})
     small = quantize(out, Path(out).with_suffix(".int8.onnx"))
     loss = int8_loss(model, made.path, small, points, labels)

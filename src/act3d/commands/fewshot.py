@@ -11,56 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.files import write_json
-from act3d.settings.tasks import ClassifierConfig, FewShotConfig, FoldsConfig, Protocol, validate_classifier
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, to_dict, validate
+from act3d.settings.command import command
+from act3d.settings.model import to_dict
+from act3d.settings.tasks import (
+    FewShotConfig,
+    FewshotSettings,
+    FoldsConfig,
+)
+from act3d.settings.training import DataConfig
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
     from act3d.data.fewshot import Fold
 
-DATA = DataConfig(batch_size=32, augment="scale_shift")
-CLASSIFIER = ClassifierConfig()
-OPTIM = OptimConfig(lr=5e-4, weight_decay=0.05, clip=10)
-TRAINER = TrainerConfig(epochs=150)
-TASKS = FewShotConfig()
 
 MakeFold = Callable[[int, int, int], "Fold"]
 
 
-def fewshot(
-    checkpoint: str = "",
-    data: DataConfig = DATA,
-    classifier: ClassifierConfig = CLASSIFIER,
-    optim: OptimConfig = OPTIM,
-    trainer: TrainerConfig = TRAINER,
-    tasks: FewShotConfig = TASKS,
-    protocol: Protocol = "standard",
-    test_split: str = "test",
-    out: str = "runs/fewshot",
-    seed: int = 0,
-    resume: bool = False,
-) -> RunResult:
+@command
+def fewshot(settings: FewshotSettings) -> RunResult:
     """Learn classes from a few shapes of each.
-
-    For every setting (5- and 10-way, 10- and 20-shot) and every fold a classifier is trained on a handful of shapes
-    and tested on others: mean and standard deviation over folds are the result. Folds come from the released pickles
-    of ModelNet40, or are drawn from any labelled dataset with enough classes. A finished fold is kept: --resume goes
-    on with the next.
-
-    Args:
-        checkpoint: the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth
-            file; empty = from scratch.
-        data: folds in files (the released `ModelNetFewshot`, or what `act3d draw-folds` wrote), or labelled clouds to
-            draw folds from.
-        classifier: what trains, how clouds are cut, and the encoder's size from scratch.
-        optim: AdamW and the learning rate.
-        trainer: epochs and precision.
-        tasks: which settings and folds.
-        protocol: "standard" tests the last epoch; "legacy" reports the best epoch on the test shapes.
-        test_split: split that test shapes are drawn from.
-        out: folder: config.yaml, folds/*.json, results.json.
-        seed: seed of training.
-        resume: go on with the folds in `out` that are not finished.
 
     Returns:
         metrics["settings"]: by setting, such as "5w10s": mean, std and the accuracy of every fold, in percent.
@@ -70,22 +40,10 @@ def fewshot(
         InputError: data that cannot be used, or too few classes.
         CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
     """
-    settings: dict[str, Any] = {
-        "out": out,
-        "seed": seed,
-        "checkpoint": checkpoint,
-        "data": data,
-        "classifier": classifier,
-        "optim": optim,
-        "trainer": trainer,
-        "tasks": tasks,
-        "protocol": protocol,
-        "test_split": test_split,
-    }
-    validate(settings)
-    validate_classifier(settings)
-    folder = RunFolder(out)
-    folder.check(resume)
+    data, classifier, trainer, tasks = settings.data, settings.classifier, settings.trainer, settings.tasks
+    protocol, test_split, seed = settings.protocol, settings.test_split, settings.seed
+    folder = RunFolder(settings.out)
+    folder.check(settings.resume)
     began = time.monotonic()
     from act3d.engine.machine import check_machine
     from act3d.evaluation.protocol import protocol_name
@@ -165,22 +123,20 @@ def check_possible(train: "CloudDataset", test: "CloudDataset", config: FoldsCon
 
 
 def _run_fold(
-    settings: dict[str, Any], task: "Fold", mark: str, folder: RunFolder, name: str, fold: int
+    settings: FewshotSettings, task: "Fold", mark: str, folder: RunFolder, name: str, fold: int
 ) -> dict[str, Any]:
-    from types import SimpleNamespace
-
     from act3d import checkpoints
     from act3d.engine.loop import train
     from act3d.recipes.classifier import build_classifier
     from act3d.recipes.fewshot import FoldTraining
 
     began = time.monotonic()
-    seed = settings["seed"] * 1000 + fold
+    seed = settings.seed * 1000 + fold
     classes = task.train.classes
-    model, start = build_classifier(settings["checkpoint"], settings["classifier"], len(classes), seed)
-    metrics = train(FoldTraining(SimpleNamespace(**settings), model, task, seed))
-    if settings["tasks"].keep_weights:
-        meta = {"classes": classes, "points": settings["data"].points, "normalization": task.train.normalization}
+    model, start = build_classifier(settings.checkpoint, settings.classifier, len(classes), seed)
+    metrics = train(FoldTraining(settings, model, task, seed))
+    if settings.tasks.keep_weights:
+        meta = {"classes": classes, "points": settings.data.points, "normalization": task.train.normalization}
         checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
     return {
         "oa": metrics["oa"],
@@ -194,7 +150,7 @@ def _run_fold(
     }
 
 
-def _mark(settings: dict[str, Any], about: dict[str, Any]) -> str:
+def _mark(settings: FewshotSettings, about: dict[str, Any]) -> str:
     """A hash of all that decides a fold's result."""
     plain = to_dict(settings)
     kept = {key: plain[key] for key in ("seed", "checkpoint", "data", "classifier", "optim", "protocol", "test_split")}

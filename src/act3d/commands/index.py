@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.commands.embed import DATA, ReadData, clear_parts, embed_all, load_embedder
+from act3d.commands.embed import clear_parts, embed_all, load_embedder
 from act3d.errors import CheckpointError, ConfigError
 from act3d.files import atomic_path, write_json
-from act3d.settings.training import validate
+from act3d.settings.command import command
+from act3d.settings.data import ReadData
+from act3d.settings.using import IndexSettings
 from act3d.use.shapes import Shapes, find_shapes
 
 if TYPE_CHECKING:
@@ -35,31 +37,20 @@ class IndexReport:
     quality: dict[str, dict[str, Any]]
 
 
-def index(input: str, checkpoint: str, out: str, data: ReadData = DATA, device: str = "auto") -> IndexReport:
+@command
+def index(settings: IndexSettings) -> IndexReport:
     """Make a collection searchable, or bring its index up to date.
-
-    Every shape is embedded; the folder written holds the vectors, a faiss index, and a small cloud of every shape for
-    pictures. Run again with the same --out, the command reads only files that are new or have changed, adds those of
-    another INPUT, and drops files that are gone. Where shapes have classes (from the dataset, or the names of
-    subfolders), the quality of search is measured and printed.
-
-    Args:
-        input: a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample.
-        checkpoint: a student or classifier: run folder, .safetensors, or a released .pth file.
-        out: folder of the index.
-        data: how shapes are read.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         What is in the index, and how good it is.
     """
+    checkpoint, out, data = settings.checkpoint, settings.out, settings.data
     from act3d.evaluation.retrieval import build_index, load_faiss, measure_scaling
 
-    validate({"data": data})
     load_faiss()
     folder = Path(out)
-    model, meta = load_embedder(checkpoint, device)
-    shapes = find_shapes(input, model, data.split, data.subset)
+    model, meta = load_embedder(checkpoint, settings.device)
+    shapes = find_shapes(settings.input, model, data.split, data.subset)
     old = open_index(folder) if (folder / ABOUT).is_file() else None
     if old is not None and old.table.meta["checkpoint"] != meta["checkpoint"]:
         raise ConfigError(f"--out: {out} was made by another checkpoint; choose another folder")

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from act3d.settings.command import command
+from act3d.settings.using import InspectSettings
+
 
 @dataclass
 class InspectReport:
@@ -28,12 +31,9 @@ class InspectReport:
     left_over: list[str]
 
 
-def inspect(checkpoint: str, json: bool = False) -> InspectReport:
+@command
+def inspect(settings: InspectSettings) -> InspectReport:
     """Say what a checkpoint is: kind, config, parameters, operations, what is missing or left over.
-
-    Args:
-        checkpoint: run folder, .safetensors, or a released .pth file.
-        json: print JSON.
 
     Returns:
         All of it.
@@ -44,7 +44,7 @@ def inspect(checkpoint: str, json: bool = False) -> InspectReport:
     from act3d import checkpoints
     from act3d.use.points import points_wanted
 
-    loaded = checkpoints.load(checkpoint)
+    loaded = checkpoints.load(settings.checkpoint)
     path, model = loaded.path, loaded.model
     points = points_wanted(model, loaded.meta)
     report = InspectReport(
@@ -60,7 +60,7 @@ def inspect(checkpoint: str, json: bool = False) -> InspectReport:
         loaded.missing,
         loaded.left_over,
     )
-    if json:
+    if settings.as_json:
         print(json_format.dumps(asdict(report), indent=2, ensure_ascii=False))
     else:
         _print(report, path)

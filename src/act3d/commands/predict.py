@@ -6,11 +6,13 @@ import json as json_format
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from act3d.commands.embed import load_model
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.files import write_text
+from act3d.settings.command import command
+from act3d.settings.using import PredictSettings
 from act3d.use.shapes import Shapes, find_shapes
 
 if TYPE_CHECKING:
@@ -27,32 +29,9 @@ class PredictReport:
     labels: "dict[str, np.ndarray]" = field(repr=False, default_factory=dict)
 
 
-def predict(
-    input: str,
-    checkpoint: str,
-    out: str = "",
-    category: str = "",
-    top: int = 5,
-    up: Literal["auto", "x", "y", "z"] = "auto",
-    split: str = "",
-    batch_size: int = 16,
-    device: str = "auto",
-) -> PredictReport:
+@command
+def predict(settings: PredictSettings) -> PredictReport:
     """Say what shapes are (a classifier), or label their points (a segmenter).
-
-    A classifier prints classes with probabilities; with --out it writes them as .csv or .json. A segmenter writes a
-    coloured PLY file of every shape, with the label of every point.
-
-    Args:
-        input: a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", or a prepared dataset.
-        checkpoint: a classifier or segmenter: run folder, .safetensors, or a released .pth file.
-        out: of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several.
-        category: of a segmenter of parts: what the shapes are, by name or number.
-        top: how many classes to show; all of them are written.
-        up: up axis of the files; auto = as in the files that the model was trained on.
-        split: of a prepared dataset given as input.
-        batch_size: shapes at once.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         What was found, and what could not be read.
@@ -61,28 +40,27 @@ def predict(
         CheckpointError: no such checkpoint, or a model that names nothing.
         InputError: nothing to read, or a category that the model does not know.
     """
-    if top < 1 or batch_size < 1:
-        raise ConfigError(f"--top: {top} and --batch_size: {batch_size} must be at least 1")
-    model = load_model(checkpoint, device)
-    axis = None if up == "auto" else up
+    checkpoint, out, batch_size = settings.checkpoint, settings.out, settings.batch_size
+    model = load_model(checkpoint, settings.device)
+    axis = None if settings.up == "auto" else settings.up
     if model.kind == "segmenter" and "block" in model.meta:  # trained on blocks of rooms
         from act3d.use.scans import find_scans, label_scans
 
-        return label_scans(model, find_scans(input), axis, batch_size, out)
-    shapes = find_shapes(input, model, split)
+        return label_scans(model, find_scans(settings.input), axis, batch_size, out)
+    shapes = find_shapes(settings.input, model, settings.split)
     if model.kind == "classifier":
         if out and Path(out).suffix not in (".csv", ".json"):
             raise ConfigError(f"--out: {out} must end in .csv or .json")
         report = _classify(model, shapes, axis, batch_size)
-        _tell(report, shapes, top, out)
+        _tell(report, shapes, settings.top, out)
     elif model.kind == "segmenter":
-        report = _segment(model, shapes, axis, batch_size, category, out)
+        report = _segment(model, shapes, axis, batch_size, settings.category, out)
     else:
         raise CheckpointError(
             f"{checkpoint}: a model of kind {model.kind!r} names nothing; take a classifier or segmenter"
         )
     if not report.classes and not report.files:
-        raise InputError(f"{input}: not one shape could be read; the first: {': '.join(report.failures[0])}")
+        raise InputError(f"{settings.input}: not one shape could be read; the first: {': '.join(report.failures[0])}")
     return report
 
 

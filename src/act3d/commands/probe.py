@@ -1,30 +1,20 @@
 """`act3d probe`: what simple classifiers read off frozen features, taught against untaught."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.errors import ConfigError, InputError
-from act3d.settings.training import option, validate
+from act3d.errors import ConfigError
+from act3d.settings.command import command
+from act3d.settings.data import ProbeData
+from act3d.settings.evaluation import ProbeSettings
 
 if TYPE_CHECKING:
     from act3d.checkpoints import Checkpoint
     from act3d.data.clouds import CloudDataset
     from act3d.evaluation.features import Features
     from act3d.models.student import Student
-
-
-@dataclass
-class ProbeData:
-    """The labelled shapes to probe on."""
-
-    root: str = option("sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one')
-    split: str = option("train", "split whose shapes train the classifiers")
-    test_split: str = option("test", "split whose shapes judge them")
-    subset: str = option("", 'a named part of the dataset, such as "core" in the KiCad collection; empty = all of it')
-    points: int = option(0, "points of a cloud; 0 = as many as the encoder was trained with", unit="points", ge=0)
-    batch_size: int = option(64, "clouds embedded at once", unit="clouds", ge=1)
 
 
 @dataclass
@@ -44,30 +34,12 @@ class ProbeReport:
     out: Path | None = None
 
 
-DATA = ProbeData()
 FITTED_TO = 128  # clouds
 
 
-def probe(
-    checkpoint: str,
-    data: ProbeData = DATA,
-    out: str = "",
-    seed: int = 0,
-    device: str = "auto",
-) -> ProbeReport:
+@command
+def probe(settings: ProbeSettings) -> ProbeReport:
     """Measure what an encoder's frozen features are worth.
-
-    A linear SVM and k nearest neighbours learn the classes from the features of training shapes and are asked about
-    test shapes. The same is done for the same encoder with random weights, for one whose random weights and statistics
-    were fitted to the training shapes (`--trainer.fit_start`) but taught nothing, and for a plain PointNet with random
-    weights: what teaching brought is the difference. C and k are chosen by cross-validation inside the training shapes.
-
-    Args:
-        checkpoint: the encoder: a run folder of `act3d pretrain`, its .safetensors, or a released .pth file.
-        data: the labelled shapes.
-        out: folder for results.json; empty = print only.
-        seed: seed of the untaught weights, the folds and the points drawn.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         All numbers by kind of features.
@@ -76,8 +48,9 @@ def probe(
         CheckpointError: no such checkpoint, damaged, or without an encoder.
         InputError: no such data, or no labels.
     """
+    checkpoint, data, out = settings.checkpoint, settings.data, settings.out
+    seed, device = settings.seed, settings.device
     began = time.monotonic()
-    validate({"data": data})
     _check_out(out)
     report = measure(checkpoint, data, seed, device)
     if out:
@@ -164,13 +137,9 @@ def open_shapes(data: ProbeData, meta: dict[str, Any], seed: int) -> "tuple[Clou
     from act3d.data import open_dataset
 
     points = data.points or meta.get("points") or None
+    normalize = meta.get("normalization") if data.normalize == "auto" else data.normalize
     splits = (data.split, data.test_split)
-    shared = set(data.split.split("+")) & set(data.test_split.split("+"))
-    if shared:
-        raise InputError(f"data.test_split: {', '.join(sorted(shared))} would both train and judge")
-    train, test = (
-        open_dataset(data.root, split, points, seed, meta.get("normalization"), data.subset or None) for split in splits
-    )
+    train, test = (open_dataset(data.root, split, points, seed, normalize, data.subset or None) for split in splits)
     return train, test
 
 
@@ -235,7 +204,7 @@ def _write(report: ProbeReport, checkpoint: str, data: ProbeData, seed: int, sec
     from act3d.files import write_json, write_text
 
     assert report.out is not None
-    settings = {"checkpoint": checkpoint, "data": asdict(data), "out": str(report.out), "seed": seed}
+    settings = {"checkpoint": checkpoint, "data": data.model_dump(), "out": str(report.out), "seed": seed}
     write_text(report.out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     results = {
         "command": "probe",

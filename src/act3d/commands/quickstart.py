@@ -4,13 +4,18 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass, replace
-from inspect import signature
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import ConfigError
+from act3d.settings.command import command
+from act3d.settings.data import ProbeData
+from act3d.settings.layers import resolve
+from act3d.settings.model import sections, to_dict
+from act3d.settings.preparing import QuickstartSettings
+from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
+from act3d.settings.training import TrainingSettings
 
 if TYPE_CHECKING:
     from act3d.engine.run_folder import RunResult
@@ -31,27 +36,9 @@ class QuickstartResult:
     metrics: dict[str, list[float]]
 
 
-def quickstart(
-    out: str = "runs/quickstart",
-    seeds: int = 3,
-    stage1: str = "small/autoencode",
-    stage2: str = "small/pretrain",
-    root: str = "sample",
-    fresh: bool = False,
-) -> QuickstartResult:
+@command
+def quickstart(settings: QuickstartSettings) -> QuickstartResult:
     """Train both stages of ACT on shipped shapes, with a pretrained text Transformer as teacher, and test the result.
-
-    Trains stage I and stage II, then fits a linear SVM to frozen features and tests it on test shapes: with the
-    pretrained encoder, with the same encoder at random and at data-dependent initialization, and with a plain baseline.
-    Ends with a table and `report.html`. A second call continues where the first one stopped and keeps finished runs.
-
-    Args:
-        out: folder for all runs and the report.
-        seeds: number of repetitions; their spread shows how large a difference must be to mean something.
-        stage1: preset or YAML file of stage I.
-        stage2: preset or YAML file of stage II.
-        root: dataset with labels and the splits train and test; "sample" = the shipped one.
-        fresh: start again; the content of `out` is kept under another name.
 
     Returns:
         Numbers and the place of the report.
@@ -60,10 +47,9 @@ def quickstart(
         ConfigError: `out` holds runs with other settings.
         Interrupted: Ctrl-C or SIGTERM, after everything was saved.
     """
-    if seeds < 1:
-        raise ConfigError(f"seeds: {seeds} is out of bounds; it must be >= 1")
-    folder = Path(out)
-    if fresh:
+    root = settings.root
+    folder = Path(settings.out)
+    if settings.fresh:
         set_aside(folder)
     began = time.monotonic()
     from act3d.data import open_dataset
@@ -71,24 +57,25 @@ def quickstart(
     # Opened first: a wrong root should show before minutes of training, not after.
     for split in ("train", "test"):
         open_dataset(root, split)
-    runs = [run_seed(folder, seed, stage1, stage2, root) for seed in range(seeds)]
+    runs = [run_seed(folder, seed, settings) for seed in range(settings.seeds)]
     say("Writing the report")
-    given = {"out": out, "seeds": seeds, "stage1": stage1, "stage2": stage2, "root": root}
-    return finish(folder, runs, root, repeat_command(given), time.monotonic() - began)
+    return finish(folder, runs, root, repeat_command(settings), time.monotonic() - began)
 
 
-def run_seed(folder: Path, seed: int, stage1: str, stage2: str, root: str) -> "SeedRun":
+def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun":
     """Train both stages of one seed or continue them, then probe the last weights of the student."""
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
-    from act3d.commands.probe import ProbeData, measure
+    from act3d.commands.probe import measure
     from act3d.use.run_report import SeedRun
 
+    root = settings.root
     say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer")
-    first = run_stage(autoencode, stage1, folder / f"stage1-seed{seed}", seed, {"data.root": root})
+    given: dict[str, Any] = {"out": str(folder / f"stage1-seed{seed}"), "seed": seed, "data": {"root": root}}
+    first = run_stage(autoencode, resolve(AutoencodeSettings, given, [settings.stage1]))
     say(f"Seed {seed}, stage II: a 3D Transformer learns the autoencoder's features")
-    teacher = {"data.root": root, "teacher.checkpoint": str(first.out)}
-    second = run_stage(pretrain, stage2, folder / f"stage2-seed{seed}", seed, teacher)
+    given |= {"out": str(folder / f"stage2-seed{seed}"), "teacher": {"checkpoint": str(first.out)}}
+    second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]))
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
     say(f"Seed {seed}, probes on frozen features")
@@ -99,52 +86,31 @@ def run_seed(folder: Path, seed: int, stage1: str, stage2: str, root: str) -> "S
     return SeedRun(seed, first.out, second.out, metrics, features["pretrained"], probe.data)
 
 
-def run_stage(command: Any, preset: str, out: Path, seed: int, options: Mapping[str, str]) -> "RunResult":
-    """Run a training command by a preset, continue it, or return its result if it is finished.
+def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
+    """Run a training command, continue it, or return its result if it is finished.
 
     Raises:
         ConfigError: a run with other settings lies there.
     """
     from act3d.engine.run_folder import RunFolder
-    from act3d.settings.training import to_dict
 
-    settings = preset_settings(command, preset, options)
-    folder = RunFolder(out)
+    folder = RunFolder(settings.out)
     if folder.config.exists():
         import yaml
 
         # Finished runs must have the settings that are asked for now, or the table would mix recipes.
         wanted = to_dict(settings)
         found = yaml.safe_load(folder.config.read_text(encoding="utf-8")) or {}
-        changed = [name for name in wanted if found.get(name) != wanted[name]]
+        changed = [name for name in sections(type(settings)) if found.get(name) != wanted[name]]
         if changed:
             raise ConfigError(
-                f"out: {out} was made with other settings ({', '.join(changed)}); add --fresh to start again"
+                f"out: {settings.out} was made with other settings ({', '.join(changed)}); add --fresh to start again"
             )
     if folder.finished:
-        say(f"  {out} is finished already")
+        say(f"  {settings.out} is finished already")
         return folder.read_results()
-    result: RunResult = command(**settings, out=str(out), seed=seed, resume=folder.holds_run)
+    result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
     return result
-
-
-def preset_settings(command: Any, preset: str, options: Mapping[str, str]) -> dict[str, Any]:
-    """Return a training command's sections, by a preset or a YAML file and then by options with dotted names.
-
-    Raises:
-        ConfigError: no such preset, or a setting in it that the command does not have.
-    """
-    from act3d.presets import find_config, flatten, read_config
-
-    path = find_config(preset, command.__name__)
-    defaults = {name: item.default for name, item in signature(command).parameters.items()}
-    sections: dict[str, Any] = {name: value for name, value in defaults.items() if is_dataclass(value)}
-    for key, value in {**flatten(read_config(path)), **options}.items():
-        section, _, name = key.partition(".")
-        if section not in sections or not hasattr(sections[section], name):
-            raise ConfigError(f"{path}: there is no setting {key!r} in act3d {command.__name__}")
-        sections[section] = replace(sections[section], **{name: value})
-    return sections
 
 
 def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float) -> QuickstartResult:
@@ -211,10 +177,10 @@ def print_table(report: "QuickstartReport") -> None:
             print(sentence)
 
 
-def repeat_command(given: Mapping[str, Any]) -> str:
+def repeat_command(settings: QuickstartSettings) -> str:
     """Return the command line that makes the same report again, with the options that are not the defaults."""
-    defaults = {name: item.default for name, item in signature(quickstart).parameters.items()}
-    words = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != defaults[name]]
+    changed = settings.model_dump(exclude_defaults=True, exclude={"fresh"})
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in changed.items()]
     return " ".join(["act3d quickstart", *words, "--fresh"])
 
 

@@ -5,12 +5,14 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from act3d.commands.embed import load_embedder
 from act3d.commands.index import VECTORS, Index, open_index, picture_key
-from act3d.errors import CheckpointError, ConfigError
+from act3d.errors import CheckpointError
 from act3d.files import write_json
+from act3d.settings.command import command
+from act3d.settings.using import SearchSettings
 from act3d.use.shapes import find_shapes
 
 if TYPE_CHECKING:
@@ -37,42 +39,18 @@ class SearchReport:
     clouds: "dict[str, np.ndarray]" = field(repr=False)
 
 
-def search(
-    query: str,
-    index: str,
-    k: int = 10,
-    up: Literal["auto", "x", "y", "z"] = "auto",
-    checkpoint: str = "",
-    json: str = "",
-    page: str = "",
-    split: str = "",
-    limit: int = 0,
-    device: str = "auto",
-) -> SearchReport:
+@command
+def search(settings: SearchSettings) -> SearchReport:
     """Find the shapes of an indexed collection that are nearest to a mesh or cloud.
-
-    Prints a table; writes JSON and a page with pictures on demand. A query whose own file is in the index finds
-    itself first.
-
-    Args:
-        query: a mesh or cloud, a folder or quoted pattern of them, or a prepared dataset.
-        index: folder that `act3d index` wrote.
-        k: how many shapes to show.
-        up: up axis of the query's file; auto = as in the files that the model was trained on.
-        checkpoint: the model, if it is no longer where the index found it.
-        json: file for the answer as JSON; "-" prints it instead of the table.
-        page: file for the answer as an HTML page with pictures.
-        split: of a prepared dataset given as query.
-        limit: at most this many queries; 0 = all.
-        device: where to compute, such as cpu or cuda:0; auto = CUDA where there is one.
 
     Returns:
         The nearest shapes of every query, nearest first.
     """
-    if k < 1 or limit < 0:
-        raise ConfigError(f"--k: {k} and --limit: {limit} must be at least 1 and 0")
-    opened = open_index(index)
-    report = find(query, opened, k, None if up == "auto" else up, checkpoint, split, limit, device)
+    json, page, up = settings.json_file, settings.page, None if settings.up == "auto" else settings.up
+    opened = open_index(settings.index)
+    report = find(
+        settings.query, opened, settings.k, up, settings.checkpoint, settings.split, settings.limit, settings.device
+    )
     answer = {name: [vars(hit) for hit in hits] for name, hits in report.hits.items()}
     whole = {"index": str(opened.folder), "seconds_per_query": report.seconds, "answers": answer}
     if json and json != "-":

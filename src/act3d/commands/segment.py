@@ -3,57 +3,14 @@
 from typing import Any
 
 from act3d.engine.run_folder import RunFolder, RunResult, finished_run
-from act3d.errors import ConfigError
-from act3d.settings.segmentation import SceneConfig, SegmenterConfig, validate_segmenter
-from act3d.settings.tasks import Protocol, Select
-from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig, validate
-
-DATA = DataConfig(points=2048, batch_size=16)
-SEGMENTER = SegmenterConfig()
-SCENES = SceneConfig()
-OPTIM = OptimConfig(lr=2e-4, weight_decay=0.05, clip=10)
-TRAINER = TrainerConfig()
+from act3d.settings.command import command
+from act3d.settings.segmentation import SegmenterConfig, SegmentSettings
+from act3d.settings.training import DataConfig
 
 
-def segment(
-    checkpoint: str = "",
-    data: DataConfig = DATA,
-    segmenter: SegmenterConfig = SEGMENTER,
-    scenes: SceneConfig = SCENES,
-    optim: OptimConfig = OPTIM,
-    trainer: TrainerConfig = TRAINER,
-    protocol: Protocol = "standard",
-    select: Select = "last",
-    test_split: str = "test",
-    evaluate: bool = False,
-    out: str = "runs/segment",
-    seed: int = 0,
-    resume: bool = False,
-) -> RunResult:
-    """Train a segmenter, or judge one.
-
-    Parts: shapes with part labels (ShapeNetPart as released, or any prepared dataset with parts). Results are instance
-    mIoU, class mIoU and accuracy, all of one epoch, a table by category, and the same with votes.
-
-    Scenes: a folder of rooms (S3DIS, synthetic rooms, or your own; see act3d prepare). Results are mIoU, mAcc and OA,
-    by blocks and over whole rooms with votes; labels are written as coloured PLY files beside the ground truth.
-
-    Args:
-        checkpoint: the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth
-            file; empty = from scratch. With evaluate: the segmenter to judge.
-        data: labelled shapes, or rooms; `val_split` and `val_fraction` say what is held out when select is "best".
-        segmenter: the task, how clouds are cut, the head, and the encoder's size from scratch.
-        scenes: how rooms are cut, and which of them test.
-        optim: AdamW and the learning rate.
-        trainer: how long, on what, how often to look and save.
-        protocol: "standard" looks at the test set once, after training; "legacy" picks the best epoch on it, as most
-            published numbers do.
-        select: under "standard", report the "last" epoch, or the "best" on shapes or rooms held out of training.
-        test_split: split of the dataset that judges parts (rooms: scenes.held_out).
-        evaluate: train nothing; judge the segmenter in `checkpoint`.
-        out: run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, predictions/, results.json.
-        seed: seed of all randomness.
-        resume: go on with the run in `out` exactly where it was saved.
+@command
+def segment(settings: SegmentSettings) -> RunResult:
+    """Train a segmenter, or test one.
 
     Returns:
         Test metrics and where the weights lie.
@@ -65,48 +22,27 @@ def segment(
         Interrupted: Ctrl-C or SIGTERM, after everything was saved.
         NonFiniteLoss: the loss became infinite or not a number.
     """
-    settings: dict[str, Any] = {
-        "out": out,
-        "seed": seed,
-        "checkpoint": checkpoint,
-        "data": data,
-        "segmenter": segmenter,
-        "scenes": scenes,
-        "optim": optim,
-        "trainer": trainer,
-        "protocol": protocol,
-        "select": select,
-        "test_split": test_split,
-        "evaluate": evaluate,
-    }
-    validate(settings)
-    validate_segmenter(settings)
-    if evaluate and not checkpoint:
-        raise ConfigError("checkpoint: missing; evaluate needs the segmenter to judge")
-    folder = RunFolder(out)
-    folder.check(resume)
-    if resume and (result := finished_run(folder, trainer)):
+    folder = RunFolder(settings.out)
+    folder.check(settings.resume)
+    if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
-
-    from types import SimpleNamespace
 
     from act3d.engine.loop import train
     from act3d.engine.machine import check_machine
 
-    check_machine(trainer)
-    plain = SimpleNamespace(**settings)
-    if task_of(data, segmenter) == "scenes":
+    check_machine(settings.trainer)
+    if task_of(settings.data, settings.segmenter) == "scenes":
         from act3d.recipes.scenes import SceneTraining
         from act3d.report.room_picture import render_room
 
-        recipe: Any = SceneTraining.build(plain, folder, resume, render_room)
+        recipe: Any = SceneTraining.build(settings, folder, settings.resume, render_room)
     else:
         from act3d.recipes.parts import PartTraining
 
-        recipe = PartTraining.build(plain, folder, resume)
-    if evaluate:
+        recipe = PartTraining.build(settings, folder, settings.resume)
+    if settings.evaluate:
         return _evaluate(recipe, folder)
-    result = folder.result(train(recipe, folder, resume))
+    result = folder.result(train(recipe, folder, settings.resume))
     print_result(result, recipe.clouds.name, recipe.facts["protocol_name"])
     return result
 

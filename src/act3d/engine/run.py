@@ -16,11 +16,12 @@ from act3d.engine.log import MetricsLog
 from act3d.engine.machine import launch
 from act3d.engine.optimizer import build_optimizer, load_optimizer
 from act3d.engine.recipe import Recipe
-from act3d.engine.run_folder import RunFolder, plain
+from act3d.engine.run_folder import RunFolder
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.state import Position, all_finite, read_state, write_state
 from act3d.engine.tally import NonFiniteLoss, Tally
 from act3d.progress import Progress, duration_text
+from act3d.settings.model import to_dict
 
 
 class Step(nn.Module):
@@ -233,7 +234,7 @@ class Run:
     @property
     def meta(self) -> dict[str, Any]:
         """Facts that go into native checkpoints."""
-        return {**self.recipe.meta, "settings": plain(self.recipe.settings)}
+        return {**self.recipe.meta, "settings": to_dict(self.recipe.settings)}
 
     # ------------------------------------------------------------------ saving and stopping
 

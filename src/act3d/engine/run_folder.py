@@ -1,25 +1,17 @@
 """A run's folder: its settings, its results, and the rule that nothing in it is ever lost by accident."""
 
-import dataclasses
 import importlib.metadata
 import json
 import platform
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
-from act3d.settings.training import TrainerConfig, to_dict
-
-
-def plain(settings: Any) -> dict[str, Any]:
-    """Return settings, or a section of them, as plain values."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        return dataclasses.asdict(settings)
-    return to_dict(settings if isinstance(settings, Mapping) else vars(settings))
+from act3d.settings.model import Settings, to_dict
+from act3d.settings.training import TrainerConfig
 
 
 @dataclass
@@ -83,16 +75,16 @@ class RunFolder:
                 f"out: {self.path} holds a run; go on with it by --resume, or choose another folder by --out"
             )
 
-    def begin(self, settings: Any, command: str) -> None:
+    def begin(self, settings: Settings, command: str) -> None:
         """Write the settings; from here on the folder holds a run that is not finished."""
         self.results.unlink(missing_ok=True)
         self.write_config(settings, command)
 
-    def write_config(self, settings: Any, command: str) -> None:
+    def write_config(self, settings: Settings, command: str) -> None:
         """Write config.yaml, which `act3d COMMAND --config` reads."""
         import yaml
 
-        text = yaml.safe_dump(plain(settings), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
         write_text(
             self.config,
             f"# All settings of this run. Again: act3d {command} --config THIS_FILE --out NEW_FOLDER\n{text}",

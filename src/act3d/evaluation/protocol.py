@@ -12,8 +12,8 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.opening import open_for_model
 from act3d.data.views import hold_out
 from act3d.errors import InputError
+from act3d.settings.data import CloudChoice, DataConfig
 from act3d.settings.tasks import Protocol, Select
-from act3d.settings.training import DataConfig
 
 
 class Trio(NamedTuple):
@@ -70,7 +70,7 @@ def open_trio(
     return Trio(rest, held, test)
 
 
-def open_stored(data: DataConfig, split: str, labelled: bool = True) -> CloudDataset:
+def open_stored(data: CloudChoice, split: str, labelled: bool = True) -> CloudDataset:
     """Open a split with all stored points, always in the same order: evaluation must not depend on a run's seed."""
     opened = open_for_model(
         {}, data.root, split, data.points, data.normalize, data.subset, all_points=True, labelled=labelled

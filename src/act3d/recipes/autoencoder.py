@@ -8,7 +8,6 @@ from torch import Tensor
 from act3d.engine import processes
 from act3d.engine.clouds import Clouds, eval_batches, open_clouds
 from act3d.engine.recipe import Recipe
-from act3d.engine.run_folder import plain
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
 from act3d.geometry import chamfer, f_score
@@ -49,7 +48,7 @@ class AutoencoderTraining(Recipe):
         teacher = settings.teacher
         torch.manual_seed(settings.seed)  # initial weights
         model = Autoencoder(
-            **plain(settings.autoencoder),
+            **settings.autoencoder.model_dump(),
             teacher=None if teacher.name == "none" else teacher.name,
             prompts=teacher.prompts,
             deep_prompts=teacher.deep_prompts,

@@ -1,16 +1,17 @@
-"""Settings of segmentation. See `act3d.settings.training`."""
+"""Settings of segmentation: parts of shapes, and scenes of rooms."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.tasks import check_disjoint, check_start
-from act3d.settings.training import DataConfig, option
+from act3d.settings.data import DataConfig
+from act3d.settings.model import Place, Section, option
+from act3d.settings.tasks import CHECKPOINT_HELP, Select, TransferSettings
+from act3d.settings.training import OptimConfig, check_patches
 
 
-@dataclass(frozen=True)
-class SegmenterConfig:
+class SegmenterConfig(Section, section="segmenter"):
     """The segmenter. Its encoder's size counts from scratch only; with a checkpoint it is the checkpoint's."""
 
     task: Literal["auto", "parts", "scenes"] = option(
@@ -18,8 +19,8 @@ class SegmenterConfig:
     )
     patches: int = option(128, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=1)
-    head_widths: list[int] = option(  # noqa: RUF009 (it is a field, whatever ruff thinks)
-        [1536, 1024, 512, 256], "widths of the head: two layers bring features to points, two decide", ge=1
+    head_widths: list[Annotated[int, Field(ge=1)]] = option(
+        [1536, 1024, 512, 256], "widths of the head: two layers bring features to points, two decide"
     )
     dropout: float = option(0.5, "dropout in the head", ge=0, lt=1)
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
@@ -30,12 +31,19 @@ class SegmenterConfig:
         10, "passes over every test shape, each scaled and drawn anew, whose probabilities are averaged; 0 = none", ge=0
     )
     leave_out: str = option(
-        "", 'classes of shapes, and parts, that are neither trained nor judged, joined by "+": "spacer+marking"'
+        "", 'classes of shapes, and parts, that are neither trained nor tested, joined by "+": "spacer+marking"'
     )
 
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(f"segmenter.heads: {self.heads} must divide segmenter.width ({self.width})")
+        if len(self.head_widths) != 4:
+            raise ConfigError(f"segmenter.head_widths: {self.head_widths} must be four widths")
+        return self
 
-@dataclass(frozen=True)
-class SceneConfig:
+
+class SceneConfig(Section, section="scenes"):
     """How rooms are cut, for task "scenes"."""
 
     held_out: str = option(
@@ -49,26 +57,48 @@ class SceneConfig:
     write: int = option(3, "test rooms whose labels are written as PLY files and pictures", ge=0)
     class_weights: bool = option(True, "weigh classes by (largest frequency / frequency)^(1/3) in the loss")
 
+    @model_validator(mode="after")
+    def _check_stride(self) -> Self:
+        if self.stride > self.block:
+            raise ConfigError(f"scenes.stride: {self.stride:g} must be <= scenes.block ({self.block:g})")
+        return self
 
-def validate_segmenter(settings: Mapping[str, Any]) -> None:
-    """Check what `act3d.settings.training.validate` cannot know.
 
-    Raises:
-        ConfigError: names the key, its value, and what is allowed.
+class SegmentSettings(TransferSettings, command="segment"):
+    """Train a segmenter, or test one.
+
+    Parts: shapes with part labels (ShapeNetPart as released, or any prepared dataset with parts). Results are instance
+    mIoU, class mIoU and accuracy, all of one epoch, a table by category, and the same with votes.
+
+    Scenes: a folder of rooms (S3DIS, synthetic rooms, or your own; see act3d prepare). Results are mIoU, mAcc and OA,
+    by blocks and over whole rooms with votes; labels are written as coloured PLY files beside the ground truth.
     """
-    data: DataConfig = settings["data"]
-    model: SegmenterConfig = settings["segmenter"]
-    scenes: SceneConfig = settings["scenes"]
-    for name in ("patches", "patch_size"):
-        if getattr(model, name) > data.points:
-            raise ConfigError(f"segmenter.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
-    if model.width % model.heads:
-        raise ConfigError(f"segmenter.heads: {model.heads} must divide segmenter.width ({model.width})")
-    if len(model.head_widths) != 4:
-        raise ConfigError(f"segmenter.head_widths: {model.head_widths} must be four widths")
-    if scenes.stride > scenes.block:
-        raise ConfigError(f"scenes.stride: {scenes.stride:g} must be <= scenes.block ({scenes.block:g})")
-    if data.batch_size < 2:
-        raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
-    check_disjoint(data.split, settings.get("test_split", ""), "test_split")
-    check_start(settings["trainer"])
+
+    checkpoint: Place = option("", CHECKPOINT_HELP + ". With evaluate: the segmenter to test")
+    data: DataConfig = option(
+        DataConfig(points=2048, batch_size=16),
+        'labelled shapes, or rooms; `val_split` and `val_fraction` say what is held out when select is "best"',
+    )
+    segmenter: SegmenterConfig = option(
+        SegmenterConfig(), "the task, how clouds are cut, the head, and the encoder's size from scratch"
+    )
+    scenes: SceneConfig = option(SceneConfig(), "how rooms are cut, and which of them are for testing")
+    optim: OptimConfig = option(OptimConfig(lr=2e-4, weight_decay=0.05, clip=10), "AdamW and the learning rate")
+    select: Select = option(
+        "last", 'under "standard", report the "last" epoch, or the "best" on shapes or rooms held out of training'
+    )
+    test_split: str = option("test", "split of the dataset to test parts on (rooms: scenes.held_out)")
+    evaluate: bool = option(False, "train nothing; test the segmenter in `checkpoint`")
+    out: Place = option(
+        "runs/segment",
+        "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, predictions/, results.json",
+    )
+
+    @model_validator(mode="after")
+    def _check_clouds(self) -> Self:
+        check_patches(self.segmenter, self.data.points)
+        if self.data.batch_size < 2:
+            raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
+        if self.evaluate and not self.checkpoint:
+            raise ConfigError("checkpoint: missing; evaluate needs the segmenter to test")
+        return self

@@ -1,22 +1,34 @@
-"""Settings of what follows pretraining: fine-tuning, evaluation and few-shot tasks. See `act3d.settings.training`."""
+"""Settings of classification: fine-tuning and few-shot tasks."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.training import DataConfig, TrainerConfig, option
+from act3d.settings.data import DataConfig, FoldData, check_disjoint
+from act3d.settings.model import Place, Section, Settings, option
+from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
 
 Protocol = Literal["standard", "legacy"]
 Select = Literal["last", "best"]
 
+CHECKPOINT_HELP = (
+    "the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth file; empty = "
+    "from scratch"
+)
+PROTOCOL_HELP = (
+    '"standard" looks at the test set once, after training; "legacy" picks the best epoch on it, as most published '
+    "numbers do"
+)
 
-@dataclass(frozen=True)
-class ClassifierConfig:
+
+class ClassifierConfig(Section, section="classifier"):
     """The classifier. Its encoder's size counts from scratch only; with a checkpoint it is the checkpoint's."""
 
     transfer: Literal["full", "mlp3", "linear", "side", "bitfit"] = option(
-        "full", "what trains beside the head: everything; nothing (mlp3, linear); a side network; the biases"
+        "full",
+        "which encoder parameters are trained beside the head: all (full); none (mlp3, linear); a side network's "
+        "(side); the biases (bitfit)",
     )
     patches: int = option(64, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=4)
@@ -30,79 +42,119 @@ class ClassifierConfig:
     depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
     heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
 
-
-@dataclass(frozen=True)
-class PointMaeConfig:
-    """The patches of Point-MAE, which has no teacher to take them from."""
-
-    patches: int = option(64, "patches of a cloud", unit="patches", ge=2)
-    patch_size: int = option(32, "points of a patch", unit="points", ge=4)
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(f"classifier.heads: {self.heads} must divide classifier.width ({self.width})")
+        return self
 
 
-@dataclass(frozen=True)
-class PointBertConfig:
-    """The Point-BERT-style student: masks, contrast and mixed clouds."""
+class TransferSettings(TrainingSettings):
+    """What every command takes that trains on labels, from a checkpoint or from scratch."""
 
-    mask_low: float = option(0.25, "smallest share of a cloud's patches that is hidden", gt=0, lt=1)
-    mask_high: float = option(0.45, "largest share; every cloud draws its own", gt=0, lt=1)
-    contrast: bool = option(True, "tell clouds from earlier ones (MoCo)")
-    mix: bool = option(True, "learn from mixtures of two clouds as well")
-    momentum: float = option(0.999, "how slowly the copy follows that makes the keys of the contrast", ge=0, le=1)
-    temperature: float = option(0.07, "temperature of the contrast", gt=0)
-    queue: int = option(16384, "earlier clouds to tell from", unit="clouds", ge=1)
-    contrast_width: int = option(512, "width of what is compared", unit="channels", ge=2)
+    checkpoint: Place = option("", CHECKPOINT_HELP)
+    protocol: Protocol = option("standard", PROTOCOL_HELP)
+    test_split: str = option("test", "split of the dataset to test on")
+
+    @model_validator(mode="after")
+    def _check_start_and_splits(self) -> Self:
+        check_disjoint(self.data.split, self.test_split, "test_split")
+        if self.trainer.fit_start:
+            raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
+        return self
 
 
-@dataclass(frozen=True)
-class FoldsConfig:
+class FinetuneSettings(TransferSettings, command="finetune"):
+    """Fine-tune a classifier.
+
+    The encoder of a pretrained student gets a head and learns to tell the classes of a dataset. Every step sees a
+    random choice of each cloud's farthest points; the test set is seen by its farthest points. How the result was
+    obtained stands in it: protocol, augmentation, data fingerprint.
+    """
+
+    data: DataConfig = option(
+        DataConfig(batch_size=32, augment="scale_shift"),
+        'labelled clouds; `val_split` and `val_fraction` say what is held out when select is "best"',
+    )
+    classifier: ClassifierConfig = option(
+        ClassifierConfig(), "what is trained, how clouds are cut, and the encoder's size from scratch"
+    )
+    optim: OptimConfig = option(
+        OptimConfig(lr=5e-4, weight_decay=0.05, clip=10),
+        "AdamW and the learning rate; frozen encoders like twice the rate of full fine-tuning",
+    )
+    select: Select = option(
+        "last", 'under "standard", report the "last" epoch, or the "best" on a part held out of training'
+    )
+    out: Place = option(
+        "runs/finetune", "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, results.json"
+    )
+
+    @model_validator(mode="after")
+    def _check_patches(self) -> Self:
+        check_patches(self.classifier, self.data.points)
+        return self
+
+
+class FoldsConfig(Section, section="tasks"):
     """Few-shot tasks: their settings, and how they are drawn where they are not given."""
 
-    ways: list[int] = option([5, 10], "classes of a task; every way is run with every shot", ge=2)  # noqa: RUF009
-    shots: list[int] = option([10, 20], "training shapes of a class", ge=1)  # noqa: RUF009
-    folds: list[int] = option(list(range(10)), "folds by number; each draws its clouds anew", ge=0)  # noqa: RUF009
+    ways: list[Annotated[int, Field(ge=2)]] = option([5, 10], "classes of a task; every way is run with every shot")
+    shots: list[Annotated[int, Field(ge=1)]] = option([10, 20], "training shapes of a class")
+    folds: list[Annotated[int, Field(ge=0)]] = option(list(range(10)), "folds by number; each draws its clouds anew")
     queries: int = option(20, "test shapes of a class, when folds are drawn here", ge=1)
     draw_seed: int = option(0, "seed of the folds drawn here, whatever else is random", ge=0)
 
 
-@dataclass(frozen=True)
 class FewShotConfig(FoldsConfig):
     """Which few-shot tasks to run, and what to keep of them."""
 
     keep_weights: bool = option(False, "keep the weights of every fold")
 
 
-def validate_classifier(settings: Mapping[str, Any]) -> None:
-    """Check what `validate` cannot know: patches that fit the points, heads that divide the width.
+class FewshotSettings(TransferSettings, command="fewshot"):
+    """Learn classes from a few shapes of each.
 
-    Raises:
-        ConfigError: names the key, its value, and what is allowed.
+    For every setting (5- and 10-way, 10- and 20-shot) and every fold a classifier is trained on a handful of shapes
+    and tested on others: mean and standard deviation over folds are the result. Folds come from the released pickles
+    of ModelNet40, or are drawn from any labelled dataset with enough classes. A finished fold is kept: --resume goes
+    on with the next.
     """
-    data: DataConfig = settings["data"]
-    model: ClassifierConfig = settings["classifier"]
-    for name in ("patches", "patch_size"):
-        if getattr(model, name) > data.points:
-            raise ConfigError(f"classifier.{name}: {getattr(model, name)} must be <= data.points ({data.points})")
-    if model.width % model.heads:
-        raise ConfigError(f"classifier.heads: {model.heads} must divide classifier.width ({model.width})")
-    check_disjoint(data.split, settings.get("test_split", ""), "test_split")
-    check_start(settings["trainer"])
+
+    data: DataConfig = option(
+        DataConfig(batch_size=32, augment="scale_shift"),
+        "folds in files (the released `ModelNetFewshot`, or what `act3d draw-folds` wrote), or labelled clouds to draw "
+        "folds from",
+    )
+    classifier: ClassifierConfig = option(
+        ClassifierConfig(), "what is trained, how clouds are cut, and the encoder's size from scratch"
+    )
+    optim: OptimConfig = option(OptimConfig(lr=5e-4, weight_decay=0.05, clip=10), "AdamW and the learning rate")
+    trainer: TrainerConfig = option(TrainerConfig(epochs=150), "epochs and precision")
+    tasks: FewShotConfig = option(FewShotConfig(), "which settings and folds")
+    protocol: Protocol = option(
+        "standard", '"standard" tests the last epoch; "legacy" reports the best epoch on the test shapes'
+    )
+    test_split: str = option("test", "split that test shapes are drawn from")
+    out: Place = option("runs/fewshot", "folder: config.yaml, folds/*.json, results.json")
+    seed: int = option(0, "seed of training")
+    resume: bool = option(False, "go on with the folds in `out` that are not finished", exclude=True)
+
+    @model_validator(mode="after")
+    def _check_patches(self) -> Self:
+        check_patches(self.classifier, self.data.points)
+        return self
 
 
-def check_start(trainer: TrainerConfig) -> None:
-    """Refuse to fit the start of what starts from a checkpoint, before anything is opened.
+class DrawFoldsSettings(Settings, command="draw-folds"):
+    """Draw few-shot folds and keep them.
 
-    Raises:
-        ConfigError: names the key.
+    Writes {way}way_{shot}shot/{fold}.pkl as the released folds of ModelNet40 are laid out, from ModelNet40 or any
+    labelled dataset with enough classes, with all stored points. What is drawn depends on the dataset, tasks.draw_seed
+    and the fold's number only, so a fold that is there already is left alone. `act3d fewshot --data.root OUT` runs
+    them; they are the folds that it would draw by itself.
     """
-    if trainer.fit_start:
-        raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
 
-
-def check_disjoint(split: str, test_split: str, key: str) -> None:
-    """Check that no split both trains and judges; splits may be joined by "+".
-
-    Raises:
-        ConfigError: names `key`, the setting of the split that judges, and what the two have in common.
-    """
-    if shared := set(split.split("+")) & set(test_split.split("+")):
-        raise ConfigError(f"{key}: {', '.join(sorted(shared))} is in data.split ({split}) as well")
+    data: FoldData = option(FoldData(), "the labelled clouds")
+    tasks: FoldsConfig = option(FoldsConfig(), "settings, numbers and seed of the folds")
+    out: Place = option("data/ModelNetFewshot", "folder to write to")

@@ -1,0 +1,95 @@
+"""The command line: cyclopts over the models in `act3d.settings`. A command's code is imported when it runs."""
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from act3d.cli.table import COMMANDS
+from act3d.errors import Act3dError, ConfigError, InputError
+
+
+def set_waiting() -> None:
+    """Let threads of OpenMP that wait spin for some microseconds, then sleep; this must come before torch is imported.
+
+    To spin for long makes a shared machine many times slower, and to sleep at once makes steps of many small operations
+    twice as slow: a thread takes longer to wake than most of them last.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # GNU's OpenMP, which torch brings on Linux
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors free: giving it back costs a step on the CPU a fifth of its time."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl has none
+    if mallopt is not None:
+        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no mapping of its own for every large tensor
+        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 (failure), 2 (wrong usage), 128 + signal (interrupted)."""
+    set_waiting()
+    _keep_freed_memory()
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        print("act3d: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Print an error as one line and return the exit code it stands for."""
+    code = getattr(error, "code", None)
+    if isinstance(code, int) and code > 128:  # stopped on request, with everything saved
+        if int(os.environ.get("LOCAL_RANK", 0)):
+            return 0  # a helper process; the first one speaks
+        print(f"act3d: {error}", file=sys.stderr)
+        return code
+    text = " ".join(str(error).split())
+    if isinstance(error, Act3dError):
+        print(f"act3d: error: {text}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError | InputError) else 1
+    print(f"act3d: error: {type(error).__name__}: {text[:500]} (--debug shows where)", file=sys.stderr)
+    return 1
+
+
+def _run(words: list[str]) -> int:
+    """Do what the words say."""
+    from cyclopts import CycloptsError
+
+    from act3d.cli.app import build_app
+    from act3d.cli.words import join_switches, wrong_words
+
+    name = words[0] if words else "--help"
+    if name == "help":
+        words = ["--help"]
+    elif not name.startswith("-") and name not in (*COMMANDS, "__complete"):
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"commands: {', '.join(COMMANDS)}"
+        raise ConfigError(f"there is no command {name!r}; {hint}")
+    completing = name in ("--install-completion", "__complete")
+    if name in COMMANDS:
+        words = join_switches(words)
+    try:
+        build_app(COMMANDS if completing else [name])(words or ["--help"])
+    except CycloptsError as error:
+        raise ConfigError(wrong_words(error, words)) from None
+    return 0 if words else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The commands as cyclopts reads them: one option a setting, all of them text, which `act3d.settings` understands."""
+
+import inspect
+from collections.abc import Callable, Container
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from cyclopts import App, Group, Parameter
+
+from act3d import __version__
+from act3d.cli.table import COMMANDS, GROUPS, load, settings_of
+from act3d.cli.words import with_resumed_run
+from act3d.presets import preset_names
+from act3d.settings.layers import fields, resolve
+from act3d.settings.messages import describe, required_settings, value_type
+from act3d.settings.model import Settings, default_of, sections
+
+ABOUT = "act3d: teach 3D Transformers with pretrained image and text Transformers (ACT, ICLR 2023)"
+EPILOGUE = """act3d COMMAND --help explains a command, its options and its presets.
+--debug after any command shows where an error came from."""
+RESUME = "a RUN folder given here stands for --out, its settings are the base, and options change them"
+
+
+def build_app(whole: Container[str]) -> App:
+    """Return the command line with the options of some commands; of others, only what the overview shows is known."""
+    app = App(
+        name="act3d",
+        help=ABOUT,
+        usage="Usage: act3d COMMAND [OPTIONS]",
+        help_epilogue=EPILOGUE,
+        help_format="plaintext",
+        version=f"act3d {__version__}",
+        version_flags=["--version", "-V"],
+        group_commands=Group("Options", sort_key=len(GROUPS)),
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    app.register_install_completion_command(name="--install-completion")
+    groups = {name: Group(name, help=text, sort_key=place) for place, (name, text) in enumerate(GROUPS.items())}
+    for place, (name, entry) in enumerate(COMMANDS.items()):
+        known: dict[str, Any] = {"name": name, "group": groups[entry.group], "sort_key": place}
+        if name in whole:
+            texts: dict[str, Any] = {"help": _about(name), "usage": _usage(name), "help_epilogue": _epilogue(name)}
+            app.command(command_line_of(name), **texts, **known)
+        else:
+            app.command(lambda: None, help=entry.summary, **known)
+    return app
+
+
+def _about(name: str) -> str:
+    paragraphs = (inspect.getdoc(settings_of(name)) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _usage(name: str) -> str:
+    model = settings_of(name)
+    needed = required_settings(model)
+    words = [key.upper() if key in model.positionals else f"--{key} TEXT" for key in needed]
+    return " ".join([f"Usage: act3d {name}", *words, "[OPTIONS]"])
+
+
+def _epilogue(name: str) -> str:
+    """Return what stands below the options of `act3d COMMAND --help`: examples and presets."""
+    text = "\n".join(["Examples:", *(f"  {example}" for example in COMMANDS[name].examples)])
+    presets = preset_names(name)
+    return f"{text}\n\nPresets: {', '.join(presets)}" if presets else text
+
+
+def command_line_of(name: str) -> Callable[..., None]:
+    """Return a command as cyclopts reads it: a function with one option a setting, which all take text."""
+    model = settings_of(name)
+    keys = {key.replace(".", "__"): key for key in fields(model)}
+    many = model.positionals[-1] if model.positionals else ""
+
+    def call(*places: Any, **words: Any) -> None:
+        words |= zip(model.positionals, places, strict=False)
+        given = {keys[place]: value for place, value in words.items() if place in keys}
+        texts = with_resumed_run({k: v[-1] if isinstance(v, list) and k != many else v for k, v in given.items()})
+        settings = resolve(model, {}, words.get("config") or [], texts)
+        load(COMMANDS[name].target)(settings)
+
+    shown = [_option(model, key, place) for place, key in keys.items()]
+    order = sorted([*shown, *_common_options(name)], key=lambda item: item.kind)  # stable: positional ones first
+    call.__signature__ = inspect.Signature(order)  # type: ignore[attr-defined]
+    return call
+
+
+def _option(model: type[Settings], key: str, place: str) -> inspect.Parameter:
+    field, section = fields(model)[key], key.rpartition(".")[0]
+    hint, positional = value_type(field.annotation), key in model.positionals
+    default = "" if field.is_required() else _shown(default_of(model, key))
+    about = Parameter(
+        name=[f"--{key}", f"-{key}"] if len(key) == 1 else f"--{key}",
+        help=describe(field) if key != "resume" else f"{describe(field)}; {RESUME}",
+        show_default=(lambda _: default) if default else False,
+        choices=tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else None,
+        show_choices=False,
+        metavar=_metavar(hint, key),
+        required=False,
+        negative=(),
+    )
+    if section:
+        names = list(sections(model))
+        group = Group(section, help=model.model_fields[section].description or "", sort_key=names.index(section) + 1)
+        about = Parameter.combine(about, Parameter(group=group))
+    one = positional and get_origin(hint) is not list  # an option that comes several times is a list: the last counts
+    taken: Any = bool if hint is bool and key != "resume" else str if one else list[str]
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(place, kind, default=None, annotation=Annotated[taken | None, about])
+
+
+def _common_options(name: str) -> list[inspect.Parameter]:
+    config = Parameter(
+        name="--config", metavar="PRESET|FILE", negative=(), show_default=False, completer=lambda _: preset_names(name),
+        help="settings from a preset or a YAML file; may come several times: later ones win, options win over all",
+    )  # fmt: skip
+    debug = Parameter(name="--debug", negative=(), show_default=False, help="show where an error came from")
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("config", keyword, default=None, annotation=Annotated[list[str] | None, config]),
+        inspect.Parameter("debug", keyword, default=None, annotation=Annotated[bool | None, debug]),
+    ]
+
+
+def _shown(default: Any) -> str:
+    if default is None or default == "":
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, list):
+        return ",".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _metavar(hint: Any, key: str) -> str:
+    """Return what stands for an option's value: INT, NUMBER, a|b|c ..."""
+    if key == "resume":
+        return "[RUN]"
+    if get_origin(hint) is Literal:
+        return "|".join(str(choice) for choice in get_args(hint))
+    return {int: "INT", float: "NUMBER", str: "TEXT"}.get(hint, "A,B,...")

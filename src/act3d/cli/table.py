@@ -1,0 +1,232 @@
+"""The commands: their groups, where they are, and examples."""
+
+import importlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from act3d.settings.model import Settings
+
+
+class Command(NamedTuple):
+    """One command: its group, where its settings and its function are, what it does in one line, and examples."""
+
+    group: Literal["Learn", "Use", "Look", "Data"]
+    settings: str
+    target: str
+    summary: str
+    examples: tuple[str, ...]
+
+
+GROUPS = {
+    "Learn": "Train, such as: act3d pretrain --config small/pretrain --teacher.checkpoint runs/teacher",
+    "Use": "Use what was trained, such as: act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
+    "Look": "Measure and look, such as: act3d probe runs/pretrain --data.root data/mine",
+    "Data": "Make and check datasets, such as: act3d prepare my_meshes --out data/mine",
+}
+
+COMMANDS: dict[str, Command] = {
+    "quickstart": Command(
+        "Learn",
+        "act3d.settings.preparing:QuickstartSettings",
+        "act3d.commands.quickstart:quickstart",
+        "Both stages on shapes that come with act3d, and the result: about seven minutes",
+        (
+            "act3d quickstart",
+            "act3d quickstart --seeds 1",
+        ),
+    ),
+    "autoencode": Command(
+        "Learn",
+        "act3d.settings.pretraining:AutoencodeSettings",
+        "act3d.commands.autoencode:autoencode",
+        "Stage I: turn a pretrained Transformer into a 3D teacher",
+        (
+            "act3d autoencode --config small/autoencode --data.root data/mine --out runs/teacher",
+            "act3d autoencode --config act/autoencode --data.root data/ShapeNet55 --trainer.precision bf16",
+            "act3d autoencode --resume runs/teacher",
+        ),
+    ),
+    "pretrain": Command(
+        "Learn",
+        "act3d.settings.pretraining:PretrainSettings",
+        "act3d.commands.pretrain:pretrain",
+        "Stage II: pretrain a 3D Transformer with the features of the teacher",
+        (
+            "act3d pretrain --config small/pretrain --data.root data/mine --teacher.checkpoint runs/teacher",
+            "act3d pretrain --config act/pretrain --data.root data/ShapeNet55 --teacher.checkpoint runs/teacher",
+            "act3d pretrain --resume runs/pretrain --trainer.epochs 400",
+        ),
+    ),
+    "finetune": Command(
+        "Learn",
+        "act3d.settings.tasks:FinetuneSettings",
+        "act3d.commands.finetune:finetune",
+        "Make a classifier of a pretrained encoder",
+        (
+            "act3d finetune --config small/finetune --data.root data/mine --checkpoint runs/pretrain",
+            "act3d finetune --config act/finetune-scan-hardest --data.root data/ScanObjectNN --checkpoint act.pth",
+            "act3d finetune --config small/finetune --data.root data/mine --out runs/scratch",
+            "act3d finetune --resume runs/finetune",
+        ),
+    ),
+    "segment": Command(
+        "Learn",
+        "act3d.settings.segmentation:SegmentSettings",
+        "act3d.commands.segment:segment",
+        "Label every point: parts of shapes, or scenes of rooms",
+        (
+            "act3d segment --config small/parts --data.root data/kicad --data.subset core --checkpoint runs/pretrain",
+            "act3d segment --config act/parts --data.root data/ShapeNetPart --checkpoint act.pth",
+            "act3d segment --config act/scenes --data.root data/S3DIS --scenes.held_out Area_5 --checkpoint act.pth",
+            "act3d segment --evaluate --checkpoint runs/scenes --data.root data/rooms --out runs/scenes-again",
+        ),
+    ),
+    "fewshot": Command(
+        "Learn",
+        "act3d.settings.tasks:FewshotSettings",
+        "act3d.commands.fewshot:fewshot",
+        "Learn new classes from a few shapes of each: settings, folds, mean and deviation",
+        (
+            "act3d fewshot --config act/fewshot --data.root data/ModelNetFewshot --checkpoint runs/pretrain",
+            "act3d fewshot --config small/fewshot --data.root data/mine --tasks.ways 5 --tasks.shots 10",
+            "act3d fewshot --resume runs/fewshot",
+        ),
+    ),
+    "embed": Command(
+        "Use",
+        "act3d.settings.using:EmbedSettings",
+        "act3d.commands.embed:embed",
+        "Write one vector for every shape of a file, a folder or a dataset",
+        (
+            "act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
+            'act3d embed "parts/**/*.obj" --checkpoint student.safetensors --out parts.npz --data.workers 4',
+        ),
+    ),
+    "index": Command(
+        "Use",
+        "act3d.settings.using:IndexSettings",
+        "act3d.commands.index:index",
+        "Make a collection searchable by shape, or bring its index up to date",
+        ("act3d index my_meshes --checkpoint runs/pretrain --out index",),
+    ),
+    "search": Command(
+        "Use",
+        "act3d.settings.using:SearchSettings",
+        "act3d.commands.search:search",
+        "Find the shapes of an indexed collection that are nearest to a given one",
+        (
+            "act3d search chair.obj --index index -k 10",
+            "act3d search chair.obj --index index --page found.html",
+        ),
+    ),
+    "predict": Command(
+        "Use",
+        "act3d.settings.using:PredictSettings",
+        "act3d.commands.predict:predict",
+        "Name shapes (a classifier), or colour their points by part (a segmenter)",
+        (
+            "act3d predict chair.obj --checkpoint runs/classifier",
+            "act3d predict my_meshes --checkpoint runs/segmenter --out coloured --category chair",
+        ),
+    ),
+    "export": Command(
+        "Use",
+        "act3d.settings.using:ExportSettings",
+        "act3d.commands.export:export",
+        "Write a model as ONNX, checked against PyTorch",
+        ("act3d export runs/pretrain --format onnx --out student.onnx --int8",),
+    ),
+    "convert": Command(
+        "Use",
+        "act3d.settings.using:ConvertSettings",
+        "act3d.commands.convert:convert",
+        "Write a released checkpoint as a native one",
+        ("act3d convert ACT.pth --out act.safetensors",),
+    ),
+    "probe": Command(
+        "Look",
+        "act3d.settings.evaluation:ProbeSettings",
+        "act3d.commands.probe:probe",
+        "Measure frozen features by linear SVM and nearest neighbours, against random weights",
+        ("act3d probe runs/pretrain --data.root data/mine",),
+    ),
+    "evaluate": Command(
+        "Look",
+        "act3d.settings.evaluation:EvaluateSettings",
+        "act3d.commands.evaluate:evaluate",
+        "Test a classifier: accuracies, a table by class, the confusion matrix",
+        (
+            "act3d evaluate runs/finetune --data.root data/mine --out runs/finetune/test",
+            "act3d evaluate released.pth --data.root data/ModelNet --votes 10",
+        ),
+    ),
+    "compare": Command(
+        "Look",
+        "act3d.settings.evaluation:CompareSettings",
+        "act3d.commands.compare:compare",
+        "Put results of several runs into one table: mean, spread and best over seeds",
+        (
+            "act3d compare runs/finetune-*",
+            "act3d compare pretrained=runs/a-* scratch=runs/b-* --out table.md",
+        ),
+    ),
+    "inspect": Command(
+        "Look",
+        "act3d.settings.using:InspectSettings",
+        "act3d.commands.inspect:inspect",
+        "Say what a checkpoint is, what it lacks and what is left over",
+        (
+            "act3d inspect ACT.pth",
+            "act3d inspect runs/pretrain --json",
+        ),
+    ),
+    "doctor": Command(
+        "Look",
+        "act3d.settings.preparing:DoctorSettings",
+        "act3d.commands.doctor:doctor",
+        "Say what this installation has and lacks, and check it against stored numbers",
+        ("act3d doctor",),
+    ),
+    "prepare": Command(
+        "Data",
+        "act3d.settings.preparing:PrepareSettings",
+        "act3d.commands.prepare:prepare",
+        "Turn a folder of meshes and point clouds into a dataset ready for training",
+        (
+            "act3d prepare my_meshes --out data/mine",
+            "act3d prepare kicad-packages3d.deb --format kicad --out data/kicad",
+        ),
+    ),
+    "check-data": Command(
+        "Data",
+        "act3d.settings.preparing:CheckDataSettings",
+        "act3d.commands.check_data:check_data",
+        "Say which dataset a folder holds, and what is missing or broken",
+        (
+            "act3d check-data data/ScanObjectNN",
+            "act3d check-data sample",
+        ),
+    ),
+    "draw-folds": Command(
+        "Data",
+        "act3d.settings.tasks:DrawFoldsSettings",
+        "act3d.commands.draw_folds:draw_folds",
+        "Draw few-shot tasks from a labelled dataset and keep them, as the released ones are laid out",
+        (
+            "act3d draw-folds --data.root data/ModelNet --out data/ModelNetFewshot",
+            "act3d draw-folds --data.root data/mine --tasks.ways 5 --tasks.shots 10 --out data/mine-fewshot",
+        ),
+    ),
+}
+
+
+def load(path: str) -> Any:
+    """Return what "module:name" stands for."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def settings_of(name: str) -> "type[Settings]":
+    """Return the model of a command's settings."""
+    model: type[Settings] = load(COMMANDS[name].settings)
+    return model

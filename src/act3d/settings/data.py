@@ -1,0 +1,109 @@
+"""The five `data` sections: which clouds a command opens, and how. They share their fields by inheritance."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from act3d.errors import ConfigError
+from act3d.settings.model import Place, Section, option
+
+
+def check_disjoint(split: str, test_split: str, key: str) -> None:
+    """Check that no split both trains and tests; splits may be joined by "+".
+
+    Raises:
+        ConfigError: names `key`, the setting of the split that tests, and what the two have in common.
+    """
+    if shared := set(split.split("+")) & set(test_split.split("+")):
+        raise ConfigError(f"{key}: {', '.join(sorted(shared))} is in data.split ({split}) as well")
+
+
+class ShapeChoice(Section, section="data"):
+    """Which shapes of a dataset."""
+
+    split: str = option("", 'of a prepared dataset: "train", "test" ..., joined by +; empty = all')
+    subset: str = option("", 'a named part of the dataset, such as "core" in the KiCad collection; empty = all of it')
+
+
+class DatasetChoice(ShapeChoice):
+    """Which dataset, and which of its shapes."""
+
+    root: Place = option(
+        "sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one'
+    )
+
+
+class CloudChoice(DatasetChoice):
+    """Clouds to open, with as many points and treated as they are wanted."""
+
+    points: int = option(0, "points of a cloud; 0 = as many as the model was trained with", unit="points", ge=0)
+    normalize: Literal["auto", "unit_sphere", "none"] = option(
+        "auto", "centre every cloud and scale it to the unit sphere, or not; auto = as the model was trained, else as "
+        "the dataset declares"
+    )  # fmt: skip
+    batch_size: int = option(64, "clouds at once", unit="clouds", ge=1)
+
+
+class DataConfig(CloudChoice):
+    """The clouds to learn from."""
+
+    split: str = option("train", 'split to train on; join two by "+", as in "train+test" or "train+unlabeled"')
+    points: int = option(1024, "points drawn from every cloud", unit="points", ge=32)
+    normalize: Literal["auto", "unit_sphere", "none"] = option(
+        "auto", "centre every cloud and scale it to the unit sphere, or not; auto = what the dataset declares"
+    )
+    batch_size: int = option(64, "clouds a step on every device", unit="clouds", ge=1)
+    workers: int = option(0, "loading processes; 0 loads in the main one (fast enough for packed data)", ge=0, le=256)
+    resident: Literal["auto", "always", "never"] = option(
+        "auto",
+        "keep all training clouds on the training device, so that no step loads any; auto = on CUDA, when they take a "
+        "third of its free memory at most. Random points of a cloud are drawn where it lives; host and device draw "
+        "different ones, so their losses differ a little",
+    )
+    augment: str = option("none", 'augmentation of training clouds, joined by "+": scale_shift, rotate_y, rotate_x ...')
+    val_split: str = option(
+        "holdout", 'what to validate on: "holdout" = a part of `split` kept out of training, "none", or a split\'s name'
+    )
+    val_fraction: float = option(0.1, 'share of every class that "holdout" keeps out of training', gt=0, le=0.5)
+
+
+class EvaluationData(CloudChoice):
+    """The labelled clouds to test on."""
+
+    split: str = option("test", "split to evaluate on")
+    subset: str = option("", 'a named part, such as "core", or the variant of ScanObjectNN; empty = all of it')
+    batch_size: int = option(32, "clouds at once", unit="clouds", ge=1)
+
+
+class ProbeData(CloudChoice):
+    """The labelled shapes to probe on."""
+
+    split: str = option("train", "split whose shapes train the classifiers")
+    test_split: str = option("test", "split whose shapes test them")
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        check_disjoint(self.split, self.test_split, "data.test_split")
+        return self
+
+
+class FoldData(DatasetChoice):
+    """The labelled clouds that folds are drawn from."""
+
+    split: str = option("train", "split that training shapes are drawn from")
+    test_split: str = option("test", "split that test shapes are drawn from")
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        check_disjoint(self.split, self.test_split, "data.test_split")
+        return self
+
+
+class ReadData(ShapeChoice):
+    """How shapes are read."""
+
+    up: Literal["auto", "x", "y", "z"] = option(
+        "auto", "up axis of the files; auto = as in the files that the model was trained on"
+    )
+    batch_size: int = option(32, "shapes embedded at once", unit="shapes", ge=1)
+    workers: int = option(0, "processes that read files beside the one that computes", ge=0)

@@ -1,0 +1,74 @@
+"""Settings of the commands that measure: evaluate, probe, compare."""
+
+from act3d.settings.data import EvaluationData, ProbeData
+from act3d.settings.model import Place, Settings, option
+
+DEVICE_HELP = "where to compute, such as cpu or cuda:0; auto = CUDA where there is one"
+
+
+class EvaluateSettings(Settings, command="evaluate"):
+    """Evaluate a classifier.
+
+    Prints overall accuracy (OA), mean class accuracy (mAcc) and a table by class. With `out`, writes results.json and
+    the confusion matrix as numbers (confusion.csv) and as a picture (confusion.png). A warning says so when clouds
+    are given with another number of points, or another normalisation, than in training.
+    """
+
+    positionals = ("checkpoint",)
+
+    checkpoint: Place = option(..., "a run folder of `act3d finetune`, its .safetensors, or a released .pth file")
+    data: EvaluationData = option(EvaluationData(), "the labelled clouds")
+    votes: int = option(
+        0,
+        "average the logits of so many passes over random, scaled and shifted versions of every cloud: one fixed vote "
+        "by `seed`, not the best of many; 0 = one plain pass",
+        ge=0,
+    )
+    patches: int = option(
+        0,
+        "patches that a cloud is cut into; 0 = as the checkpoint says. Released files do not say: 128 are assumed for "
+        "ScanObjectNN's 15 classes, else 64; ModelNet40 with 8192 points has 512",
+        unit="patches",
+        ge=0,
+    )
+    out: Place = option("", "folder to write to; empty = print only")
+    seed: int = option(0, "seed of the vote")
+    device: str = option("auto", DEVICE_HELP)
+
+
+class ProbeSettings(Settings, command="probe"):
+    """Measure what an encoder's frozen features are worth.
+
+    A linear SVM and k nearest neighbours learn the classes from the features of training shapes and are asked about
+    test shapes. The same is done for the same encoder with random weights, for one whose random weights and statistics
+    were fitted to the training shapes (`--trainer.fit_start`) without any training, and for a plain PointNet with
+    random weights: the difference is what pretraining is worth. C and k are chosen by cross-validation inside the
+    training shapes.
+    """
+
+    positionals = ("checkpoint",)
+
+    checkpoint: Place = option(
+        ..., "the encoder: a run folder of `act3d pretrain`, its .safetensors, or a released .pth file"
+    )
+    data: ProbeData = option(ProbeData(), "the labelled shapes")
+    out: Place = option("", "folder for results.json; empty = print only")
+    seed: int = option(0, "seed of the random weights, the folds and the points drawn")
+    device: str = option("auto", DEVICE_HELP)
+
+
+class CompareSettings(Settings, command="compare"):
+    """Compare runs: mean, spread and best over seeds.
+
+    Runs that differ in their seed only share a row. NAME=RUN,RUN,... makes a row by hand; one that would mix protocols,
+    datasets or votes is refused. Beside ours stand the published numbers where there are some; most of those pick the
+    epoch on the test set (protocol legacy).
+    """
+
+    positionals = ("runs",)
+
+    runs: list[Place] = option(..., "run folders, or NAME=FOLDER,FOLDER; with * and ? for several")
+    metrics: list[str] = option(
+        ["oa", "macc"], "metrics to show, such as oa, macc, miou, knn; a run without one has no row for it"
+    )
+    out: Place = option("", "also write the table to this file (.json, .csv or .md); empty = print only")

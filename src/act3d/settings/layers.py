@@ -1,0 +1,132 @@
+"""From presets, files, a resumed run and what the caller gives to a command's settings; later sources win."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from act3d.errors import ConfigError
+from act3d.presets import find_config, flatten, read_config
+from act3d.settings.messages import named_fields, nearest, required_settings, value_type
+from act3d.settings.model import Settings, default_of, sections
+
+S = TypeVar("S", bound=Settings)
+
+
+def fields(model: type[Settings]) -> dict[str, FieldInfo]:
+    """Return every setting of a command by its dotted key, plain ones first."""
+    inner = sections(model)
+    found = {name: field for name, field in named_fields(model).items() if name not in inner}
+    for name, section in inner.items():
+        found |= {f"{name}.{key}": field for key, field in named_fields(section).items()}
+    return found
+
+
+def resolve(
+    model: type[S], given: Mapping[str, Any], config: Iterable[str | Path] = (), words: Mapping[str, str] | None = None
+) -> S:
+    """Return a command's settings: its defaults, the run that is resumed, `config` in order, then what is given.
+
+    Args:
+        model: the command's settings.
+        given: by name: plain values, whole sections, or dictionaries with a part of a section.
+        config: presets and YAML files.
+        words: options of the command line by dotted key, as text; they count as given.
+
+    Raises:
+        ConfigError: one line that names the source, the key, its value, and what is allowed.
+    """
+    known = fields(model)
+    files = [find_config(str(name), model.command) for name in config]
+    layers = [(f"{path}: ", path, flatten(read_config(path))) for path in files]
+    texts = {key: from_text(text, known[key].annotation) for key, text in (words or {}).items()}
+    if given.get("resume") or texts.get("resume") is True:
+        run = _resumed(model, {**given, **texts}, [layer for _, _, layer in layers], "" if words is None else "--")
+        layers.insert(0, (f"{run}: ", run, flatten(read_config(run))))
+        texts["out"] = str(run.parent)
+    flat: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for label, path, layer in layers:
+        for key, value in layer.items():
+            if key in model.retired or _is_empty_section(model, key, value):
+                continue
+            if key not in known:
+                where = f"act3d {model.command}"
+                raise ConfigError(f"{path}: there is no setting {key!r} in {where}{nearest(key, list(known))}")
+            flat[key], sources[key] = from_text(value, known[key].annotation), label
+    flat |= texts
+    sources |= dict.fromkeys(texts, "--")
+    merged = _merged(nest(flat), given)
+    for name in required_settings(model):
+        if name not in merged:
+            raise ConfigError(f"{name} is missing" if words is None else _missing_word(model, name))
+    try:
+        return model(**merged)
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(sources.get(text.partition(":")[0], "") + text) from None
+
+
+def _is_empty_section(model: type[Settings], key: str, value: Any) -> bool:
+    return key in sections(model) and not value
+
+
+def _merged(nested: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of files with what is given on top: a dictionary changes a section, a model replaces it."""
+    for name, value in given.items():
+        below = nested.get(name)
+        nested[name] = {**below, **value} if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return nested
+
+
+def _missing_word(model: type[Settings], name: str) -> str:
+    if name in model.positionals:
+        return f"{name.upper()} is missing; see act3d {model.command} --help"
+    return f"--{name} is missing"
+
+
+def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[dict[str, Any]], dashes: str) -> Path:
+    """Return the config.yaml of the run that is resumed."""
+    named = [layer["out"] for layer in layers if "out" in layer]
+    folder = given.get("out", named[-1] if named else default_of(model, "out"))
+    path = Path(folder) / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"{dashes}resume: {folder} holds no run (no config.yaml)")
+    return path
+
+
+def from_text(value: Any, hint: Any) -> Any:
+    """Return text as a number, a switch or a list where the type asks for one; anything else comes back unchanged.
+
+    YAML reads 1e-3 as text, and the command line reads everything so. Whether the value is allowed is not said here.
+    """
+    hint = value_type(hint)
+    if get_origin(hint) is list and isinstance(value, str):
+        value = [item.strip() for item in value.strip("[]").split(",") if item.strip()]
+    if get_origin(hint) is list and isinstance(value, list):
+        return [from_text(item, get_args(hint)[0]) for item in value]
+    if value is None and hint is str:
+        return ""
+    if hint is str and not isinstance(value, str | bool | dict | list):
+        return str(value)  # a folder or a class called 3
+    if not isinstance(value, str):
+        return value
+    try:
+        if hint is bool:
+            return {"true": True, "yes": True, "false": False, "no": False}[value.strip().lower()]
+        return hint(value) if hint in (int, float) else value
+    except (ValueError, KeyError):
+        return value
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted keys as nested dictionaries."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, leaf = key.split(".")
+        place = nested
+        for part in path:
+            place = place.setdefault(part, {})
+        place[leaf] = value
+    return nested

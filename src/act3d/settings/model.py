@@ -1,0 +1,101 @@
+"""What settings are made of: frozen pydantic models that check themselves and answer a mistake in one line.
+
+A `Section` is a group of settings such as `optim`; `Settings` are all settings of one command: sections and plain
+options. Types are strict: 64.0 is no whole number, 3 no text, 1 not true.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from act3d.errors import ConfigError
+from act3d.settings.messages import first_mistake, named_fields
+
+
+def option(default: Any, help: str, *, unit: str = "", **bounds: Any) -> Any:
+    """Return a field with its default, meaning, unit and bounds (`ge`, `gt`, `le`, `lt`); `...` = it must be given."""
+    extra: Any = {"unit": unit} if unit else None
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
+
+
+def _as_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+Place = Annotated[str, BeforeValidator(_as_text)]
+"""A file or folder: text, or a path of pathlib."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False, validate_by_name=True)
+
+    section: ClassVar[str] = ""
+
+    def __init__(self, /, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(first_mistake(error, type(self))) from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some values changed; they are checked as all are."""
+        copied = super().model_copy(deep=deep)
+        return type(self)(**{**dict(copied), **update}) if update else copied
+
+
+class Section(_Strict):
+    """A group of settings with a name, as in `--optim.lr`.
+
+    Raises:
+        ConfigError: on construction; names the key, its value, and what is allowed.
+    """
+
+    def __init_subclass__(cls, section: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.section = section or cls.section
+
+
+class Settings(_Strict):
+    """All settings of one command.
+
+    A section given as a dictionary changes the command's own defaults: `data={"root": x}` leaves its batch size alone.
+
+    Raises:
+        ConfigError: on construction; names the key, its value, and what is allowed.
+    """
+
+    command: ClassVar[str] = ""
+    positionals: ClassVar[tuple[str, ...]] = ()  # what the command line takes without a name
+    retired: ClassVar[frozenset[str]] = frozenset()  # settings of older versions: files that hold them stay readable
+
+    def __init_subclass__(cls, command: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.command = command or cls.command
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_own_defaults(cls, values: Any) -> Any:
+        made = dict(values)
+        for name, kind in sections(cls).items():
+            if isinstance(made.get(name), Mapping):
+                made[name] = kind(**{**dict(cls.model_fields[name].default), **made[name]})
+        return made
+
+
+def sections(model: type[Settings]) -> dict[str, type[Section]]:
+    """Return a command's sections by name."""
+    kinds = {name: field.annotation for name, field in model.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
+
+
+def default_of(model: type[Settings], key: str) -> Any:
+    """Return the command's own default of a setting by its dotted key."""
+    section, _, name = key.rpartition(".")
+    return getattr(model.model_fields[section].default, name) if section else named_fields(model)[name].default
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """Return settings as plain containers that YAML and JSON can hold; what counts for one call only is left out."""
+    return settings.model_dump()

@@ -1,0 +1,107 @@
+"""Settings of the commands about data and the installation: prepare, check-data, quickstart, doctor."""
+
+from typing import Literal
+
+from act3d.settings.model import Place, Settings, option
+
+
+class PrepareSettings(Settings, command="prepare"):
+    """Turn a folder of meshes and point clouds into a dataset ready for training.
+
+    Points are spread evenly over each surface by area and stored y-up, centred, in the unit sphere, together with the
+    original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, LDraw's dat and ldr, npy, npz, xyz,
+    pts and pcd. One subfolder is one class; train and test folders above or below the classes are kept. A file that
+    cannot be read is listed with its reason in failures.csv and does not stop the others. A killed run goes on where it
+    was when started again, and gives the same bytes.
+
+    Rooms for act3d segment: s3dis turns S3DIS's raw annotations into stanford_indoor3d; synthetic-rooms furnishes rooms
+    with Sweet Home 3D's models, scans them, and writes them in S3DIS's layout, raw and converted; scenes takes a folder
+    of your own labelled clouds (npy, ply, las, laz) and a list of classes.
+    """
+
+    positionals = ("source",)
+
+    source: Place = option(
+        ...,
+        "folder with the models. For kicad, sweethome3d and ldraw: the unpacked Debian package (or its folder "
+        "3dmodels, furniture or ldraw), or the .deb file itself",
+    )
+    out: Place = option(..., "folder to write. An existing dataset is never touched unless overwrite is set")
+    format: Literal["auto", "folder", "kicad", "sweethome3d", "ldraw", "s3dis", "synthetic-rooms", "scenes"] = option(
+        "auto",
+        "what the source is; auto looks for S3DIS, KiCad libraries, Sweet Home 3D catalogs and LDraw's parts, else "
+        "takes any folder of models. Synthetic-rooms and scenes have to be asked for",
+    )
+    points: int = option(8192, "points stored per model", unit="points", ge=1)
+    up: Literal["auto", "x", "y", "z"] = option("auto", "the up axis in the files; auto means z for KiCad, y otherwise")
+    scale: float | None = option(
+        None,
+        "factor on the coordinates, for instance 0.001 from millimetres to metres (default: 2.54 for KiCad, which "
+        "counts tenths of an inch, 0.4 for LDraw, else 1)",
+        gt=0,
+    )
+    unit: str | None = option(None, "name of the unit after scaling, for the record")
+    normalization: Literal["unit_sphere", "none"] = option(
+        "unit_sphere", "what reading gives: unit_sphere (centred, largest radius 1) or none (original size and place)"
+    )
+    test_fraction: float = option(
+        0.2, "part of each class that becomes the test split when the folders name none", ge=0, lt=1
+    )
+    dtype: Literal["float16", "float32"] = option(
+        "float16", "number type on disk; float16 is precise to 0.0005 of the radius"
+    )
+    workers: int | None = option(None, "processes that read models (default: one per CPU core)", ge=1)
+    seed: int = option(0, "seed of the sampled points and of the test split")
+    overwrite: bool = option(False, "replace a dataset at out, once the new one is complete")
+    classes: Place = option("", 'for scenes: text file with the classes, one a line, "name" or "value name"')
+    label: str = option(
+        "",
+        "for scenes: the label's column (npy, from 0) or property (ply, las); by default the last column, or a "
+        "property called label, class, classification ...",
+    )
+    rooms: int = option(30, "for synthetic-rooms: how many", unit="rooms", ge=1)
+    room_points: int = option(150_000, "for synthetic-rooms: points of a room, about", unit="points", ge=1)
+
+
+class CheckDataSettings(Settings, command="check-data"):
+    """Look at a dataset before training on it.
+
+    Says which dataset and variant a folder holds, counts clouds and classes in every split, names what is missing,
+    cut off or wrong, and prints the fingerprint that goes into every result from this data. Every file is looked at;
+    all are read whole, but for ModelNet40's text files where their cache is still to be made.
+    """
+
+    positionals = ("root",)
+
+    root: Place = option(
+        ...,
+        "folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN, "
+        'ShapeNetPart), rooms of S3DIS, or "sample"',
+    )
+
+
+class QuickstartSettings(Settings, command="quickstart"):
+    """Train both stages of ACT on shipped shapes, with a pretrained text Transformer as teacher, and test the result.
+
+    Trains stage I and stage II, then fits a linear SVM to frozen features and tests it on test shapes: with the
+    pretrained encoder, with the same encoder at random and at data-dependent initialization, and with a plain baseline.
+    Ends with a table and `report.html`. A second call continues where the first one stopped and keeps finished runs.
+    """
+
+    out: Place = option("runs/quickstart", "folder for all runs and the report")
+    seeds: int = option(
+        3,
+        "number of repetitions; their spread shows how large a difference must be to mean something",
+        unit="seeds",
+        ge=1,
+    )
+    stage1: Place = option("small/autoencode", "preset or YAML file of stage I")
+    stage2: Place = option("small/pretrain", "preset or YAML file of stage II")
+    root: Place = option("sample", 'dataset with labels and the splits train and test; "sample" = the shipped one')
+    fresh: bool = option(False, "start again; the content of `out` is kept under another name")
+
+
+class DoctorSettings(Settings, command="doctor"):
+    """Say what this installation has and lacks, and check a small computation against stored numbers."""
+
+    as_json: bool = option(False, "print JSON instead of a table", alias="json")

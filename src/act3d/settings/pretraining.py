@@ -1,0 +1,125 @@
+"""Settings of both stages of pretraining: `act3d autoencode` and `act3d pretrain`."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from act3d.errors import ConfigError
+from act3d.settings.data import DataConfig
+from act3d.settings.model import Place, Section, option
+from act3d.settings.training import (
+    AutoencoderConfig,
+    BackboneConfig,
+    LossConfig,
+    MaskConfig,
+    OptimConfig,
+    ProbeConfig,
+    ScheduleConfig,
+    StudentConfig,
+    TeacherConfig,
+    TrainerConfig,
+    TrainingSettings,
+    check_patches,
+)
+
+
+class AutoencodeSettings(TrainingSettings, command="autoencode"):
+    """Stage I: turn a pretrained Transformer into a 3D teacher.
+
+    An autoencoder learns to rebuild patches of point clouds from discrete codes, through the frozen Transformer and
+    trainable prompts. Its features are what `act3d pretrain` learns from. Held-out clouds are rebuilt after every epoch
+    and scored by F-score and Chamfer distances (times 1000), per category; the best weights by Chamfer L1 are kept.
+    """
+
+    data: DataConfig = option(DataConfig(), "the clouds to learn from")
+    autoencoder: AutoencoderConfig = option(AutoencoderConfig(), "the autoencoder around the Transformer")
+    teacher: BackboneConfig = option(BackboneConfig(), "the pretrained Transformer and its prompts")
+    schedule: ScheduleConfig = option(ScheduleConfig(), "temperature and KL weight by step")
+    optim: OptimConfig = option(OptimConfig(lr=5e-4, weight_decay=5e-4, min_lr=1e-7), "AdamW and the learning rate")
+    out: Place = option(
+        "runs/autoencode", "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, results.json"
+    )
+
+    @model_validator(mode="after")
+    def _check_patches(self) -> Self:
+        check_patches(self.autoencoder, self.data.points)
+        return self
+
+
+class PointMaeConfig(Section, section="point_mae"):
+    """The patches of Point-MAE, which has no teacher to take them from."""
+
+    patches: int = option(64, "patches of a cloud", unit="patches", ge=2)
+    patch_size: int = option(32, "points of a patch", unit="points", ge=4)
+
+
+class PointBertConfig(Section, section="point_bert"):
+    """The Point-BERT-style student: masks, contrast and mixed clouds."""
+
+    mask_low: float = option(0.25, "smallest share of a cloud's patches that is hidden", gt=0, lt=1)
+    mask_high: float = option(0.45, "largest share; every cloud draws its own", gt=0, lt=1)
+    contrast: bool = option(True, "tell clouds from earlier ones (MoCo)")
+    mix: bool = option(True, "learn from mixtures of two clouds as well")
+    momentum: float = option(0.999, "how slowly the copy follows that makes the keys of the contrast", ge=0, le=1)
+    temperature: float = option(0.07, "temperature of the contrast", gt=0)
+    queue: int = option(16384, "earlier clouds to tell from", unit="clouds", ge=1)
+    contrast_width: int = option(512, "width of what is compared", unit="channels", ge=2)
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if self.mask_low > self.mask_high:
+            raise ConfigError(
+                f"point_bert.mask_low: {self.mask_low} must be <= point_bert.mask_high ({self.mask_high})"
+            )
+        return self
+
+
+class PretrainSettings(TrainingSettings, command="pretrain"):
+    """Stage II: teach a 3D Transformer.
+
+    The student sees a part of every cloud's patches and predicts the teacher's features at the hidden ones. Its
+    encoder is what fine-tuning, embedding and search start from. Every so many epochs a linear SVM on its frozen
+    features tells how good they are, where the data has labels.
+    """
+
+    data: DataConfig = option(
+        DataConfig(batch_size=128, augment="scale_shift"),
+        "the clouds to learn from; labels are not used for training",
+    )
+    teacher: TeacherConfig = option(TeacherConfig(), "stage I's result, to learn from")
+    student: StudentConfig = option(StudentConfig(), "the 3D Transformer that is pretrained")
+    mask: MaskConfig = option(MaskConfig(), "what the student does not see")
+    loss: LossConfig = option(LossConfig(), "how predictions are compared with the teacher's features")
+    optim: OptimConfig = option(OptimConfig(lr=1e-3), "AdamW and the learning rate")
+    trainer: TrainerConfig = option(
+        TrainerConfig(validate_every=10), "how long, on what, how often to validate and save"
+    )
+    probe: ProbeConfig = option(ProbeConfig(), "the linear SVM that validates")
+    method: Literal["act", "point_mae", "point_bert"] = option(
+        "act",
+        '"act", or a baseline with the same encoder: "point_mae" (no teacher: rebuilds hidden points) or "point_bert" '
+        "(predicts the teacher's codes of hidden patches)",
+    )
+    point_mae: PointMaeConfig = option(PointMaeConfig(), "patches of Point-MAE")
+    point_bert: PointBertConfig = option(
+        PointBertConfig(),
+        "masks and contrast of the Point-BERT-style student; `mask` and `loss` are not used by it",
+    )
+    out: Place = option(
+        "runs/pretrain",
+        "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, teacher.safetensors, results.json",
+    )
+
+    @model_validator(mode="after")
+    def _check_student(self) -> Self:
+        student = self.student
+        if self.loss.cls_loss:
+            if not self.mask.ratio:
+                raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")
+            if student.shallow_block > student.depth:
+                raise ConfigError(
+                    f"student.shallow_block: {student.shallow_block} must be <= student.depth ({student.depth})"
+                )
+        if self.method == "point_mae":
+            check_patches(self.point_mae, self.data.points)
+        return self

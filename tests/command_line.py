@@ -1,0 +1,14 @@
+from typing import Any
+
+import pytest
+
+from act3d import cli
+
+
+def settings_of_words(command: str, *words: str) -> Any:
+    """Return the settings that a command line gives, without running the command."""
+    found: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("act3d.cli.app.load", lambda _: found.append)
+        assert cli.main([command, *words, "--debug"]) == 0
+    return found[0]
