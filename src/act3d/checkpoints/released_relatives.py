@@ -4,11 +4,11 @@ from typing import Any
 
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State
+from act3d.checkpoints.released_teachers import HEAD_WIDTH
 from act3d.errors import CheckpointError
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
 
-HEAD_WIDTH = 64
 _ENCODER_NAMES = (
     ("encoder.", "patch_embedding."),
     ("reduce_dim.", "reduce."),

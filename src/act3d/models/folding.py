@@ -1,6 +1,6 @@
 """The decoder that turns a patch's feature into points."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +57,14 @@ class FoldingDecoder(nn.Module):
             nn.ReLU(),
             nn.Conv1d(hidden, 3, 1),
         )
-        self.register_buffer("seeds", torch.tensor(SEEDS), persistent=False)
+        # Not in checkpoints, so it must hold its values even in a model built without memory (torch.device("meta")).
+        self.register_buffer("seeds", torch.tensor(SEEDS, device="cpu"), persistent=False)
         self.seeds: torch.Tensor
+
+    @property
+    def last_layer(self) -> nn.Conv1d:
+        """The layer that gives the offsets of fine from coarse points, C_out = 3."""
+        return cast(nn.Conv1d, self.final_conv[-1])
 
     def forward(self, features: torch.Tensor) -> Folded:
         """Points of every patch.

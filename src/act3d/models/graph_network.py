@@ -1,4 +1,4 @@
-"""The DGCNN that mixes the features of neighboring patches: the token head and the feature head."""
+"""The graph network (DGCNN) over neighboring patches: the token head and the feature head."""
 
 from typing import cast
 
@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.geometry import gather, knn
-from act3d.kernels.linear import linear
-from act3d.models.patch_embedding import pointwise
+from act3d.kernels.linear import linear, pointwise
 
-NEIGHBORS = 4  # the patch itself is one of them
+NEIGHBORS = 4  # of each patch, itself one of them
 
 
 class GraphNetwork(nn.Module):
@@ -18,8 +17,7 @@ class GraphNetwork(nn.Module):
 
     Parameter names and shapes are those of the released 1x1 convolutions. An edge layer there multiplies
     [neighbor - center, center] for every edge; with W = [W1, W2] that equals W1 neighbor + (W2 - W1) center: two
-    products a patch, then a gather. Since the normalization after it is per channel and cloud, and increasing or
-    decreasing in each channel, the maximum over neighbors is taken only after it.
+    products a patch, then a gather. The maximum over neighbors is taken after the norm, whose scale may be negative.
 
     Args:
         width_in, width_out: C_in and C_out, the latter a multiple of 4.
@@ -41,8 +39,13 @@ class GraphNetwork(nn.Module):
             nn.Conv1d(joined, width_out, 1, bias=False), nn.GroupNorm(4, width_out), nn.LeakyReLU(0.2)
         )
 
+    @property
+    def edge_layers(self) -> tuple[nn.Sequential, ...]:
+        """The four layers over edges: convolution, norm and leaky ReLU each."""
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
     def forward(self, features: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
-        """Mix features along the graph of centers.
+        """Features of patches, each with those of its neighbors mixed in.
 
         Args:
             features: Tensor with shape (B, G, C_in).
@@ -53,7 +56,7 @@ class GraphNetwork(nn.Module):
         """
         x = pointwise(self.input_trans, features)
         outputs = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        for layer in self.edge_layers:
             x = _edge_convolution(layer, x, neighbors)
             outputs.append(x)
         convolution, norm, _ = self.layer5
@@ -62,7 +65,7 @@ class GraphNetwork(nn.Module):
 
 
 def center_graph(centers: torch.Tensor) -> torch.Tensor:
-    """Nearest centers of each center, itself first, for all eight edge layers: (B, G, 3) -> int64 (B, G, 4)."""
+    """Nearest centers of each center, itself first; all edge layers use them: (B, G, 3) -> int64 (B, G, 4)."""
     return knn(centers, centers, min(NEIGHBORS, centers.shape[1]))
 
 
@@ -71,14 +74,14 @@ def _edge_layer(width_in: int, width_out: int) -> nn.Sequential:
 
 
 def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Tensor) -> torch.Tensor:
-    """(B, G, C) -> (B, G, C_out): all edges of a patch through the layer, then the maximum over them."""
+    """All edges of a patch through a layer, then the maximum over them: (B, G, C) -> (B, G, C_out)."""
     convolution, norm, _ = layer
     width = x.shape[2]
     weight = cast(nn.Conv2d, convolution).weight.flatten(1)
-    of_neighbor, of_center = weight[:, :width], weight[:, width:]
-    theirs = linear(x, of_neighbor)  # (B, G, C_out)
-    own = linear(x, of_center - of_neighbor)
-    edges = gather(theirs, neighbors) + own.unsqueeze(2)  # (B, G, k, C_out)
+    weight_neighbor, weight_center = weight[:, :width], weight[:, width:]
+    of_neighbor = linear(x, weight_neighbor)  # (B, G, C_out)
+    of_center = linear(x, weight_center - weight_neighbor)
+    edges = gather(of_neighbor, neighbors) + of_center.unsqueeze(2)  # (B, G, k, C_out)
     batch, patches, k, width_out = edges.shape
     normed = _group_norm(norm, edges.view(batch, patches * k, width_out))
     return F.leaky_relu(normed, 0.2).view(batch, patches, k, width_out).amax(dim=2)
@@ -87,6 +90,6 @@ def _edge_convolution(layer: nn.Sequential, x: torch.Tensor, neighbors: torch.Te
 def _group_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """GroupNorm over rows: (B, R, C), the statistics over the rows and the channels of a group."""
     norm = cast(nn.GroupNorm, norm)
-    # (B, R, C) seen as channels-last (B, C, 1, R): the kernel reads and writes rows as they lie
+    # (B, R, C) seen as channels-last (B, C, 1, R): on the CPU torch then reads and writes rows without a copy
     image = x.transpose(1, 2).unsqueeze(2)
     return F.group_norm(image, norm.num_groups, norm.weight, norm.bias, norm.eps).squeeze(2).transpose(1, 2)

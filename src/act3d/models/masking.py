@@ -1,4 +1,4 @@
-"""Which patches the student does not see: a bool Tensor (B, G), True = hidden, as many in every cloud."""
+"""Masks of patches: bool Tensors (B, G), True = hidden from the student, the same number in every cloud."""
 
 import torch
 
@@ -7,14 +7,18 @@ from act3d.geometry import gather
 
 
 def hidden_count(patches: int, ratio: float) -> int:
-    """Hidden patches of `patches` at a ratio: int(ratio * G), 0 to G - 1."""
+    """Number of hidden patches at a mask ratio: int(ratio * G), 0 to G - 1.
+
+    Raises:
+        InputError: A ratio below 0, or of 1 or more.
+    """
     if not 0 <= ratio < 1:
         raise InputError(f"mask ratio = {ratio}; allowed is 0 up to, not including, 1")
     return int(ratio * patches)
 
 
 def random_mask(batch: int, patches: int, hidden: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Hide `hidden` patches of each cloud at random.
+    """Random mask: `hidden` patches of each cloud.
 
     Returns:
         bool Tensor with shape (batch, patches), exactly `hidden` True in each row.
@@ -25,7 +29,7 @@ def random_mask(batch: int, patches: int, hidden: int, device: torch.device | st
 
 
 def block_mask(centers: torch.Tensor, hidden: int) -> torch.Tensor:
-    """Hide one block of each cloud: the `hidden` patches nearest to a patch picked at random (it is one of them).
+    """Block mask (Point-BERT, Yu et al., 2022): the `hidden` patches nearest to a random one, which is one of them.
 
     Args:
         centers: Tensor with shape (B, G, 3).
@@ -43,11 +47,11 @@ def block_mask(centers: torch.Tensor, hidden: int) -> torch.Tensor:
 
 
 def split(mask: torch.Tensor, hidden: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the visible and the hidden patches, each in ascending order, by a sort instead of a boolean index.
+    """Indices of the visible and of the hidden patches, each in ascending order.
 
     Args:
         mask: bool Tensor with shape (B, G) with exactly `hidden` True in each row.
-        hidden: That count; known beforehand, so that shapes stay static and the device never waits for the host.
+        hidden: That number; known beforehand, so that shapes stay static and the host never waits for the device.
 
     Returns:
         int64 Tensors with shapes (B, G - hidden) and (B, hidden).
@@ -57,11 +61,13 @@ def split(mask: torch.Tensor, hidden: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def count_hidden(mask: torch.Tensor, centers: torch.Tensor) -> int:
-    """The number of hidden patches, the same in every row (this one looks at the values: not for inner loops).
+    """Number of hidden patches of a mask, which must be the same in every row.
+
+    It reads the values of the mask, so on a GPU the host waits for the device: not for training steps.
 
     Args:
         mask: bool Tensor with shape (B, G).
-        centers: Tensor with shape (B, G, 3), the patches that it is for.
+        centers: Tensor with shape (B, G, 3), the centers of the patches it is for.
 
     Raises:
         InputError: Not a bool (B, G) mask, rows that differ, or nothing left visible.

@@ -1,5 +1,7 @@
 """The mini-PointNet that turns each patch of points into one feature vector."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -25,6 +27,11 @@ class PatchEmbedding(nn.Module):
         self.second_conv = nn.Sequential(
             nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, width, 1)
         )
+
+    @property
+    def last_layer(self) -> nn.Conv1d:
+        """The layer before the last maximum, C_out = C."""
+        return cast(nn.Conv1d, self.second_conv[-1])
 
     def forward(self, neighborhoods: torch.Tensor) -> torch.Tensor:
         """Embed every patch.

@@ -1,10 +1,11 @@
-"""A frozen pretrained Transformer that looks at patches through trainable prompts (VPT, Jia et al., 2022)."""
+"""A frozen pretrained Transformer with trainable prompts, over patches (VPT, Jia et al., 2022)."""
 
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from act3d.kernels.dispatch import tracing
 from act3d.kernels.linear import Linear
 from act3d.models.teachers import Backbone
 from act3d.models.transformer import Block, position_mlp
@@ -14,7 +15,14 @@ class PromptedTransformer(nn.Module):
     """Patch features (B, G, C) -> backbone's width D -> prompted frozen blocks -> (B, G, C) (ACT, section 3.2).
 
     Position embeddings are added before every block. Shallow prompts are carried through all blocks. Deep prompts
-    are new in every block: a prompt's output is thrown away, so a prompt only needs keys and values there.
+    are new in every block: their outputs are not used, so they are prefix tokens (keys and values only, no queries).
+
+    Args:
+        width: C, of patch features outside the backbone.
+        backbone: The frozen pretrained Transformer, of width D and depth L.
+        prompts: P, prompt tokens; 0 for none.
+        deep_prompts: New prompts in every block; False = one set carried through all blocks.
+        prompt_dropout: Dropout on prompt tokens in training.
     """
 
     prompt_token: nn.Parameter  # (1, P, D)
@@ -25,7 +33,8 @@ class PromptedTransformer(nn.Module):
     def __init__(self, width: int, backbone: Backbone, prompts: int, deep_prompts: bool, prompt_dropout: float) -> None:
         super().__init__()
         self.prompts = prompts
-        self._pairs: tuple[list[object], list[torch.Tensor]] | None = None
+        # keys and values of the prompts in every block, and the state of the weights they were computed from
+        self._kept: tuple[list[object], list[torch.Tensor]] | None = None
         self.backbone = backbone
         self.proj_pre = Linear(width, backbone.width)
         self.proj_post = Linear(backbone.width, width)
@@ -35,7 +44,7 @@ class PromptedTransformer(nn.Module):
         layers = {"prompt_token": 1, "prompt_pos": 1, "deep_prompt_tokens": 0, "deep_prompt_pos": 0}
         if self.deep:
             layers["deep_prompt_tokens"] = layers["deep_prompt_pos"] = backbone.depth - 1
-        for name, count in layers.items():  # None where there are none: nothing in the checkpoint either
+        for name, count in layers.items():  # None where there are none: they are not in the checkpoint either
             made = _prompt_parameter(count, prompts, backbone.width, is_token="token" in name)
             self.register_parameter(name, made if count and prompts else None)
 
@@ -64,41 +73,46 @@ class PromptedTransformer(nn.Module):
         return self.proj_post(self.backbone.norm(x))
 
     def _with_deep_prompts(self, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
-        """Every block sees its own prompts as a prefix: (B, G, D) -> (B, G, D)."""
-        if not self._constant_prompts():
+        """Every block sees its own prompts as prefix tokens: (B, G, D) -> (B, G, D)."""
+        if not self._keeps_prompts():
             for layer, block in enumerate(self.backbone.blocks):
                 x = block(x + pos, self._layer_prompts(layer, x.shape[0]))
             return x
-        for block, pair in zip(self.backbone.blocks, self._prompt_pairs(), strict=True):
+        for block, pair in zip(self.backbone.blocks, self._kept_keys_values(), strict=True):
             x = block(x + pos, pair=pair)
         return x
 
-    def _constant_prompts(self) -> bool:
-        """Whether prompts mean the same from call to call: in use, not in training, and not while torch traces."""
-        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return not (torch.is_grad_enabled() or self.training or tracing or self.prompt_token.is_inference())
+    def _keeps_prompts(self) -> bool:
+        """Whether prompts are the same from call to call: outside training, and not while torch traces."""
+        return not (torch.is_grad_enabled() or self.training or tracing() or self.prompt_token.is_inference())
 
-    def _prompt_pairs(self) -> list[torch.Tensor]:
-        """Keys and values of the prompts in every block, kept until a weight that they come from changes."""
+    def _kept_keys_values(self) -> list[torch.Tensor]:
+        """Keys and values of the prompts in every block, kept until a weight that they depend on changes."""
+        blocks = cast(list[Block], list(self.backbone.blocks))
         device = self.prompt_token.device.type
         state: list[object] = [torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)]
-        sources = [self.prompt_token, self.prompt_pos, self.deep_prompt_tokens, self.deep_prompt_pos]
-        for tensor in (t for t in (*sources, *self.backbone.parameters()) if t is not None):
-            state += [tensor.data_ptr(), tensor._version, tensor.dtype]
-        if self._pairs is None or self._pairs[0] != state:
-            made = [
-                cast(Block, block).keys_values(self._layer_prompts(layer, 1))
-                for layer, block in enumerate(self.backbone.blocks)
-            ]
-            self._pairs = (state, made)
-        return self._pairs[1]
+        sources: list[torch.Tensor] = [
+            self.prompt_token,
+            self.prompt_pos,
+            self.deep_prompt_tokens,
+            self.deep_prompt_pos,
+        ]
+        sources += self.backbone.norm_pre.parameters()
+        for block in blocks:
+            sources += block.keys_values_parameters()
+        for tensor in sources:
+            if tensor is not None:  # a backbone of one block has no deep prompts
+                state += [tensor.data_ptr(), tensor._version, tensor.dtype]
+        if self._kept is None or self._kept[0] != state:
+            self._kept = (state, [b.keys_values(self._layer_prompts(i, 1)) for i, b in enumerate(blocks)])
+        return self._kept[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles make their own keys and values."""
-        return {**super().__getstate__(), "_pairs": None}
+        """Copies and pickles compute their own keys and values."""
+        return {**super().__getstate__(), "_kept": None}
 
     def _carrying_prompts(self, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
-        """Prompts stand in front of the patches; deep ones replace them from the second block on."""
+        """Prompts stand before the patches; deep prompts replace them from the second block on."""
         batch, prompts = x.shape[0], self.prompts
         tokens = self.backbone.norm_pre(self.dropout(self.prompt_token.expand(batch, -1, -1)))
         front = self.prompt_pos.expand(batch, -1, -1)
@@ -112,7 +126,7 @@ class PromptedTransformer(nn.Module):
         return x
 
     def _layer_prompts(self, layer: int, batch: int) -> torch.Tensor:
-        """Prompts of one layer with their positions: (B, P, D) under dropout, else (1, P, D) for all clouds."""
+        """Prompts of one block with their positions: (B, P, D) with dropout, else (1, P, D) for all clouds."""
         if layer == 0:
             tokens, pos = self.prompt_token[:], self.prompt_pos[:]
         else:
@@ -125,7 +139,7 @@ class PromptedTransformer(nn.Module):
 
 
 def _prompt_parameter(layers: int, prompts: int, width: int, is_token: bool) -> nn.Parameter:
-    """(layers, P, D): tokens uniform within VPT's bound (its eq. for patches of 16 x 16 x 3), positions near zero."""
+    """Prompts (layers, P, D): tokens uniform within VPT's bound (for patches of 16 x 16 x 3), positions near zero."""
     values = torch.empty(layers, prompts, width)
     if not is_token:
         return nn.Parameter(nn.init.trunc_normal_(values, std=0.02))

@@ -1,4 +1,4 @@
-"""The Transformer blocks that every part of act3d is made of: ours, and the pretrained ones read into them."""
+"""The Transformer blocks of all models: those trained here, and the pretrained ones read into them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +25,16 @@ Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention that can also look at a prefix of tokens that ask nothing themselves."""
+    """Multi-head self-attention, also over prefix tokens: keys and values only, no queries.
+
+    Args:
+        width: C, a multiple of heads.
+        heads: Attention heads.
+        qkv_bias: Biases of queries, keys and values.
+
+    Raises:
+        ValueError: `width` is no multiple of `heads`.
+    """
 
     def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
@@ -38,12 +47,12 @@ class Attention(nn.Module):
     def forward(
         self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Attend from every token of `x` to `prefix` and `x`.
+        """Attention of every token of `x` to the prefix tokens and `x`.
 
         Args:
             x: Tensor with shape (B, T, C).
-            prefix: Tensor with shape (B, P, C), or (1, P, C) if all clouds share it: keys and values only.
-            pair: Instead of `prefix`, what `keys_values` made of it.
+            prefix: Prefix tokens, Tensor with shape (B, P, C), or (1, P, C) if all clouds share them.
+            pair: Instead of `prefix`, its keys and values from `keys_values`.
 
         Returns:
             Tensor with shape (B, T, C).
@@ -60,7 +69,7 @@ class Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
     def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
-        """Keys and values of tokens that ask nothing themselves: (B, P, C) -> (2, B, heads, P, C / heads)."""
+        """Keys and values of prefix tokens: (B, P, C) -> (2, B, heads, P, C / heads)."""
         batch, tokens, width = prefix.shape
         bias = None if self.qkv.bias is None else self.qkv.bias[width:]
         return (
@@ -69,7 +78,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an activation between them."""
+    """MLP of a block: two linear layers with an activation between them."""
 
     def __init__(self, width: int, hidden: int, activation: Activation = "gelu") -> None:
         super().__init__()
@@ -83,14 +92,14 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Leave out a residual branch for a whole cloud at random (Huang et al., 2016: stochastic depth)."""
+    """Stochastic depth (Huang et al., 2016): a residual branch is left out for a whole cloud at random."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, ...) -> (B, ...); what is kept is scaled so that the mean stays."""
+        """(B, ...) -> (B, ...); in training branches that are kept are scaled, so that the mean stays the same."""
         if not self.training or self.rate == 0.0:
             return x
         keep = 1 - self.rate
@@ -98,7 +107,20 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """A Transformer block: pre-norm (ViT, DeiT, CLIP, DINOv2 ...) or post-norm (BERT, MiniLM)."""
+    """A Transformer block: pre-norm (ViT, DeiT, CLIP, DINOv2 ...) or post-norm (BERT, MiniLM).
+
+    Args:
+        width: C, a multiple of heads.
+        heads: Attention heads.
+        mlp_ratio: Width of the MLP's hidden layer over C.
+        hidden: That width itself, instead of `mlp_ratio`.
+        qkv_bias: Biases of queries, keys and values.
+        drop_path: Rate of stochastic depth, in training.
+        eps: Of the norms.
+        norm_first: Norms before attention and MLP; False = after the residual connections.
+        activation: Of the MLP.
+        layer_scale: Scale both branches by a trained vector each (Touvron et al., 2021: CaiT).
+    """
 
     def __init__(
         self,
@@ -126,15 +148,15 @@ class Block(nn.Module):
     def forward(
         self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """One block over `x`, which also sees `prefix`.
+        """One block over `x`, whose attention also sees the prefix tokens.
 
         Args:
             x: Tensor with shape (B, T, C).
-            prefix: Tensor with shape (B, P, C) or (1, P, C): tokens whose own outputs nobody needs.
-            pair: Instead of `prefix`, what `keys_values` made of it.
+            prefix: Prefix tokens, Tensor with shape (B, P, C) or (1, P, C): keys and values only.
+            pair: Instead of `prefix`, its keys and values from `keys_values`.
 
         Returns:
-            Tensor with shape (B, T, C), the outputs of `x` alone.
+            Tensor with shape (B, T, C), the outputs for `x`; prefix tokens have none.
         """
         if pair is None and prefix is not None:
             pair = self.keys_values(prefix)
@@ -145,19 +167,26 @@ class Block(nn.Module):
         return self.norm2(x + self.drop_path(_scaled(self.mlp(x), self.ls2)))
 
     def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
-        """What this block sees of a prefix (B, P, C): (2, B, heads, P, C / heads)."""
+        """Keys and values of prefix tokens in this block: (B, P, C) -> (2, B, heads, P, C / heads)."""
         return self.attn.keys_values(self.norm1(prefix) if self.norm_first else prefix)
+
+    def keys_values_parameters(self) -> list[torch.Tensor]:
+        """The parameters that `keys_values` depends on."""
+        qkv, norm = self.attn.qkv, self.norm1
+        found = [qkv.weight, qkv.bias, *((norm.weight, norm.bias) if self.norm_first else ())]
+        return [parameter for parameter in found if parameter is not None]
 
 
 def _scaled(x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    """Layer scale, if there is one: x (B, T, C), scale (C,)."""
     return x if scale is None else x * scale
 
 
 def position_mlp(width: int) -> nn.Sequential:
-    """The position of a patch: its center (B, G, 3) -> 128 -> (B, G, width), with GELU."""
+    """Position embedding of patches by their centers: (B, G, 3) -> 128 -> (B, G, width), with GELU."""
     return nn.Sequential(Linear(3, 128), nn.GELU(), Linear(128, width))
 
 
 def drop_path_rates(depth: int, last: float) -> list[float]:
-    """Rates rising evenly from 0 in the first block to `last` in the last."""
+    """Stochastic depth rates of all blocks, rising evenly from 0 in the first to `last` in the last."""
     return [last * i / max(1, depth - 1) for i in range(depth)]

@@ -1,1 +1,1 @@
-"""Pretrained Transformers from wherever they are published, read into act3d's own blocks."""
+"""Pretrained Transformers of several sources, read into act3d's own blocks."""

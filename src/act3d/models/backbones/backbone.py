@@ -1,4 +1,4 @@
-"""The one interface to every pretrained Transformer: a stack of blocks and a final norm, frozen."""
+"""The form that every pretrained Transformer is read into: blocks and a final norm, frozen."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from act3d.kernels.linear import Linear
 from act3d.models.transformer import ACTIVATIONS, Block
 
 DEFAULTS: dict[str, Any] = {
-    "family": "blocks",  # "blocks": our own; "timm": a token mixer that runs as timm made it
+    "family": "blocks",  # "blocks": act3d's own; "timm": a token mixer, whose blocks stay timm's
     "name": "",  # for messages
     "width": 768,
     "depth": 12,
@@ -22,17 +22,17 @@ DEFAULTS: dict[str, Any] = {
     "qkv_bias": True,
     "eps": 1e-6,
     "activation": "gelu",  # or "gelu_tanh", "quick_gelu", "relu", "swiglu"
-    "layer_scale": None,  # what layer scale starts from; None = there is none
+    "layer_scale": None,  # initial value of layer scale; None = no layer scale
     "pre_norm": False,  # a norm before the first block (only in released files with CLIP inside; otherwise left out)
-    "final_norm": None,  # None = after pre-norm blocks only
-    "length": None,  # number of tokens a mixer was built for; None = any
-    "init_std": 0.02,  # of random weights
-    "dropped": [],  # parts of the original that mean nothing for points
+    "final_norm": None,  # a norm after the last block; None = after pre-norm blocks only
+    "length": None,  # number of tokens that a mixer was built for; None = any
+    "init_std": 0.02,  # standard deviation of random weights
+    "dropped": [],  # parts of the original that are left out: they belong to images, not to points
 }
 
 
 class SwiGLU(nn.Module):
-    """Gated MLP of DINOv2-giant: fc1 gives gate and value side by side, silu(gate) * value goes through fc2."""
+    """Gated MLP of DINOv2-giant (SwiGLU, Shazeer, 2020): fc1 gives [gate, value], fc2 takes silu(gate) * value."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class Backbone(nn.Module):
         blocks: Modules (B, T, C) -> (B, T, C).
         norm: Applied after the last block; Identity if the last block ends in one (post-norm).
         spec: The architecture, JSON-able, from which `backbone_from_spec` builds the same again.
-        source: The name from which `load_backbone` gets the same weights again; None = they exist only here.
+        source: The name from which `load_backbone` gets the same weights again; None = there is no such name.
 
     Attributes:
         width: C.
         depth: Number of blocks.
         length: Number of tokens a token mixer was built for; None = any number.
-        accepts_prefix: Blocks take a second argument, tokens that are keys and values only.
+        accepts_prefix: Blocks take prefix tokens as a second argument (keys and values only, no queries).
     """
 
     def __init__(self, blocks: list[nn.Module], norm: nn.Module, spec: dict[str, Any], source: str | None) -> None:
@@ -81,11 +81,11 @@ class Backbone(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Stay in eval mode: a teacher does not learn."""
+        """Stay in eval mode, whatever `mode` says: the weights are frozen."""
         return super().train(False)
 
     def check_length(self, patches: int, prompts: int = 0) -> None:
-        """Raise InputError if a token mixer was not built for this many patches (G) and prompts (P)."""
+        """Raise InputError if this is a token mixer built for another number of patches (G) and prompts (P)."""
         if self.length is None or patches + prompts == self.length:
             return
         name, fit = self.spec["name"], self.length - patches
@@ -105,7 +105,11 @@ class Backbone(nn.Module):
 
 
 def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill a spec's gaps with `DEFAULTS`; refuse unknown keys and values that make no Transformer."""
+    """The spec with `DEFAULTS` for what it leaves out.
+
+    Raises:
+        InputError: Unknown keys, or values that make no Transformer.
+    """
     unknown = sorted(set(spec) - set(DEFAULTS))
     if unknown:
         raise InputError(f"backbone spec: unknown {', '.join(unknown)}; allowed are {', '.join(DEFAULTS)}")
@@ -126,12 +130,15 @@ def complete(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def random_backbone(spec: Mapping[str, Any]) -> Backbone:
-    """Build our own blocks with random weights, drawn from torch's generator.
+    """A backbone of act3d's own blocks with random weights, drawn from torch's generator.
 
     Weights are normal with standard deviation `init_std` (timm and transformers truncate at 100 deviations, which is
-    the same), biases 0, norms 1, layer scales their starting value.
+    the same), biases 0, norms 1, layer scales their initial value. Under `torch.device("meta")` there are no values.
     """
-    backbone = _on_meta(spec, None).to_empty(device="cpu")
+    backbone = _on_meta(spec, None)
+    if torch.get_default_device().type == "meta":  # whoever builds without memory fills it from a checkpoint
+        return backbone
+    backbone.to_empty(device="cpu")
     for module in backbone.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=backbone.spec["init_std"])
@@ -146,7 +153,12 @@ def random_backbone(spec: Mapping[str, Any]) -> Backbone:
 
 
 def loaded_backbone(spec: Mapping[str, Any], state: Mapping[str, torch.Tensor], source: str | None) -> Backbone:
-    """Build our own blocks around the given weights; no random number is drawn.
+    """A backbone of act3d's own blocks with the given weights; no random number is drawn.
+
+    Args:
+        spec: The architecture, see `DEFAULTS`.
+        state: Tensors by the names of our blocks.
+        source: The name from which `load_backbone` gets them; None = there is no such name.
 
     Raises:
         CheckpointError: Names or shapes do not fit the spec.
@@ -161,14 +173,14 @@ def loaded_backbone(spec: Mapping[str, Any], state: Mapping[str, torch.Tensor], 
             f"{source or 'backbone'}: {name} should have shape {wanted.get(name, 'none')}, "
             f"not {found.get(name, 'none')} ({len(wrong)} such tensors)"
         )
-    # A copy of its own for every tensor: the file may be memory-mapped, or hold another precision.
+    # Copies, since the file may be memory-mapped, or in another precision.
     copies = {name: value.detach().to("cpu", torch.float32, copy=True).contiguous() for name, value in state.items()}
     backbone.load_state_dict(copies, assign=True)
     return backbone
 
 
 def _on_meta(spec: Mapping[str, Any], source: str | None) -> Backbone:
-    """Build the modules without memory, so that nothing is initialised twice."""
+    """The modules without memory, so that nothing is initialized twice."""
     full = complete(spec)
     with torch.device("meta"):
         blocks: list[nn.Module] = [_block(full) for _ in range(full["depth"])]
@@ -177,6 +189,7 @@ def _on_meta(spec: Mapping[str, Any], source: str | None) -> Backbone:
 
 
 def _block(spec: dict[str, Any]) -> Block:
+    """One block of a completed spec."""
     gated = spec["activation"] == "swiglu"
     block = Block(
         spec["width"],

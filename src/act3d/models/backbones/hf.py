@@ -12,7 +12,7 @@ from act3d.models.backbones.hf_names import read_layers
 from act3d.models.backbones.hub import fetch
 from act3d.models.backbones.weights import SafetensorsFile, TorchFile, WeightsFile
 
-# A config.json may leave out what equals its class's default (SigLIP's does), so the defaults stand here too.
+# Defaults of transformers' classes: a config.json may leave out what equals them (SigLIP's does).
 _COMMON = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -44,7 +44,7 @@ POST_NORM: dict[str, dict[str, Any]] = {
     "electra": _COMMON | {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024},
     "distilbert": {"dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072, "activation": "gelu"},
 }
-_TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}  # of these, the vision tower
+_TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}  # only the vision tower is read
 _DISTILBERT = {
     "dim": "hidden_size",
     "n_layers": "num_hidden_layers",
@@ -86,7 +86,7 @@ def load_hf(name: str) -> Backbone:
 
 
 def _files(name: str) -> tuple[GetFile, str]:
-    """How to get a file of this model, and the name it can be had from again."""
+    """A function that finds a file of this model, and the name that `load_backbone` finds the model by."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         root = folder.resolve()
@@ -97,9 +97,10 @@ def _files(name: str) -> tuple[GetFile, str]:
 
 
 def _spec(name: str, get: GetFile) -> dict[str, Any]:
+    """Spec of a model by its config.json."""
     path = get("config.json")
     if path is None:
-        raise InputError(f"hf:{name}: there is no config.json")
+        raise InputError(f"hf:{name}: config.json is missing")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -122,7 +123,7 @@ def _spec(name: str, get: GetFile) -> dict[str, Any]:
 
 
 def _architecture(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """The spec's words for a config in transformers' words."""
+    """Spec of a config.json, whose keys are those of transformers."""
     width, activation = config["hidden_size"], _ACTIVATIONS.get(config["hidden_act"])
     if activation is None:
         raise InputError(f"hf:{name}: hidden_act {config['hidden_act']!r} is none of {', '.join(_ACTIVATIONS)}")
@@ -143,7 +144,7 @@ def _architecture(name: str, kind: str, config: dict[str, Any]) -> dict[str, Any
         "eps": config["layer_norm_eps"],
         "activation": activation,
         "layer_scale": scale,
-        # A BEiT that pools by mean norms the pooled vector; its tokens leave the last block as they are.
+        # A BEiT that pools by mean applies its norm to the pooled vector; there is none on its tokens.
         "final_norm": kind in PRE_NORM and not (beit and config["use_mean_pooling"]),
         "init_std": config["initializer_range"],
         "dropped": ["relative position bias"] if beit else [],
@@ -173,6 +174,7 @@ def _weights(name: str, get: GetFile) -> list[WeightsFile]:
 
 
 def _required(name: str, filename: str, get: GetFile) -> Path:
+    """Path of a part of the weights; raises InputError if it is missing."""
     path = get(filename)
     if path is None:
         raise InputError(f"hf:{name}: the weights' index names {filename}, which is not there")

@@ -1,4 +1,4 @@
-"""Tensor names of transformers' encoders, old and new, read into the names of our blocks."""
+"""Tensors of transformers' encoders, in their old and new names, under the names of our blocks."""
 
 import re
 from collections import defaultdict
@@ -31,13 +31,13 @@ _SCALES = {"lambda_1": "ls1", "layer_scale1.lambda1": "ls1", "lambda_2": "ls2", 
 _KINDS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}  # gamma, beta: BERT out of TensorFlow
 _LAYER = re.compile(r"^((?:.*\.)?layers?)\.(\d+)\.(.+)$")
 _FINAL_NORMS = ("layernorm", "post_layernorm")
-_NOT_OURS = {"text_model", "decoder"}  # towers and parts beside the encoder
+_NOT_OURS = {"text_model", "decoder"}  # other parts of the same file
 
 Read = Callable[[], torch.Tensor]
 
 
 def read_layers(files: Sequence[WeightsFile], spec: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Read the encoder's layers and final norm under the names of our `Backbone`.
+    """Tensors of the encoder's layers and final norm, under the names of our `Backbone`.
 
     Args:
         files: The model's weights, in one file or several.
@@ -87,7 +87,7 @@ def _encoder(names: list[str], spec: Mapping[str, Any]) -> tuple[str, dict[int, 
 
 
 def _ours(rest: str) -> str | None:
-    """Name inside a layer -> name inside our block, with q, k, v (and SwiGLU's halves) still apart."""
+    """Name in our block of a name in a layer, q, k, v (and SwiGLU's halves) still apart; None if there is none."""
     if rest in _SCALES:
         return _SCALES[rest]
     part, _, kind = rest.rpartition(".")
@@ -95,14 +95,14 @@ def _ours(rest: str) -> str | None:
 
 
 def _joined(parts: dict[str, torch.Tensor], spec: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Join q, k, v to one matrix, and SwiGLU's two. A missing bias of one of them is 0 (BEiT's keys have none)."""
+    """The parts with q, k, v joined to one matrix, and SwiGLU's two. A missing bias is 0 (BEiT's keys have none)."""
     weights = [parts.pop(f"attn.{part}.weight", None) for part in "qkv"]
     biases = [parts.pop(f"attn.{part}.bias", None) for part in "qkv"]
     found = [weight for weight in weights if weight is not None]
     if len(found) == 3:
         parts["attn.qkv.weight"] = torch.cat(found)
     if spec["qkv_bias"] and any(bias is not None for bias in biases):
-        zeros = torch.zeros(spec["width"])
+        zeros = torch.zeros(spec["width"], device="cpu")
         parts["attn.qkv.bias"] = torch.cat([zeros if bias is None else bias for bias in biases])
     for kind in ("weight", "bias"):
         gate, value = parts.pop(f"mlp.gate.{kind}", None), parts.pop(f"mlp.value.{kind}", None)

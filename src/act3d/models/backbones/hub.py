@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: from the cache if they are there, else fetched, else one clear line."""
+"""Files of the Hugging Face hub, from its local cache or fetched."""
 
 import os
 import socket
@@ -10,9 +10,9 @@ from act3d.errors import InputError, MissingDependency
 
 
 def fetch(repo: str, filename: str, revision: str | None = None) -> Path | None:
-    """Path of a repository's file in the local cache, fetched first if need be.
+    """Path of a repository's file in the local cache, fetched first if it is not there.
 
-    A cached file is taken as it is, without asking the hub: what was used once stays the same.
+    A cached file is used without asking the hub for a newer one, so that results stay the same.
 
     Returns:
         The path, or None if the repository has no such file.
@@ -51,7 +51,7 @@ def fetch(repo: str, filename: str, revision: str | None = None) -> Path | None:
 
 @lru_cache
 def unreachable(endpoint: str) -> str:
-    """Why no connection to the hub is possible; "" if one is, or if only a proxy could tell.
+    """The reason why the hub cannot be reached; "" if it can, or if there is a proxy, which cannot be asked.
 
     The hub's client retries for half a minute before it gives up; this takes five seconds at most.
     """
@@ -67,6 +67,7 @@ def unreachable(endpoint: str) -> str:
 
 
 def _advice(repo: str, filename: str, reason: str) -> str:
+    """Message for a file that can neither be found nor fetched."""
     return (
         f"{filename} of {repo} is not in the Hugging Face cache, and {reason.splitlines()[0]}: run "
         f"`hf download {repo}` where there is a network and bring the folder here (hf:FOLDER), or set HF_HOME to a "

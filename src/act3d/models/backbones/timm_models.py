@@ -1,4 +1,4 @@
-"""Transformers of timm, read into our blocks; token mixers, which run as timm made them."""
+"""Transformers of timm, read into our blocks; token mixers, whose blocks stay timm's."""
 
 import difflib
 import importlib.util
@@ -23,7 +23,7 @@ def _beit(width: int, depth: int, scale: float) -> dict[str, Any]:
     return _vit(width, depth, layer_scale=scale, final_norm=False, dropped=["relative position bias"])
 
 
-# Architectures known without timm, so that untrained teachers and released checkpoints need no timm.
+# Architectures that are known without timm: random backbones and released checkpoints of these need no timm.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     **{f"vit_tiny_patch16_{size}": _vit(192, 12) for size in (224, 384)},
     **{f"vit_small_patch16_{size}": _vit(384, 12) for size in (224, 384)},
@@ -49,11 +49,11 @@ def timm_spec(name: str) -> dict[str, Any]:
 
 
 def load_timm(name: str) -> Backbone:
-    """Get a pretrained timm model; timm's weights come from the cache, or are fetched.
+    """A pretrained timm model; timm's weights come from the cache, or are fetched.
 
     Raises:
         MissingDependency: timm is not installed, or the weights are not cached and cannot be fetched.
-        InputError: No such model, no pretrained weights, or blocks that ours cannot stand for.
+        InputError: No such model, no pretrained weights, or blocks that compute something that ours do not.
     """
     model, source = _pretrained(name)
     if _is_mixer(model):
@@ -62,16 +62,16 @@ def load_timm(name: str) -> Backbone:
 
 
 def random_mixer(spec: Mapping[str, Any]) -> Backbone:
-    """Build a token mixer with timm's random weights."""
+    """A token mixer with timm's random weights."""
     name = str(spec["name"]).removeprefix("timm:")
     return _mixer(dict(spec), _create(name), None)
 
 
 def convert(name: str, model: Any, source: str | None) -> Backbone:
-    """Read a timm Vision Transformer into our blocks, and compare the two on random tokens.
+    """A timm Vision Transformer in our blocks, compared with the original on random tokens.
 
     Raises:
-        InputError: Its blocks hold, or do, something that ours do not.
+        InputError: Its blocks have tensors that ours lack, or compute something else.
     """
     spec = _block_spec(name, model)
     blocks = {f"blocks.{key}": value for key, value in from_timm_names(model.blocks.state_dict()).items()}
@@ -85,9 +85,10 @@ def convert(name: str, model: Any, source: str | None) -> Backbone:
 
 
 def from_timm_names(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rename the tensors of timm's blocks ("0.attn.q_bias", "0.gamma_1", ...) to those of ours.
+    """Tensors of timm's blocks ("0.attn.q_bias", "0.gamma_1", ...) under the names of ours.
 
-    BEiT's biases of queries and values become one bias with zeros for the keys; its relative position tables go.
+    BEiT's biases of queries and values become one bias with zeros for the keys; its relative position tables are left
+    out.
     """
     result: dict[str, torch.Tensor] = {}
     for name, value in state.items():
@@ -118,7 +119,7 @@ def _mixer(spec: dict[str, Any], model: Any, source: str | None) -> Backbone:
 
 
 def _block_spec(name: str, model: Any) -> dict[str, Any]:
-    """Architecture of a Vision Transformer, found by looking at its blocks."""
+    """Spec of a Vision Transformer, read off its blocks."""
     blocks: Any = getattr(model, "blocks", None)
     parts = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2", "mlp.act")
     plain = isinstance(blocks, nn.Sequential | nn.ModuleList) and len({type(block) for block in blocks}) == 1
@@ -172,7 +173,7 @@ def _activation(name: str, activation: nn.Module) -> str:
 
 @torch.no_grad()
 def _compare(name: str, model: Any, backbone: Backbone) -> None:
-    """A block with an extra (a norm of queries, a gate, another scale) must not pass for a plain one."""
+    """Raise InputError if a block has something extra (a norm of queries, a gate, another scale)."""
     block = model.blocks[0].eval()
     if hasattr(block.attn, "relative_position_bias_table"):
         block.attn.relative_position_bias_table = None  # dropped, see `models.teachers`
@@ -228,7 +229,7 @@ def _pretrained(name: str) -> tuple[Any, str]:
 
 
 def _fetched_by_timm(name: str) -> Any:
-    """Weights that do not lie on the hub as a plain file: timm knows how to get them."""
+    """A model whose weights are not a plain file on the hub, so that timm has to fetch them."""
     try:
         return _create(name, pretrained=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Let torchvision be imported although its compiled operators do not load."""
+"""Importing torchvision where its compiled operators do not load."""
 
 import importlib.util
 import sys
@@ -14,9 +14,9 @@ _library: list[Any] = []  # the definitions live as long as this
 def declare_torchvision_operators() -> bool:
     """Define the schemas of torchvision's `nms` and `qnms` if torchvision is installed without working operators.
 
-    PyPI's torchvision is compiled for CUDA; beside a CPU build of torch its operators are missing, and importing it
-    fails, and with it timm, lightning, torchmetrics and transformers. Nothing here needs the operators: their
-    schemas are enough for the import. Call this before anything imports torchvision; calling again does no harm.
+    PyPI's torchvision is compiled for CUDA. With a CPU build of torch its operators are missing, so importing it fails,
+    and with it timm, torchmetrics and transformers. act3d uses none of the operators; their schemas are enough for the
+    import. Call this before anything imports torchvision; calling it again changes nothing.
 
     Returns:
         Whether schemas had to be defined (now or earlier).

