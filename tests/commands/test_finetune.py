@@ -111,10 +111,10 @@ def test_legacy_reports_the_best_epoch_on_the_test_set(shapes: DataConfig, tmp_p
     result = train("", shapes, SMALL, PLAN, protocol="legacy", out=str(tmp_path / "run"))
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     column = rows[0].split(",").index("val_oa")
-    watched = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
-    assert len(watched) == 3
-    assert result.metrics["oa"] == pytest.approx(max(watched), abs=1e-4)
-    assert result.metrics["oa_last"] == pytest.approx(watched[-1], abs=1e-4)
+    validation = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert len(validation) == 3
+    assert result.metrics["oa"] == pytest.approx(max(validation), abs=1e-4)
+    assert result.metrics["oa_last"] == pytest.approx(validation[-1], abs=1e-4)
     assert results(result.out)["protocol"] == "legacy"
     assert checkpoints.load(result.out).meta["protocol"] == "legacy"
 

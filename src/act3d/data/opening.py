@@ -111,7 +111,7 @@ def check_class_names(known: Sequence[str], found: Sequence[str], dataset: str, 
     """Check that a dataset's classes are those that a model knows, under the same names and in the same order.
 
     Raises:
-        CheckpointError: they are not: what the model calls class 3 would be judged as something else.
+        CheckpointError: they are not: what the model calls class 3 would count as something else.
     """
     known, found = list(map(str, known)), list(map(str, found))
     if known == found:

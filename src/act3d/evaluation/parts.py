@@ -1,4 +1,4 @@
-"""Judging a segmenter of parts: predictions on shapes, always of the same points, and the scores of a whole split."""
+"""Scores of a segmenter of parts: predictions on shapes, always of the same points, over a whole split."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ NUMBERS = ("instance_miou", "class_miou", "accuracy")
 VOTE_SCALE = (0.8, 1.25)  # one factor a cloud and pass
 
 
-def judge_parts(
+def score_parts(
     model: nn.Module, clouds: CloudDataset, batch_size: int, votes: int = 0, seed: int = 0, limit: int = 0
 ) -> dict[str, Any]:
     """Return the scores of a segmenter on shapes, in percent; see `PartScores.result`.
@@ -25,7 +25,7 @@ def judge_parts(
         batch_size: shapes at once.
         votes: passes of a vote, which adds "instance_miou_voted" and the like; 0 or 1 = no vote.
         seed: of the vote's scales.
-        limit: judge this many batches only; 0 = all.
+        limit: this many batches only; 0 = all.
     """
     rows = np.arange(len(clouds))[: limit * batch_size or None]
 

@@ -1,8 +1,8 @@
-"""How a result is arrived at: which clouds train, which are watched meanwhile, and when the test set is looked at.
+"""How a result is arrived at: which clouds train, on which it is validated, and when the test set is looked at.
 
 - standard, last: all training clouds train; the test set is looked at once, with the last epoch's weights.
-- standard, best: a stratified part is held out of training and watched; the epoch best on it is tested, once.
-- legacy: the test set itself is watched every epoch and its best epoch is the result, as most of the field does.
+- standard, best: a stratified part is held out of training; the epoch that validates best on it is tested, once.
+- legacy: validation is on the test set itself and its best epoch is the result, as most of the field does.
 """
 
 from collections.abc import Callable
@@ -16,40 +16,40 @@ from act3d.settings.data import CloudChoice, DataConfig
 from act3d.settings.tasks import Protocol, Select
 
 
-class Trio(NamedTuple):
-    """Clouds that train; clouds watched every epoch, or None; clouds that judge."""
+class Splits(NamedTuple):
+    """Training clouds; validation clouds, or None; test clouds."""
 
     train: CloudDataset
-    watch: CloudDataset | None
+    validation: CloudDataset | None
     test: CloudDataset
 
 
 def open_protocol(
     data: DataConfig, protocol: Protocol, select: Select, seed: int, test_split: str = "test", labelled: bool = True
-) -> Trio:
+) -> Splits:
     """Open the clouds of a run with all their stored points; `data.points` are drawn from them later.
 
     Args:
-        data: The dataset; `split` trains. With "best", `val_split` ("holdout" or a split's name) is watched.
+        data: The dataset; `split` trains. With "best", `val_split` ("holdout" or a split's name) validates.
         protocol, select: See above; `select` has no meaning under "legacy".
         seed: Of the held-out part.
-        test_split: The split that judges.
+        test_split: The split that tests.
         labelled: Leave out clouds without a class.
 
     Raises:
         InputError: nothing there, too few clouds, or fewer stored points than are to be drawn.
     """
-    return open_trio(lambda split, _: open_stored(data, split, labelled), data, protocol, select, seed, test_split)
+    return open_splits(lambda split, _: open_stored(data, split, labelled), data, protocol, select, seed, test_split)
 
 
-def open_trio(
+def open_splits(
     open_split: Callable[[str, int], CloudDataset],
     data: DataConfig,
     protocol: Protocol,
     select: Select,
     seed: int,
     test_split: str,
-) -> Trio:
+) -> Splits:
     """Open the clouds of a run by protocol; see `open_protocol`.
 
     Args:
@@ -59,15 +59,15 @@ def open_trio(
     if train.classes != test.classes:
         raise InputError(f"{data.root}: {data.split} and {test_split} do not have the same classes")
     if protocol == "legacy":
-        return Trio(train, test, test)
+        return Splits(train, test, test)
     if select == "last":
-        return Trio(train, None, test)
+        return Splits(train, None, test)
     if data.val_split == "none":
         raise InputError("data.val_split: none, but select=best has to validate; use holdout, or select=last")
     if data.val_split != "holdout":
-        return Trio(train, open_split(data.val_split, 0), test)
+        return Splits(train, open_split(data.val_split, 0), test)
     rest, held = hold_out(train, data.val_fraction, seed, "select=last")
-    return Trio(rest, held, test)
+    return Splits(rest, held, test)
 
 
 def open_stored(data: CloudChoice, split: str, labelled: bool = True) -> CloudDataset:

@@ -1,4 +1,4 @@
-"""Judging a segmenter of scenes: on random blocks of rooms, and on whole rooms by votes."""
+"""Scores of a segmenter of scenes: on random blocks of rooms, and on whole rooms by votes."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ class Cut(NamedTuple):
     coverage: float = 1.0
 
 
-def judge_rooms(
+def score_rooms(
     model: nn.Module,
     folder: RoomFolder,
     rooms: Sequence[str],
@@ -42,15 +42,15 @@ def judge_rooms(
     limit: int = 0,
     keep: Callable[[Room, np.ndarray], list[Path]] | None = None,
 ) -> dict[str, Any]:
-    """Judge a segmenter on rooms, one in memory at a time.
+    """Score a segmenter on rooms, one in memory at a time.
 
     Args:
         model: in eval mode, on its device.
         folder: the rooms.
-        rooms: names of those that judge.
+        rooms: names of the test rooms.
         cut: how rooms are cut into clouds.
         votes: times a whole room is gone through.
-        limit: judge this many rooms and batches of blocks only, with one vote; 0 = all.
+        limit: this many rooms and batches of blocks only, with one vote; 0 = all.
         keep: is given every room with its labels (n,), and returns the files that it wrote, if any.
 
     Returns:
@@ -68,7 +68,7 @@ def judge_rooms(
         )
         seconds = time.monotonic() - began
         whole.add(found, room.labels)
-        _judge_blocks(model, folder, name, cut, blocks, limit)
+        _score_blocks(model, folder, name, cut, blocks, limit)
         mine = SceneScores(folder.classes)
         mine.add(found, room.labels)
         result = mine.result()
@@ -84,7 +84,7 @@ def judge_rooms(
 
 
 @torch.no_grad()
-def _judge_blocks(model: nn.Module, folder: RoomFolder, name: str, cut: Cut, scores: SceneScores, limit: int) -> None:
+def _score_blocks(model: nn.Module, folder: RoomFolder, name: str, cut: Cut, scores: SceneScores, limit: int) -> None:
     """Add random blocks of a room, always the same, drawn as those of training are."""
     device = next(model.parameters()).device
     blocks = SceneBlocks(folder, [name], cut.points, cut.block, cut.min_points, cut.coverage, seed=0)

@@ -28,7 +28,7 @@ class PartScores:
         self.right = self.points = 0
 
     def add(self, predicted: np.ndarray, truth: np.ndarray, category: np.ndarray) -> None:
-        """Take in predictions (B, N) and true part ids (B, N), -1 = not judged, of shapes of these categories (B,).
+        """Take in predictions (B, N) and true part ids (B, N), -1 = unlabelled, of shapes of these categories (B,).
 
         Raises:
             InputError: Shapes that do not fit, or a part that the category does not have.
@@ -37,8 +37,8 @@ class PartScores:
             raise InputError(f"predicted {predicted.shape}, truth {truth.shape}, category {category.shape} do not fit")
         for row, label in enumerate(category.tolist()):
             parts = self.parts[self.categories[label]]
-            judged = truth[row] != UNLABELLED
-            true, guess = truth[row][judged], predicted[row][judged]
+            labelled = truth[row] != UNLABELLED
+            true, guess = truth[row][labelled], predicted[row][labelled]
             if not np.isin(true, parts).all():
                 wrong = np.setdiff1d(true, parts).tolist()
                 raise InputError(
@@ -58,7 +58,7 @@ class PartScores:
             InputError: Nothing was taken in.
         """
         if not self.ious:
-            raise InputError("no shape with part labels was judged")
+            raise InputError("no shape has part labels")
         ious, labels = np.array(self.ious), np.array(self.labels)
         table = {
             self.categories[label]: {"shapes": int((labels == label).sum()), "miou": 100 * ious[labels == label].mean()}
@@ -90,11 +90,11 @@ class SceneScores:
         self.confusion = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
 
     def add(self, predicted: np.ndarray, truth: np.ndarray) -> None:
-        """Take in labels of the same shape; points whose truth is -1 are not judged."""
+        """Take in labels of the same shape; points whose truth is -1 do not count."""
         if predicted.shape != truth.shape:
             raise InputError(f"predicted {predicted.shape} and truth {truth.shape} do not fit")
-        number, judged = len(self.classes), truth != UNLABELLED
-        flat = truth[judged].astype(np.int64) * number + predicted[judged]
+        number, labelled = len(self.classes), truth != UNLABELLED
+        flat = truth[labelled].astype(np.int64) * number + predicted[labelled]
         self.confusion += np.bincount(flat, minlength=number * number).reshape(number, number)
 
     def result(self) -> dict[str, Any]:
@@ -104,11 +104,11 @@ class SceneScores:
         accuracy.
 
         Raises:
-            InputError: No point was judged.
+            InputError: No point has a label.
         """
         total = int(self.confusion.sum())
         if not total:
-            raise InputError("no labelled point was judged")
+            raise InputError("no point has a label")
         hit, true = np.diag(self.confusion), self.confusion.sum(axis=1)
         union = true + self.confusion.sum(axis=0) - hit
         iou = np.where(union > 0, 100 * hit / np.maximum(union, 1), np.nan)

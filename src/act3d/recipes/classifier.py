@@ -14,7 +14,7 @@ from act3d.engine import processes
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.evaluation.classification import ClassScores, logits_of, score
-from act3d.evaluation.protocol import Trio, open_protocol, protocol_name
+from act3d.evaluation.protocol import Splits, open_protocol, protocol_name
 from act3d.files import write_json
 from act3d.models.classifier import Classifier
 from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start
@@ -37,10 +37,10 @@ class ClassifierTraining(Recipe):
     lower_is_better = False
     model: Classifier
 
-    def __init__(self, settings: Any, model: Classifier, clouds: Trio, start: dict[str, Any] | None = None) -> None:
+    def __init__(self, settings: Any, model: Classifier, clouds: Splits, start: dict[str, Any] | None = None) -> None:
         super().__init__(settings, model, clouds.train)
         self.trio, self.protocol, self.start = clouds, settings.protocol, start or {}
-        self.eval_columns = ("val_oa", "val_macc") if clouds.watch is not None else ()
+        self.eval_columns = ("val_oa", "val_macc") if clouds.validation is not None else ()
         self._validation_points: Tensor | None = None
         data, how = self.data, protocol_name(settings.protocol, settings.select)
         self.facts = {
@@ -88,7 +88,7 @@ class ClassifierTraining(Recipe):
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return OA and mAcc on the validation clouds as "val_oa" and "val_macc"."""
-        clouds = self.trio.watch
+        clouds = self.trio.validation
         if clouds is None:
             return {}
         processes.share_buffers(self.model)

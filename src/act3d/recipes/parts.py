@@ -14,8 +14,8 @@ from act3d.engine.clouds import open_split
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
-from act3d.evaluation.parts import NUMBERS, judge_parts, predict_parts
-from act3d.evaluation.protocol import Trio, open_trio, protocol_name
+from act3d.evaluation.parts import NUMBERS, predict_parts, score_parts
+from act3d.evaluation.protocol import Splits, open_splits, protocol_name
 from act3d.evaluation.segmentation import PartScores
 from act3d.files import write_json
 from act3d.models.segmenter import Segmenter
@@ -27,13 +27,13 @@ from act3d.settings.training import DataConfig
 
 def open_parts(
     data: DataConfig, protocol: Protocol, select: Select, seed: int, test_split: str, leave_out: str
-) -> Trio:
+) -> Splits:
     """Open the shapes of a run by protocol; see `act3d.evaluation.protocol`. Only training points change."""
 
     def open_shapes(split: str, points_seed: int) -> CloudDataset:
         return PartClouds(open_split(data, points_seed, split), leave_out)
 
-    return open_trio(open_shapes, data, protocol, select, seed, test_split)
+    return open_splits(open_shapes, data, protocol, select, seed, test_split)
 
 
 class PartTraining(Recipe):
@@ -52,11 +52,11 @@ class PartTraining(Recipe):
     lower_is_better = False
     model: Segmenter
 
-    def __init__(self, settings: Any, model: Segmenter, clouds: Trio, start: dict[str, Any]) -> None:
+    def __init__(self, settings: Any, model: Segmenter, clouds: Splits, start: dict[str, Any]) -> None:
         super().__init__(settings, model, clouds.train)
         self.trio, self.protocol, self.start = clouds, settings.protocol, start
         self.votes = settings.segmenter.votes
-        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if clouds.watch is not None else ()
+        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if clouds.validation is not None else ()
         data, train = self.data, clouds.train
         self.facts = {
             "task": "parts",
@@ -101,7 +101,7 @@ class PartTraining(Recipe):
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return instance mIoU, class mIoU and accuracy on the validation shapes, all of the same weights."""
-        clouds = self.trio.watch
+        clouds = self.trio.validation
         if clouds is None:
             return {}
         processes.share_buffers(self.model)
@@ -118,8 +118,8 @@ class PartTraining(Recipe):
         """Test the chosen weights, plainly and with votes; under "legacy" the last weights as well."""
         limit, test, size = 1 if self.plan.fast_dev_run else 0, self.trio.test, self.data.batch_size
         model, chosen = best_or_last(self, folder)
-        metrics = judge_parts(model, test, size, self.votes, mix(0, self.votes), limit)
+        metrics = score_parts(model, test, size, self.votes, mix(0, self.votes), limit)
         if self.protocol == "legacy" and chosen == "best":
-            last = judge_parts(self.model.eval(), test, size, limit=limit)
+            last = score_parts(self.model.eval(), test, size, limit=limit)
             metrics |= {f"{name}_last": last[name] for name in NUMBERS}
         return metrics | {"weights": chosen}

@@ -17,7 +17,7 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import InputError
 from act3d.evaluation.protocol import protocol_name
-from act3d.evaluation.scenes import NUMBERS, Cut, judge_rooms
+from act3d.evaluation.scenes import NUMBERS, Cut, score_rooms
 from act3d.evaluation.segmentation import SceneScores
 from act3d.files import atomic_path, write_json
 from act3d.models.segmenter import Segmenter
@@ -37,7 +37,7 @@ class Scenes(NamedTuple):
 
     folder: RoomFolder
     train: SceneBlocks
-    watch: SceneBlocks | None
+    validation: SceneBlocks | None
     test: list[str]
 
 
@@ -45,21 +45,21 @@ def open_scenes(data: DataConfig, scenes: SceneConfig, protocol: Protocol, selec
     """Open the rooms of a run by protocol; see `act3d.evaluation.protocol`. With "best" whole rooms are held out."""
     folder = open_rooms(data.root)
     train, test = folder.choose(scenes.held_out)
-    watched: list[str] = []
+    validation: list[str] = []
     if protocol == "legacy":
-        watched = test
+        validation = test
     elif select == "best":
         count = max(1, round(data.val_fraction * len(train)))
         if data.val_split != "holdout" or count >= len(train):
             raise InputError("data.val_split: select=best holds whole rooms out of training; it needs two at least")
         chosen = np.random.default_rng([seed % 2**32, 0x726F6F6D]).permutation(len(train))[:count]
-        watched = [train[i] for i in sorted(chosen)]
-        train = [room for room in train if room not in watched]
+        validation = [train[i] for i in sorted(chosen)]
+        train = [room for room in train if room not in validation]
 
     def blocks(rooms: list[str], draw: int) -> SceneBlocks:
         return SceneBlocks(folder, rooms, data.points, scenes.block, scenes.min_points, scenes.coverage, draw)
 
-    return Scenes(folder, blocks(train, seed), blocks(watched, 0) if watched else None, test)
+    return Scenes(folder, blocks(train, seed), blocks(validation, 0) if validation else None, test)
 
 
 class SceneTraining(Recipe):
@@ -85,7 +85,7 @@ class SceneTraining(Recipe):
         super().__init__(settings, model, rooms.train)
         self.rooms, self.scenes, self.protocol, self.start = rooms, settings.scenes, settings.protocol, start
         self.draw_room = draw_room
-        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.watch is not None else ()
+        self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.validation is not None else ()
         weights = class_weights(np.asarray(rooms.train.counts))
         self.weights = torch.from_numpy(weights if self.scenes.class_weights else np.ones_like(weights))
         data, train = self.data, rooms.train
@@ -135,11 +135,11 @@ class SceneTraining(Recipe):
     @torch.no_grad()
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return mIoU, mAcc and OA on the validation blocks, all of the same weights."""
-        if self.rooms.watch is None:
+        if self.rooms.validation is None:
             return {}
         processes.share_buffers(self.model)
         scores = SceneScores(self.rooms.train.classes)
-        for batch in eval_batches(self.rooms.watch, self.data.batch_size, limit):
+        for batch in eval_batches(self.rooms.validation, self.data.batch_size, limit):
             found = self.model(batch["points"].to(self.device)).argmax(dim=2).cpu().numpy()
             scores.add(found, batch["parts"].numpy())
         scores.confusion = sum(processes.gather_objects(scores.confusion))
@@ -158,7 +158,7 @@ class SceneTraining(Recipe):
             return write_room(folder.path / "predictions", room, found, classes, self.draw_room)
 
         limit = 1 if self.plan.fast_dev_run else 0
-        metrics = judge_rooms(model, self.rooms.folder, self.rooms.test, cut, scenes.votes, limit, keep)
+        metrics = score_rooms(model, self.rooms.folder, self.rooms.test, cut, scenes.votes, limit, keep)
         return metrics | {"weights": chosen}
 
 

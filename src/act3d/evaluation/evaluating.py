@@ -13,8 +13,8 @@ from act3d.data.opening import check_class_count, check_class_names, choose_sour
 from act3d.data.rooms import Room, RoomFolder, open_rooms
 from act3d.data.views import PartClouds
 from act3d.evaluation.classification import ClassScores, score, vote
-from act3d.evaluation.parts import judge_parts
-from act3d.evaluation.scenes import Cut, judge_rooms
+from act3d.evaluation.parts import score_parts
+from act3d.evaluation.scenes import Cut, score_rooms
 from act3d.tables import Table, Tabular
 
 POINTS = 2048  # of a block, where nobody says
@@ -83,7 +83,7 @@ def segmentation_summary(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def judge_classifier(
+def evaluate_classifier(
     model: Any, meta: Mapping[str, Any], data: Mapping[str, Any], batch_size: int, votes: int = 0, seed: int = 0
 ) -> EvaluationReport:
     """Test a classifier.
@@ -111,10 +111,10 @@ def judge_classifier(
     return EvaluationReport("classes", scores.as_metrics(), about, opened.notes, warnings, votes, scores)
 
 
-def judge_part_segmenter(
+def evaluate_parts(
     model: Any, meta: Mapping[str, Any], data: Mapping[str, Any], batch_size: int, votes: int = 0, seed: int = 0
 ) -> EvaluationReport:
-    """Test a segmenter of parts on shapes; arguments and errors as those of `judge_classifier`."""
+    """Test a segmenter of parts on shapes; arguments and errors as those of `evaluate_classifier`."""
     opened = open_for_model(meta, **data)
     clouds = PartClouds(opened.clouds, _trained(meta, "segmenter").get("leave_out", ""))
     for what, known, found, count in (
@@ -124,13 +124,13 @@ def judge_part_segmenter(
         if known:
             check_class_names(known, found, clouds.name, what)
         check_class_count(count, found, clouds.name, what)
-    metrics = judge_parts(model, clouds, batch_size, votes, seed)
+    metrics = score_parts(model, clouds, batch_size, votes, seed)
     about = _about(clouds, data, opened.points) | {"unit": "shapes"}
     warnings = [*_unknown_points(meta, opened.points), *opened.warnings]
     return EvaluationReport("parts", metrics, about, opened.notes, warnings, votes)
 
 
-def judge_scene_segmenter(
+def evaluate_scenes(
     model: nn.Module,
     meta: Mapping[str, Any],
     data: Mapping[str, Any],
@@ -163,7 +163,7 @@ def judge_scene_segmenter(
     kept = {key: meta.get(key) or trained.get(key) for key in ("block", "stride", "min_points", "coverage")}
     cut = Cut(int(points), batch_size, **{key: value for key, value in kept.items() if value is not None})
     passes = votes or int(trained.get("votes", 3))
-    metrics = judge_rooms(model, folder, rooms, cut, passes, keep=None if keep is None else _bound(keep, folder))
+    metrics = score_rooms(model, folder, rooms, cut, passes, keep=None if keep is None else _bound(keep, folder))
     about = {"name": folder.name, "fingerprint": folder.fingerprint, "split": split, "clouds": len(rooms)}
     about |= {"points": cut.points, "normalization": "none", "unit": "rooms, cut into blocks", "rooms": rooms}
     warnings = _unknown_points(meta, cut.points)
