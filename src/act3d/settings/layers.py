@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -38,26 +38,16 @@ def resolve(
         ConfigError: one line that names the source, the key, its value, and what is allowed.
     """
     known = fields(model)
-    files = [find_config(str(name), model.command) for name in config]
-    layers = [(f"{path}: ", path, flatten(read_config(path))) for path in files]
+    layers = [_read_layer(model, find_config(str(name), model.command)) for name in config]
     texts = {key: from_text(text, known[key].annotation) for key, text in (words or {}).items()}
     if given.get("resume") or texts.get("resume") is True:
-        run = _resumed(model, {**given, **texts}, [layer for _, _, layer in layers], "" if words is None else "--")
-        layers.insert(0, (f"{run}: ", run, flatten(read_config(run))))
+        run = _resumed(model, {**given, **texts}, layers, "" if words is None else "--")
+        layers.insert(0, _read_layer(model, run))
         texts["out"] = str(run.parent)
-    flat: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    for label, path, layer in layers:
-        for key, value in layer.items():
-            if key in model.retired or _is_empty_section(model, key, value):
-                continue
-            if key not in known:
-                where = f"act3d {model.command}"
-                raise ConfigError(f"{path}: there is no setting {key!r} in {where}{nearest(key, list(known))}")
-            flat[key], sources[key] = from_text(value, known[key].annotation), label
-    flat |= texts
-    sources |= dict.fromkeys(texts, "--")
-    merged = _merged(nest(flat), given)
+    layers.append(Layer("--", texts))
+    values = {key: value for layer in layers for key, value in layer.values.items()}
+    labels = {key: layer.label for layer in layers for key in layer.values if not _is_given(key, given)}
+    merged = _merged(nest(values), given)
     for name in required_settings(model):
         if name not in merged:
             raise ConfigError(f"{name} is missing" if words is None else _missing_word(model, name))
@@ -65,11 +55,38 @@ def resolve(
         return model(**merged)
     except ConfigError as error:
         text = str(error)
-        raise ConfigError(sources.get(text.partition(":")[0], "") + text) from None
+        raise ConfigError(labels.get(text.partition(":")[0], "") + text) from None
 
 
-def _is_empty_section(model: type[Settings], key: str, value: Any) -> bool:
-    return key in sections(model) and not value
+class Layer(NamedTuple):
+    """Settings from one place, by dotted key; `label` stands before a mistake in them."""
+
+    label: str
+    values: dict[str, Any]
+
+
+def _read_layer(model: type[Settings], path: Path) -> Layer:
+    """Return the settings of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds a setting that the command does not have.
+    """
+    known, values = fields(model), {}
+    for key, value in flatten(read_config(path)).items():
+        if key in model.retired or (key in sections(model) and not value):  # of an older version; an empty section
+            continue
+        if key not in known:
+            where = f"act3d {model.command}"
+            raise ConfigError(f"{path}: there is no setting {key!r} in {where}{nearest(key, list(known))}")
+        values[key] = from_text(value, known[key].annotation)
+    return Layer(f"{path}: ", values)
+
+
+def _is_given(key: str, given: Mapping[str, Any]) -> bool:
+    section, _, name = key.rpartition(".")
+    if not section:
+        return key in given
+    return section in given and (not isinstance(given[section], Mapping) or name in given[section])
 
 
 def _merged(nested: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,9 +103,9 @@ def _missing_word(model: type[Settings], name: str) -> str:
     return f"--{name} is missing"
 
 
-def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[dict[str, Any]], dashes: str) -> Path:
+def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[Layer], dashes: str) -> Path:
     """Return the config.yaml of the run that is resumed."""
-    named = [layer["out"] for layer in layers if "out" in layer]
+    named = [layer.values["out"] for layer in layers if "out" in layer.values]
     folder = given.get("out", named[-1] if named else default_of(model, "out"))
     path = Path(folder) / "config.yaml"
     if not path.is_file():
