@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from act3d.engine.optimizer import build_optimizer
-from act3d.geometry import gather
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.masking import hidden_count, random_mask
-from act3d.models.student import Student, distillation_loss
+from act3d.models.student import Student
 from act3d.settings.training import OptimConfig
 from benchmarks.measure import Work
 from benchmarks.textbook.autoencoder import DiscreteVAE, PromptedAutoencoder, vit
@@ -163,7 +162,7 @@ def stage2_ours(setting: Setting, visible_only: bool = False, losses: list[Tenso
             target = features(patches)
         mask = random_mask(setting.batch, setting.patches, hidden, points.device)
         output = model(patches, mask, hidden)
-        return distillation_loss(criterion, output, gather(target, output.hidden))
+        return model.loss(output, target, criterion)
 
     return _training(setting, model, loss, build_optimizer(model, OptimConfig()), losses)
 
@@ -173,6 +172,12 @@ def stage2_visible_only(setting: Setting) -> Work:
     return stage2_ours(setting, visible_only=True)
 
 
+def _logits(model: nn.Module, points: Tensor) -> Tensor:
+    """Logits of points; the textbook form cuts them into patches itself."""
+    logits: Tensor = model(model.patchify(points) if isinstance(model, Classifier) else points)
+    return logits
+
+
 def _classifier_step(setting: Setting, model: nn.Module, optimizer: torch.optim.Optimizer) -> Work:
     points = clouds(setting)
     labels = torch.arange(setting.batch, device=setting.device) % CLASSES
@@ -180,7 +185,7 @@ def _classifier_step(setting: Setting, model: nn.Module, optimizer: torch.optim.
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(setting.device.type, torch.bfloat16, enabled=setting.bf16):
-            value = F.cross_entropy(model(points), labels)
+            value = F.cross_entropy(_logits(model, points), labels)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
@@ -208,7 +213,7 @@ def _inference(setting: Setting, model: nn.Module) -> Work:
 
     def infer() -> Tensor:
         with torch.no_grad(), torch.autocast(setting.device.type, torch.bfloat16, enabled=setting.bf16):
-            return model(points)
+            return _logits(model, points)
 
     return infer
 

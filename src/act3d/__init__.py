@@ -17,7 +17,6 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from act3d.checkpoints import save as save
     from act3d.checkpoints.sources import list_models as list_models
     from act3d.commands.autoencode import autoencode as autoencode
     from act3d.commands.check_data import check_data as check_data
@@ -43,8 +42,9 @@ if TYPE_CHECKING:
     from act3d.use.hub import from_pretrained as from_pretrained
     from act3d.use.hub import push_to_hub as push_to_hub
     from act3d.use.hub import save_pretrained as save_pretrained
+    from act3d.use.loading import load as load
+    from act3d.use.loading import save as save
     from act3d.use.points import read_points as read_points
-    from act3d.use.predictor import load as load
 
 __version__ = "0.1.0"
 
@@ -54,8 +54,8 @@ _COMMANDS = (
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {
-    "load": "act3d.use.predictor",
-    "save": "act3d.checkpoints",
+    "load": "act3d.use.loading",
+    "save": "act3d.use.loading",
     "read_points": "act3d.use.points",
     "open_dataset": "act3d.data",
     "list_models": "act3d.checkpoints.sources",

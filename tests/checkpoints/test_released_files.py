@@ -44,7 +44,7 @@ def test_vit_inside(deep: bool, tmp_path: Path) -> None:
     plain = autoencoder(*vit(128, 3, 2), 128, deep)
     model = agree(write(plain.state_dict(), tmp_path / "vit.pth"), plain)
     assert model.left_over == []
-    assert model.config["teacher"]["heads"] == 2
+    assert model.model.config["teacher"]["heads"] == 2
 
 
 class BertLayer(nn.Module):
@@ -80,7 +80,7 @@ def test_bert_inside(deep: bool, tmp_path: Path) -> None:
     plain = autoencoder([BertLayer(128, 2) for _ in range(2)], nn.Identity(), 128, deep)
     state = {k.replace("visual_embed.0.", "visual_embed.0.layer."): v for k, v in plain.state_dict().items()}
     model = agree(write(state, tmp_path / "bert.pth"), plain)
-    assert not model.config["teacher"]["norm_first"]
+    assert not model.model.config["teacher"]["norm_first"]
 
 
 class BeitBlock(nn.Module):
@@ -111,7 +111,7 @@ class BeitBlock(nn.Module):
 def test_beit_inside(tmp_path: Path) -> None:
     plain = autoencoder([BeitBlock(128, 2) for _ in range(2)], nn.Identity(), 128)
     model = agree(write(plain.state_dict(), tmp_path / "beit.pth"), plain)
-    assert model.config["teacher"]["dropped"] == ["relative position bias"]
+    assert model.model.config["teacher"]["dropped"] == ["relative position bias"]
 
 
 class ClipBlock(nn.Module):
@@ -143,7 +143,7 @@ def test_clip_inside_keeps_its_norm_before_the_blocks(deep: bool, tmp_path: Path
     # The norm acts on every token by itself: the first prompts and the projected codes.
     plain.proj_pre = nn.Sequential(plain.proj_pre, before)
     plain.visual_prompt_token.data = before(plain.visual_prompt_token).detach()
-    assert agree(path, plain).config["teacher"]["pre_norm"]
+    assert agree(path, plain).model.config["teacher"]["pre_norm"]
 
 
 def test_mixer_needs_timm_or_loads(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_point_bert(tmp_path: Path) -> None:
     path = write(state, tmp_path / "bert.pth")
     model = act3d.load(path)
     # patches of 8 points cannot be read off this file: the recipe's 32 are taken
-    model.patch_size = 8
+    model.model.patch_size = 8
     wanted = textbook_features(parts)
     assert_agree(model.patch_features(POINTS), wanted[:, 1:], 1e-4)
     assert model.left_over == ["queue"]

@@ -68,13 +68,13 @@ def test_one_fixed_vote(root: Path, classifier: Path) -> None:
     model, seen = checkpoints.load(classifier).model, []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     from act3d.data import open_dataset
-    from act3d.evaluation.classification import logits_of, vote
+    from act3d.evaluation.classification import vote
 
     clouds = open_dataset(root, "test")
     logits = vote(model, clouds, 64, votes=3, batch_size=100)
     assert len(seen) == 3
-    assert not torch.equal(seen[0], seen[1])
-    mean = torch.stack([logits_of(model, points, 100) for points in seen[:3]]).mean(0)
+    assert not torch.equal(seen[0].centers, seen[1].centers)
+    mean = torch.stack([model(patches) for patches in seen[:3]]).mean(0)
     assert torch.allclose(logits, mean, atol=1e-6)
     assert not torch.equal(logits, vote(model, clouds, 64, votes=3, batch_size=100, seed=1))
 

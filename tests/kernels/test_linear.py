@@ -156,7 +156,7 @@ def test_whole_models_lose_no_more_digits(kind: str, calls: list[tuple[int, ...]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(dispatch, "_onednn_is_faster", lambda: onednn)
             patches = model.patchify(points.to(dtype))
-            out = model(points.to(dtype)) if kind == "classifier" else model(patches, noise=False).fine
+            out = model(patches) if kind == "classifier" else model(patches, noise=False).fine
             out.square().mean().backward()
         gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
         return torch.cat([out.detach().flatten(), *gradients]).double()

@@ -46,7 +46,7 @@ def stage2() -> Callable[[Tensor], Any]:
 
 def classify() -> Callable[[Tensor], Any]:
     model = Classifier(5, 8, **SMALL, **TINY).eval()
-    return lambda points: model(points)
+    return lambda points: model(model.patchify(points))
 
 
 @pytest.mark.parametrize("make", [stage1, features, stage2, classify])

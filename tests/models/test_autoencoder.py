@@ -10,6 +10,7 @@ from torch import Tensor
 from act3d.geometry import Patches
 from act3d.models import build
 from act3d.models.autoencoder import Autoencoder
+from act3d.use.shape_predictors import AutoencoderPredictor
 from benchmarks.textbook.autoencoder import DiscreteVAE
 from tests.helpers import AUTOENCODER_NAMES, SMALL, assert_agree, backbone_spec, compare, copy_weights, randomize
 from tests.helpers import textbook_autoencoder as textbook
@@ -89,10 +90,11 @@ def test_use_after_training(case: dict[str, Any]) -> None:
     points = torch.randn(2, 40, 3, dtype=torch.float64)
     neighborhood, center = plain.group(points)
     expected = plain(neighborhood, center, hard=True, noise=False)
-    assert torch.equal(fast.tokenize(points), expected.logits.argmax(dim=2))
-    assert_agree(fast.teacher_features(points), expected.features)
+    used = AutoencoderPredictor(fast)
+    assert torch.equal(used.tokenize(points), expected.logits.argmax(dim=2))
+    assert_agree(used.teacher_features(points), expected.features)
     assert_agree(fast.features(fast.patchify(points)), expected.features)
-    found = fast.reconstruct(points)
+    found = used.reconstruct(points)
     assert_agree(found.points, plain.reconstruct(expected, center))
     assert_agree(found.coarse, expected.coarse)
     assert_agree(found.fine, expected.fine)
@@ -105,7 +107,8 @@ def test_one_by_one_equals_batched() -> None:
     _, fast = pair()
     fast.eval()
     points = torch.randn(3, 40, 3, dtype=torch.float64)
-    assert_agree(fast.teacher_features(points), torch.cat([fast.teacher_features(cloud[None]) for cloud in points]))
+    used = AutoencoderPredictor(fast)
+    assert_agree(used.teacher_features(points), torch.cat([used.teacher_features(cloud[None]) for cloud in points]))
 
 
 def test_kl_is_zero_for_an_even_use_of_codes_and_positive_otherwise() -> None:
@@ -131,7 +134,7 @@ def test_a_config_builds_the_same_model_again() -> None:
 def test_no_prompts_at_all() -> None:
     model = Autoencoder(**SMALL, teacher=backbone_spec(), prompts=0).eval()
     assert not any("prompt_" in name for name in model.state_dict())
-    assert model.teacher_features(torch.randn(2, 40, 3)).shape == (2, 8, 16)
+    assert model.features(model.patchify(torch.randn(2, 40, 3))).shape == (2, 8, 16)
 
 
 def test_an_unknown_kind_is_refused() -> None:

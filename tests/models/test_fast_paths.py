@@ -21,40 +21,45 @@ def teacher() -> Autoencoder:
     return Autoencoder(**SMALL, prompts=3, teacher=backbone_spec()).double().eval()
 
 
+@torch.no_grad()
+def features(teacher: Autoencoder, points: torch.Tensor) -> torch.Tensor:
+    return teacher.features(teacher.patchify(points))
+
+
 @pytest.mark.parametrize("which", ["prompt_token", "deep_prompt_pos", "backbone"])
 def test_kept_keys_follow_the_weights_they_come_from(teacher: Autoencoder, which: str) -> None:
     points = torch.randn(2, 40, 3, dtype=torch.float64)
-    before = teacher.teacher_features(points)
-    assert torch.equal(teacher.teacher_features(points), before)
+    before = features(teacher, points)
+    assert torch.equal(features(teacher, points), before)
     prompted = teacher.prompted
     changed = prompted.backbone.blocks[1].attn.qkv.weight if which == "backbone" else getattr(prompted, which)
     with torch.no_grad():
         changed.add_(torch.randn_like(changed))
-    after = teacher.teacher_features(points)
+    after = features(teacher, points)
     assert not torch.allclose(after, before)
     # gradients on: nothing is kept, everything is computed anew
     assert_agree(teacher.features(teacher.patchify(points)), after)
     teacher.load_state_dict(Autoencoder(**SMALL, prompts=3, teacher=backbone_spec()).state_dict())
-    assert_agree(teacher.features(teacher.patchify(points)), teacher.teacher_features(points))
+    assert_agree(teacher.features(teacher.patchify(points)), features(teacher, points))
 
 
 def test_kept_keys_stay_out_of_checkpoints_and_copies(teacher: Autoencoder) -> None:
     points = torch.randn(2, 40, 3, dtype=torch.float64)
     names = set(teacher.state_dict())
-    features = teacher.teacher_features(points)
+    found = features(teacher, points)
     assert set(teacher.state_dict()) == names
     other = copy.deepcopy(teacher)
-    assert_agree(other.teacher_features(points), features)
+    assert_agree(features(other, points), found)
     other.prompted.prompt_token.data = torch.zeros_like(other.prompted.prompt_token)
-    assert not torch.allclose(other.teacher_features(points), features)
-    assert torch.equal(teacher.teacher_features(points), features)
+    assert not torch.allclose(features(other, points), found)
+    assert torch.equal(features(teacher, points), found)
 
 
 def test_keys_are_not_kept_in_train_mode(teacher: Autoencoder) -> None:
     points = torch.randn(2, 40, 3, dtype=torch.float64)
     teacher.prompted.dropout.p = 0.5
     teacher.prompted.train()
-    assert not torch.allclose(teacher.teacher_features(points), teacher.teacher_features(points))
+    assert not torch.allclose(features(teacher, points), features(teacher, points))
 
 
 @pytest.mark.parametrize("size", [1, 7, 32, 300])

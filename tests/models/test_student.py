@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from act3d.errors import InputError
-from act3d.geometry import gather
 from act3d.losses import build_loss
 from act3d.models import build
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import block_mask, random_mask
-from act3d.models.student import Student, distillation_loss
+from act3d.models.student import Student
+from act3d.use.shape_predictors import StudentPredictor
 from benchmarks.textbook.losses import LOSSES
 from benchmarks.textbook.student import PointDistillation
 from tests.helpers import (
@@ -113,8 +113,8 @@ def test_a_whole_step_with_its_teacher(loss: str, cls_loss: bool) -> None:
     def run_fast() -> torch.Tensor:
         output = fast(patches, mask, 6)
         with torch.no_grad():
-            target = gather(teacher.features(patches), output.hidden)
-        return distillation_loss(build_loss(loss), output, target)
+            target = teacher.features(patches)
+        return fast.loss(output, target, build_loss(loss))
 
     compare(plain, fast, lambda: plain(neighborhood, center, mask), run_fast, names=STUDENT_NAMES, skip=NOT_STUDENT)
 
@@ -163,12 +163,13 @@ def test_use_after_training() -> None:
     points = torch.randn(3, 40, 3, dtype=torch.float64)
     nothing = torch.zeros(3, 8, dtype=torch.bool)
     encoded = plain.ACT_encoder(*plain.dvae_tokenizer.group(points), nothing)
-    assert_agree(fast.patch_features(points), encoded.patches)
-    assert_agree(fast.embed(points), torch.cat([encoded.token, encoded.patches.max(dim=1).values], dim=1))
-    assert not fast.embed(points).requires_grad
+    used = StudentPredictor(fast)
+    assert_agree(used.patch_features(points), encoded.patches)
+    assert_agree(used.embed(points), torch.cat([encoded.token, encoded.patches.max(dim=1).values], dim=1))
+    assert not used.embed(points).requires_grad
     mask = random_mask(3, 8, 6)
     expected = plain.predict(*plain.dvae_tokenizer.group(points), mask)
-    assert_agree(fast.predict(points, mask), expected.predicted)
+    assert_agree(used.predict(points, mask), expected.predicted)
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -181,9 +182,9 @@ def test_a_student_that_carries_its_teacher_computes_its_loss(loss: str) -> None
     )
     carrying.eval()
     points, mask = torch.randn(2, 40, 3, dtype=torch.float64), random_mask(2, 8, 6)
-    assert_agree(carrying.loss(points, mask, loss), plain(*plain.dvae_tokenizer.group(points), mask))
+    assert_agree(StudentPredictor(carrying).loss(points, mask, loss), plain(*plain.dvae_tokenizer.group(points), mask))
     with pytest.raises(InputError, match="no teacher"):
-        fast.loss(points, mask, loss)
+        StudentPredictor(fast).loss(points, mask, loss)
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:
@@ -191,7 +192,7 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     points = torch.randn(2, 40, 3, dtype=torch.float64)
     for mask in (random_mask(2, 9, 4), random_mask(3, 8, 4), torch.ones(2, 8, dtype=torch.bool)):
         with pytest.raises(InputError, match="mask"):
-            fast.predict(points, mask)
+            StudentPredictor(fast).predict(points, mask)
 
 
 def test_a_shallow_block_out_of_range_is_refused() -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import act3d
+from act3d.use.predictor import Predictor
 from tests.parity import cases
 
 
@@ -25,11 +27,11 @@ def released_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
 
 
 @pytest.fixture(scope="session")
-def loaded(released_file: Callable[[str], Path]) -> Callable[[str], torch.nn.Module]:
-    """The act3d model of a case, through act3d's loader."""
-    made: dict[str, torch.nn.Module] = {}
+def loaded(released_file: Callable[[str], Path]) -> Callable[[str], Predictor[Any]]:
+    """The predictor of a case, through act3d's loader."""
+    made: dict[str, Predictor[Any]] = {}
 
-    def get(name: str) -> torch.nn.Module:
+    def get(name: str) -> Predictor[Any]:
         if name not in made:
             made[name] = act3d.load(released_file(name))
         return made[name]

@@ -10,16 +10,17 @@ from act3d import load, save
 from act3d.geometry import chamfer
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.graph_network import center_graph
+from act3d.use.shape_predictors import AutoencoderPredictor
 from tests.parity.cases import assert_parity, numbers
 
 CASES = ("dvae_pointbert", "dvae_act_shallow", "dvae_act_vit_base")
-Loader = Callable[[str], Autoencoder]
+Loader = Callable[[str], AutoencoderPredictor]
 
 
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_every_step_of_the_forward_pass(name: str, loaded: Loader) -> None:
-    model, expected = loaded(name), numbers(name)
+    model, expected = loaded(name).model, numbers(name)
     patches = model.patchify(expected["points"])
     output = model(patches, noise=False)
     codes = model.codebook[output.logits.argmax(dim=2)]
@@ -60,10 +61,11 @@ def test_use_after_training(name: str, loaded: Loader) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_model_is_the_one_of_the_case(name: str, loaded: Loader) -> None:
-    model = loaded(name)
+    predictor = loaded(name)
+    model = predictor.model
     assert isinstance(model, Autoencoder)
     assert not model.training
-    assert model.left_over == []
+    assert predictor.left_over == []
     widths = {"dvae_pointbert": (256, None), "dvae_act_shallow": (384, 384), "dvae_act_vit_base": (384, 768)}
     assert (model.width, None if model.backbone is None else model.backbone.width) == widths[name]
     if model.backbone is not None:
@@ -81,7 +83,7 @@ def test_the_native_copy_of_a_released_file_is_the_same_model(loaded: Loader, tm
 @torch.no_grad()
 def test_training_mode_differs_only_by_what_it_should(loaded: Loader) -> None:
     """Batch statistics and prompt dropout are the only things `train()` changes; the backbone is not touched."""
-    model, expected = loaded("dvae_act_shallow"), numbers("dvae_act_shallow")
+    model, expected = loaded("dvae_act_shallow").model, numbers("dvae_act_shallow")
     patches = model.patchify(expected["points"])
     before = {k: v.clone() for k, v in model.state_dict().items()}
     try:

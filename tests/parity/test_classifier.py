@@ -11,6 +11,7 @@ import torch
 from act3d import load
 from act3d.checkpoints.released import _CLASSIFIER_NAMES, rename
 from act3d.models.classifier import Classifier
+from act3d.use.shape_predictors import ClassifierPredictor
 from tests.parity import cases
 
 TRANSFERS = ("full", "linear")
@@ -19,9 +20,10 @@ TRANSFERS = ("full", "linear")
 @pytest.mark.parametrize("transfer", TRANSFERS)
 def test_logits(transfer: str, released_file: Callable[[str], Path]) -> None:
     name = f"classifier_{transfer}"
-    model = load(released_file(name))
-    assert isinstance(model, Classifier)
-    assert (model.config["classes"], model.config["patches"], model.config["transfer"]) == (15, 128, transfer)
+    model = load(released_file(name), expect=ClassifierPredictor)
+    config = model.model.config
+    assert isinstance(model.model, Classifier)
+    assert (config["classes"], config["patches"], config["transfer"]) == (15, 128, transfer)
     assert model.left_over == []
     numbers = cases.numbers(name)
     cases.assert_parity(model(numbers["points"]), numbers["logits"], "logits")
@@ -32,7 +34,7 @@ def test_the_same_parameters_train(transfer: str, released_file: Callable[[str],
     name = f"classifier_{transfer}"
     case = json.loads((cases.HERE / f"{name}.json").read_text())
     expected = set(rename(dict.fromkeys(case["trainable"], torch.zeros(1)), _CLASSIFIER_NAMES))
-    model = load(released_file(name))
+    model = load(released_file(name)).model
     assert {n for n, p in model.named_parameters() if p.requires_grad} == expected
 
 
@@ -47,9 +49,9 @@ def test_side_tuning_is_recognised(tmp_path: Path) -> None:
     model = Classifier(5, width=64, depth=2, heads=1, transfer="side").eval()
     back = [(new, old) for old, new in _CLASSIFIER_NAMES]
     found = load(write(tmp_path / "side.pth", rename(model.state_dict(), tuple(back))))
-    assert found.config["transfer"] == "side"
+    assert found.model.config["transfer"] == "side"
     points = torch.rand(2, 128, 3)
-    assert torch.equal(found(points), model(points))
+    assert torch.equal(found(points), model(model.patchify(points)))
 
 
 def test_reduce_dim_is_read(tmp_path: Path) -> None:
@@ -60,5 +62,5 @@ def test_reduce_dim_is_read(tmp_path: Path) -> None:
     assert "reduce_dim.weight" in state
     found = load(write(tmp_path / "reduced.pth", {**state, "lm_head.weight": torch.zeros(3, 64)}))
     points = torch.rand(2, 128, 3)
-    assert torch.equal(found(points), model(points))
+    assert torch.equal(found(points), model(model.patchify(points)))
     assert found.left_over == ["lm_head.weight"]

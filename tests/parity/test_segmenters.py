@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from act3d import checkpoints
 from act3d.errors import CheckpointError
+from act3d.use.segmenter_predictor import SegmenterPredictor
 from tests.parity.cases import assert_parity, numbers, released
 
 
 @pytest.mark.parametrize("name", ["part_segmenter", "scene_segmenter"])
-def test_log_probabilities(name: str, loaded: Callable[[str], nn.Module]) -> None:
+def test_log_probabilities(name: str, loaded: Callable[[str], SegmenterPredictor]) -> None:
     model, given = loaded(name), numbers(name)
     with torch.no_grad():
         found = model(given["points"], given.get("category")).log_softmax(dim=2)

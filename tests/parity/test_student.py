@@ -9,11 +9,12 @@ import torch
 from act3d import load
 from act3d.errors import CheckpointError
 from act3d.models.student import Student
+from act3d.use.shape_predictors import StudentPredictor
 from tests.parity import cases
 from tests.parity.cases import assert_parity, numbers
 
 NAME = "student_act"
-Loader = Callable[[str], Student]
+Loader = Callable[[str], StudentPredictor]
 
 
 @torch.no_grad()
@@ -29,7 +30,8 @@ def test_masked_and_unmasked_features_prediction_and_loss(loaded: Loader) -> Non
 
 
 def test_the_model_is_the_one_of_the_case(loaded: Loader) -> None:
-    student = loaded(NAME)
+    predictor = loaded(NAME)
+    student = predictor.model
     assert isinstance(student, Student)
     assert not student.training
     assert len(student.encoder.blocks) == 12
@@ -37,8 +39,8 @@ def test_the_model_is_the_one_of_the_case(loaded: Loader) -> None:
     assert student.teacher is not None
     assert not any(p.requires_grad for p in student.teacher.parameters())
     # Heads that pretraining never used, and nothing else.
-    assert student.left_over
-    assert all(name.startswith(("ACT_encoder.lm_head.", "ACT_encoder.cls_head.")) for name in student.left_over)
+    assert predictor.left_over
+    assert all(name.startswith(("ACT_encoder.lm_head.", "ACT_encoder.cls_head.")) for name in predictor.left_over)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_a_file_that_covers_less_is_refused(lost: str, tmp_path: Path) -> None:
 def test_the_small_file_itself_is_read(tmp_path: Path) -> None:
     torch.save({"base_model": {f"module.{k}": v for k, v in _small_state().items()}}, tmp_path / "s.pth")
     student = load(tmp_path / "s.pth")
-    assert student.teacher is None
+    assert student.model.teacher is None
     assert student.embed(torch.randn(1, 100, 3)).shape == (1, 128)
 
 
@@ -64,7 +66,7 @@ def test_a_file_of_the_encoder_alone_is_read_and_says_what_it_lacks(tmp_path: Pa
     state = {f"module.{k}": v for k, v in _small_state().items() if k.startswith("ACT_encoder.")}
     torch.save({"base_model": state}, tmp_path / "s.pth")
     student = load(tmp_path / "s.pth")
-    assert torch.equal(student.encoder.norm.weight, state["module.ACT_encoder.norm.weight"])
+    assert torch.equal(student.model.encoder.norm.weight, state["module.ACT_encoder.norm.weight"])
     assert student.missing
     assert all(name.startswith(("decoder", "mask_token", "head.")) for name in student.missing)
 

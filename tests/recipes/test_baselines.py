@@ -71,7 +71,7 @@ def test_point_mae_rebuilds_hidden_patches() -> None:
     # What is hidden is not seen: other points there change nothing.
     moved = torch.where(mask[:, :, None, None], patches.neighborhoods + 1, patches.neighborhoods)
     assert torch.allclose(model(Patches(moved, patches.centers), mask, 4).points, output.points, atol=1e-6)
-    assert model.embed(torch.rand(2, 64, 3)).shape == (2, 32)
+    assert model.embed(model.patchify(torch.rand(2, 64, 3))).shape == (2, 32)
 
 
 def test_point_bert_sees_a_token_where_a_patch_is_hidden() -> None:
@@ -179,7 +179,7 @@ def test_baselines_train_and_resume_exactly(
     assert all(torch.equal(a[name], b[name]) for name in a)
     model, start = build_classifier(str(parts.out), ClassifierConfig(**CUT), 3, 0)
     assert start["kind"] == method
-    assert model.embed(torch.rand(2, 64, 3)).shape == (2, 32)
+    assert model.embed(model.patchify(torch.rand(2, 64, 3))).shape == (2, 32)
 
 
 def test_terms_can_be_switched_off(common: dict[str, Any], tmp_path: Path) -> None:

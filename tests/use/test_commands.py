@@ -173,7 +173,7 @@ def test_convert_and_inspect(tmp_path: Path, capsys: Any) -> None:
     assert report["kind"] == "point_mae"
     assert report["format"] == "released"
     assert report["left_over"] == ["stray"]
-    assert report["parameters"] == sum(p.numel() for p in act3d.load(released).parameters())
+    assert report["parameters"] == sum(p.numel() for p in act3d.load(released).model.parameters())
     # 65 tokens... at least the MLPs: 2 blocks x 64 tokens x 2 layers x 128 x 512 x 2
     assert report["flops"] > 2 * 64 * 2 * 128 * 512 * 2
     assert main(["inspect", str(native)]) == 0

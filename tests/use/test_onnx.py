@@ -63,11 +63,12 @@ def test_export_is_the_same_function(kind: str, tmp_path: Path) -> None:
     assert max(made.differences.values()) < 1e-4
     run = onnx_module.onnx_session(made.path)
     assert len(run(np.random.rand(5, 61, 3).astype(np.float32))[0]) == 5  # noqa: NPY002
-    assert model.patchify(points[0]).centers.shape == (1, 6, 3)  # its own way again
+    assert "patchify" not in vars(model)  # nothing of the export stays on it
     if kind == "student":
-        assert np.allclose(run(points.numpy())[0], model.embed(points).numpy(), atol=1e-4)
+        wanted = model.embed(model.patchify(points)).detach().numpy()
+        assert np.allclose(run(points.numpy())[0], wanted, atol=1e-4)
         small = onnx_module.quantize(made.path, tmp_path / "m.int8.onnx")
-        off = np.abs(onnx_module.onnx_session(small)(points.numpy())[0] - model.embed(points).numpy()).max()
+        off = np.abs(onnx_module.onnx_session(small)(points.numpy())[0] - wanted).max()
         assert 0 < off < 0.5
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import act3d
 from act3d.errors import InputError
 from act3d.models.segmenter import Segmenter
 from act3d.use.points import as_groups, read_points
+from act3d.use.segmenter_predictor import SegmenterPredictor
 from tests.fixtures.small_models import write_box
 
 
@@ -103,7 +103,7 @@ def test_mask_as_array(student: Any, clouds: torch.Tensor) -> None:
 
 def test_segmenter_gives_every_point_its_logits(clouds: torch.Tensor) -> None:
     torch.manual_seed(0)
-    model = Segmenter(5, categories=2, patches=16, patch_size=8, width=64, depth=3, heads=1).eval()
+    model = SegmenterPredictor(Segmenter(5, categories=2, patches=16, patch_size=8, width=64, depth=3, heads=1))
     wanted = model(clouds, torch.tensor([1, 0]))
     assert wanted.shape == (2, 50, 5)
     assert torch.allclose(model(clouds.double().numpy(), [1, 0]), wanted, atol=1e-5)
@@ -116,6 +116,6 @@ def test_segmenter_gives_every_point_its_logits(clouds: torch.Tensor) -> None:
             model(clouds, category)
 
 
-def test_groups_of_equal_size(student: nn.Module) -> None:
+def test_groups_of_equal_size(student: Any) -> None:
     groups = as_groups([torch.rand(4, 3), torch.rand(6, 3), torch.rand(4, 3)], student, at_least=5)
     assert [(g.places, tuple(g.points.shape)) for g in groups] == [([0, 2], (2, 5, 3)), ([1], (1, 6, 3))]

@@ -11,8 +11,8 @@ from act3d.checkpoints.native import load_native, load_stored_state, read_header
 from act3d.checkpoints.released import load_released
 from act3d.device import choose_device
 from act3d.errors import CheckpointError
-from act3d.use.points import POINTS_PER_PATCH
 
+POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
 _PREFERRED = ("best.safetensors", "last.safetensors")
 
 M = TypeVar("M", bound=nn.Module)
@@ -64,7 +64,7 @@ def load(path: str | Path, device: str | torch.device | None = None) -> Checkpoi
 
 @overload
 def load(
-    path: str | Path, device: str | torch.device | None = None, *, expect: type[M] | tuple[type[M], ...]
+    path: str | Path, device: str | torch.device | None = None, *, expect: type[M] | tuple[type[M], ...] | None
 ) -> Checkpoint[M]: ...
 
 
@@ -105,7 +105,11 @@ def _refuse_others(found: Checkpoint[Any], expect: Any) -> None:
     if expect is None or isinstance(found.model, expect):
         return
     kinds = [str(wanted.kind) for wanted in (expect if isinstance(expect, tuple) else (expect,))]
-    raise CheckpointError(f"{found.path} holds {_a(found.model.kind)}, not {_a(' or '.join(kinds))}")
+    raise CheckpointError(f"{found.path} holds {_a(found.model.kind)}, not {_a(_either(kinds))}")
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _a(noun: str) -> str:

@@ -173,7 +173,7 @@ def computed(double: bool = False) -> tuple[list[int], list[float], list[float]]
     with torch.no_grad():
         patches = autoencoder.patchify(cloud)
         logits = autoencoder.token_logits(patches, center_graph(patches.centers))
-    return sampled, student.embed(cloud)[0, ::16].tolist(), logits[0, :, 5].tolist()
+    return sampled, student.embed(student.patchify(cloud))[0, ::16].tolist(), logits[0, :, 5].tolist()
 
 
 def _fill(model: Any) -> None:

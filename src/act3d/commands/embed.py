@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.errors import ConfigError, InputError
 from act3d.settings.command import command
 from act3d.settings.data import ReadData
 from act3d.settings.using import EmbedSettings
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from act3d.use.embeddings import Embeddings
+    from act3d.use.shape_predictors import EncoderPredictor
 
 
 @dataclass
@@ -46,41 +47,42 @@ def embed(settings: EmbedSettings) -> EmbedReport:
     from act3d.use.embeddings import check_suffix, read_embeddings
 
     check_suffix(Path(out))
-    model, meta = load_embedder(checkpoint, settings.device)
-    shapes = find_shapes(settings.input, model, data.split, data.subset)
+    predictor, meta = load_embedder(checkpoint, settings.device)
+    shapes = find_shapes(settings.input, predictor.meta, data.split, data.subset)
     known = [read_embeddings(out)] if Path(out).is_file() else []
     if known and known[0].meta.get("checkpoint") != meta["checkpoint"]:
         raise ConfigError(f"--out: {out} holds embeddings by another checkpoint; choose another file")
-    table, new, failures = embed_all(model, shapes, data, known, Path(out), meta)
+    table, new, failures = embed_all(predictor, shapes, data, known, Path(out), meta)
     table.write(out)
     clear_parts(Path(out))
     print(f"{out}: {len(table)} shapes, {table.vectors.shape[1]} numbers each; {new} new, {len(failures)} not readable")
     return EmbedReport(Path(out), table, new, failures)
 
 
-def load_embedder(checkpoint: str, device: str) -> "tuple[nn.Module, dict[str, Any]]":
-    """A model with `embed`, and what a table of its embeddings says of it."""
-    from act3d import checkpoints
+def load_embedder(checkpoint: str, device: str) -> "tuple[EncoderPredictor[Any], dict[str, Any]]":
+    """A predictor with `embed`, and what a table of its embeddings says of it."""
+    from act3d.use.loading import load
+    from act3d.use.shape_predictors import EncoderPredictor
 
-    model = load_model(checkpoint, device)
-    if not hasattr(model, "embed"):
-        raise CheckpointError(f"{checkpoint}: a model of kind {model.kind!r} gives no embedding; take a student")
-    path = checkpoints.resolve(checkpoint)
+    predictor = load(checkpoint, device, expect=EncoderPredictor)
+    path = predictor.path or Path(checkpoint)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"checkpoint": digest, "path": str(path.resolve()), "kind": model.kind}
-    return model, facts | {k: v for k, v in model.meta.items() if k in ("points", "normalization", "licence", "data")}
+    facts = {"checkpoint": digest, "path": str(path.resolve()), "kind": predictor.kind}
+    return predictor, facts | {
+        k: v for k, v in predictor.meta.items() if k in ("points", "normalization", "licence", "data")
+    }
 
 
 def load_model(checkpoint: str, device: str = "auto") -> Any:
-    """Any model, in eval mode on `device`."""
-    from act3d.use.predictor import load
+    """The predictor of any model, on `device`."""
+    from act3d.use.loading import load
 
     return load(checkpoint, device)
 
 
 def embed_all(
-    model: "nn.Module",
+    predictor: "EncoderPredictor[Any]",
     shapes: Shapes,
     data: ReadData,
     known: "list[Embeddings]",
@@ -107,12 +109,12 @@ def embed_all(
     failures: list[tuple[str, str]] = []
     pending: list[int] = []
     number = len(parts)
-    for good, points, bad in _with_progress(shapes, places, model, data):
+    for good, points, bad in _with_progress(shapes, places, predictor, data):
         for place, reason in bad:
             failures.append((shapes.items[place].name, reason))
             print(f"act3d: not readable: {shapes.items[place].name}: {reason}", file=sys.stderr)
         if good:
-            found = _vectors(model, points)
+            found = _vectors(predictor, points)
             vectors |= {(shapes.items[i].name, shapes.items[i].stamp): v for i, v in zip(good, found, strict=True)}
             pending += good
             if look:
@@ -132,11 +134,11 @@ def embed_all(
 _PART = 256  # shapes after which what was found is written down
 
 
-def _vectors(model: Any, points: "Tensor") -> "np.ndarray":
+def _vectors(predictor: "EncoderPredictor[Any]", points: "Tensor") -> "np.ndarray":
     import torch
 
     with torch.inference_mode():
-        return model.embed(points).float().cpu().numpy()
+        return predictor.embed(points).float().cpu().numpy()
 
 
 def _table(items: list[Item], vectors: dict[tuple[str, str], Any], meta: dict[str, Any]) -> "Embeddings":
@@ -148,13 +150,13 @@ def _table(items: list[Item], vectors: dict[tuple[str, str], Any], meta: dict[st
     return Embeddings(stacked, {name: [getattr(item, name) for item in items] for name in COLUMNS}, meta)
 
 
-def _with_progress(shapes: Shapes, places: list[int], model: "nn.Module", data: ReadData) -> Any:
+def _with_progress(shapes: Shapes, places: list[int], predictor: "EncoderPredictor[Any]", data: ReadData) -> Any:
     """The shapes' batches, while a bar shows how far they are."""
     from act3d.progress import Progress
 
     up = None if data.up == "auto" else data.up
     with Progress(len(places), text="embedding", unit="shapes") as progress:
-        for good, points, bad in shapes.batches(places, model, data.batch_size, data.workers, up):
+        for good, points, bad in shapes.batches(places, predictor, data.batch_size, data.workers, up):
             yield good, points, bad
             progress.advance(count=len(good) + len(bad))
 

@@ -83,12 +83,12 @@ def load_classifier(checkpoint: str, device: str = "auto") -> "Checkpoint[Classi
 
 def open_for(loaded: "Checkpoint[Classifier]", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
     """Open clouds as the classifier wants them: with all stored points, the number to draw, and what is unusual."""
+    from act3d.checkpoints import POINTS_PER_PATCH
     from act3d.evaluation.protocol import open_stored
-    from act3d.use.points import points_wanted
 
     model, meta = loaded.model, loaded.meta
     trained, normal = meta.get("points"), meta.get("normalization")
-    points = data.points or points_wanted(model, meta)
+    points = data.points or int(trained or POINTS_PER_PATCH * model.patches)
     how: Any = normal or "auto" if data.normalize == "auto" else data.normalize
     config = CloudChoice(root=data.root, subset=data.subset, points=points, normalize=how)
     clouds = open_stored(config, data.split)

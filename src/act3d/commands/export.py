@@ -44,7 +44,7 @@ def export(settings: ExportSettings) -> ExportReport:
         raise ConfigError(f"--out: {out} must end in .onnx")
     model = load_model(checkpoint, "cpu")
     points, labels = _clouds(model, data, settings.split, settings.limit)
-    made = export_onnx(model, out, points[:4])
+    made = export_onnx(model.model, out, points[:4])
     exact = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
     print(f"{out}: {Path(out).stat().st_size / 1e6:.1f} MB; largest difference to PyTorch: {exact}")
     if not settings.int8:
@@ -61,15 +61,13 @@ def _clouds(model: Any, data: str, split: str, limit: int) -> "tuple[Tensor, lis
     """Clouds to compare on, as the model takes them, and their classes."""
     import torch
 
-    from act3d.use.points import points_wanted
-
     try:
-        shapes = find_shapes(data, model, split)
+        shapes = find_shapes(data, model.meta, split)
     except InputError:
         if data != "sample":
             raise
         generator = torch.Generator().manual_seed(0)  # no sample in this installation: noise will do for comparing
-        return torch.rand(4, points_wanted(model, model.meta), 3, generator=generator) * 2 - 1, [""] * 4
+        return torch.rand(4, model.points, 3, generator=generator) * 2 - 1, [""] * 4
     step = max(1, len(shapes.items) // limit)
     places = list(range(0, len(shapes.items), step))[:limit]
     parts = [points for _, points, _ in shapes.batches(places, model, 32, 0, None)]

@@ -49,8 +49,8 @@ def index(settings: IndexSettings) -> IndexReport:
 
     load_faiss()
     folder = Path(out)
-    model, meta = load_embedder(checkpoint, settings.device)
-    shapes = find_shapes(settings.input, model, data.split, data.subset)
+    predictor, meta = load_embedder(checkpoint, settings.device)
+    shapes = find_shapes(settings.input, predictor.meta, data.split, data.subset)
     old = open_index(folder) if (folder / ABOUT).is_file() else None
     if old is not None and old.table.meta["checkpoint"] != meta["checkpoint"]:
         raise ConfigError(f"--out: {out} was made by another checkpoint; choose another folder")
@@ -61,7 +61,7 @@ def index(settings: IndexSettings) -> IndexReport:
         item = shapes.items[place]
         seen[picture_key(item.name, item.stamp)] = _small(points.numpy())
 
-    table, new, failures = embed_all(model, shapes, data, known, folder / TABLE, meta, keep_picture)
+    table, new, failures = embed_all(predictor, shapes, data, known, folder / TABLE, meta, keep_picture)
     table, gone = _joined(old.table if old else None, table)
     scaling = measure_scaling(table.vectors)
     clouds = _pictures(table, seen, shapes, data)

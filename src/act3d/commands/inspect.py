@@ -42,11 +42,10 @@ def inspect(settings: InspectSettings) -> InspectReport:
         CheckpointError: the file cannot be read, or is no model's.
     """
     from act3d import checkpoints
-    from act3d.use.points import points_wanted
+    from act3d.use.loading import load
 
-    loaded = checkpoints.load(settings.checkpoint)
-    path, model = loaded.path, loaded.model
-    points = points_wanted(model, loaded.meta)
+    loaded = load(settings.checkpoint)
+    path, model, points = checkpoints.resolve(settings.checkpoint), loaded.model, loaded.points
     report = InspectReport(
         str(path),
         "released" if loaded.meta.get("released") and path.suffix != ".safetensors" else "native",
@@ -79,14 +78,16 @@ def count_flops(model: Any, points: int) -> int:
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     # The plain form of attention is made of matrix products, which every version of the counter knows.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        if model.kind == "autoencoder":
-            model.reconstruct(cloud)
-        elif model.kind == "segmenter":
+        if model.kind == "segmenter":
             model(cloud, torch.zeros(1, dtype=torch.int64) if model.categories else None)
+            return int(counter.get_total_flops())
+        patches = model.patchify(cloud)
+        if model.kind == "autoencoder":
+            model.reconstruct(patches)
         elif model.kind == "classifier":
-            model(cloud)
+            model(patches)
         else:
-            model.embed(cloud)
+            model.embed(patches)
     return int(counter.get_total_flops())
 
 

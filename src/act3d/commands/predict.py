@@ -41,13 +41,13 @@ def predict(settings: PredictSettings) -> PredictReport:
         InputError: nothing to read, or a category that the model does not know.
     """
     checkpoint, out, batch_size = settings.checkpoint, settings.out, settings.batch_size
-    model = load_model(checkpoint, settings.device)
+    model: Any = load_model(checkpoint, settings.device)
     axis = None if settings.up == "auto" else settings.up
     if model.kind == "segmenter" and "block" in model.meta:  # trained on blocks of rooms
         from act3d.use.scans import find_scans, label_scans
 
         return label_scans(model, find_scans(settings.input), axis, batch_size, out)
-    shapes = find_shapes(settings.input, model, settings.split)
+    shapes = find_shapes(settings.input, model.meta, settings.split)
     if model.kind == "classifier":
         if out and Path(out).suffix not in (".csv", ".json"):
             raise ConfigError(f"--out: {out} must end in .csv or .json")
@@ -75,15 +75,9 @@ def _batches(model: Any, shapes: Shapes, up: str | None, batch_size: int, report
 
 
 def _classify(model: Any, shapes: Shapes, up: str | None, batch_size: int) -> PredictReport:
-    import torch
-
     report = PredictReport({}, [], [])
-    names = model.meta.get("classes") or list(range(model.classes))
     for found, points in _batches(model, shapes, up, batch_size, report):
-        with torch.inference_mode():
-            values, order = model(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
-        for name, probability, row in zip(found, values.tolist(), order.tolist(), strict=True):
-            report.classes[name] = [(names[i], p) for i, p in zip(row, probability, strict=True)]
+        report.classes |= dict(zip(found, model.rank(points), strict=True))
     return report
 
 
@@ -128,24 +122,18 @@ def _tell(report: PredictReport, shapes: Shapes, top: int, out: str) -> None:
 def _segment(model: Any, shapes: Shapes, up: str | None, batch_size: int, category: str, out: str) -> PredictReport:
     """Label the points of every shape, each only with parts that its category has, and write PLY files."""
     import numpy as np
-    import torch
 
     from act3d.use.labelled_clouds import write_ply
 
     if not out:
         raise ConfigError("--out is missing: a .ply file, or a folder for several")
-    parts = model.meta.get("parts") or model.meta.get("classes") or [f"part {i}" for i in range(model.classes)]
-    if len(parts) != model.classes:
-        parts = [f"part {i}" for i in range(model.classes)]
+    parts = model.names
     report = PredictReport({}, [], [])
-    chosen = {item.name: _category(model, category or item.label) for item in shapes.items}
+    chosen = {item.name: model.category(category or item.label) for item in shapes.items}
     for found, points in _batches(model, shapes, up, batch_size, report):
         wanted = [chosen[name] for name in found]
-        with torch.inference_mode():
-            logits = model(points, torch.tensor(wanted)) if model.categories else model(points)
-        for name, cloud, scores, number in zip(found, points, logits.cpu(), wanted, strict=True):
-            allowed = _parts_of(model, number)
-            labels = allowed[scores[:, allowed].argmax(dim=1)].numpy()
+        results = model.segment(points, None if None in wanted else wanted).cpu().numpy()
+        for name, cloud, labels in zip(found, points, results, strict=True):
             path = (
                 Path(out)
                 if len(shapes.items) == 1 and out.endswith(".ply")
@@ -157,28 +145,3 @@ def _segment(model: Any, shapes: Shapes, up: str | None, batch_size: int, catego
             share = ", ".join(f"{parts[i]} {100 * c / len(labels):.0f} %" for i, c in zip(numbers, counts, strict=True))
             print(f"{path}: {share}")
     return report
-
-
-def _category(model: Any, text: str) -> int:
-    """The number of a category given by name or number; 0 for a segmenter of scenes."""
-    if not model.categories:
-        return 0
-    names = list(model.meta.get("categories") or model.meta.get("classes") or [])
-    names = names if len(names) == model.categories else []
-    if text in names:
-        return names.index(text)
-    if text.isdigit() and int(text) < model.categories:
-        return int(text)
-    allowed = ", ".join(names) if names else f"0 to {model.categories - 1}"
-    what = f"{text!r} is not known" if text else "is missing: this model has to be told what the shapes are"
-    raise InputError(f"--category: {what}; allowed: {allowed}")
-
-
-def _parts_of(model: Any, category: int) -> Any:
-    """The labels that a category's points can have: int64 (P,)."""
-    import torch
-
-    names = list(model.meta.get("categories") or model.meta.get("classes") or [])
-    of_class = model.meta.get("class_parts") or {}
-    own = of_class.get(names[category], []) if model.categories and category < len(names) else []
-    return torch.tensor(sorted(own) or list(range(model.classes)))

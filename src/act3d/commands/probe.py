@@ -153,7 +153,10 @@ def embed_both(
         pair = [embed(lambda points: plain_features(points, seed=seed), clouds, batch_size) for clouds in (train, test)]
     else:
         device = next(student.parameters()).device
-        pair = [embed(student.embed, clouds, batch_size, device) for clouds in (train, test)]
+        pair = [
+            embed(lambda points: student.embed(student.patchify(points)), clouds, batch_size, device)
+            for clouds in (train, test)
+        ]
     return pair[0], pair[1]
 
 

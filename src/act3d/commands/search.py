@@ -68,12 +68,10 @@ def find(
     query: str, opened: Index, k: int, up: str | None, checkpoint: str, split: str, limit: int, device: str
 ) -> SearchReport:
     """Search an opened index; see `search`."""
-    import torch
-
     from act3d.evaluation.retrieval import load_faiss, measure_scaling
 
     faiss = load_faiss()
-    model, meta = load_embedder(checkpoint or _checkpoint_of(opened), device)
+    predictor, meta = load_embedder(checkpoint or _checkpoint_of(opened), device)
     if meta["checkpoint"] != opened.table.meta["checkpoint"]:
         raise CheckpointError(f"{meta['path']}: not the model that {opened.folder} was made with")
     try:
@@ -81,19 +79,18 @@ def find(
     except RuntimeError as error:
         raise CheckpointError(f"{opened.folder / VECTORS}: cannot be read; run act3d index again") from error
     scaling = measure_scaling(opened.table.vectors)
-    shapes = find_shapes(query, model, split)
+    shapes = find_shapes(query, predictor.meta, split)
     places = list(range(len(shapes.items)))[: limit or None]
     hits: dict[str, list[Hit]] = {}
     clouds: dict[str, Any] = {}
     spent = dict.fromkeys(("read", "embed", "search"), 0.0)
     began = time.perf_counter()
-    for good, points, bad in shapes.batches(places, model, 1, 0, up):
+    for good, points, bad in shapes.batches(places, predictor, 1, 0, up):
         for place, reason in bad:
             print(f"act3d: not readable: {shapes.items[place].name}: {reason}", file=sys.stderr)
         read = time.perf_counter()
         if good:
-            with torch.inference_mode():
-                vector = model.embed(points).float().cpu().numpy()  # type: ignore[operator]
+            vector = predictor.embed(points).float().cpu().numpy()
             embedded = time.perf_counter()
             similarity, rows = stored.search(scaling(vector), min(k, len(opened.table)))
             done = time.perf_counter()

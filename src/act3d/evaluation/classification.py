@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
 from act3d.data.transforms import scale_shift
 from act3d.data.views import draw_random, draw_test, widened
 from act3d.geometry import farthest_point_sample, gather
+from act3d.models.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ def score(predicted: NDArray[np.int64], truth: NDArray[np.int64], classes: list[
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, points: Tensor, batch_size: int) -> Tensor:
+def logits_of(model: Classifier, points: Tensor, batch_size: int) -> Tensor:
     """Logits (S, K) on the CPU of points (S, N, 3); the model should be in eval mode."""
     device = next(model.parameters()).device
-    parts = [model(points[i : i + batch_size].to(device)).float().cpu() for i in range(0, len(points), batch_size)]
-    return torch.cat(parts)
+    blocks = (points[i : i + batch_size].to(device) for i in range(0, len(points), batch_size))
+    return torch.cat([model(model.patchify(block)).float().cpu() for block in blocks])
 
 
 @torch.no_grad()
 def vote(
-    model: nn.Module, clouds: CloudDataset, count: int, votes: int = 0, batch_size: int = 64, seed: int = 0
+    model: Classifier, clouds: CloudDataset, count: int, votes: int = 0, batch_size: int = 64, seed: int = 0
 ) -> Tensor:
     """Logits (S, K) of all clouds, on the CPU.
 
@@ -88,14 +89,15 @@ def vote(
         rows = list(range(start, min(start + batch_size, len(clouds))))
         points = clouds.fetch(rows, 0)["points"].to(device)
         if not votes:
-            parts.append(model(draw_test(points, count)).float().cpu())
+            parts.append(model(model.patchify(draw_test(points, count))).float().cpu())
             continue
         wide = widened(count, points.shape[1])
         if wide < points.shape[1]:
             points = gather(points, farthest_point_sample(points, wide))
         total = torch.zeros(())
         for _ in range(votes):
-            total = total + model(_varied(draw_random(points, count, generator), generator)).float().cpu()
+            varied = _varied(draw_random(points, count, generator), generator)
+            total = total + model(model.patchify(varied)).float().cpu()
         parts.append(total / votes)
     return torch.cat(parts)
 

@@ -28,7 +28,7 @@ def embed(
     """Features of every labelled shape of `dataset`.
 
     Args:
-        function: Points (B, N, 3) -> features (B, F), such as `student.embed` or `plain_features`. A module that it
+        function: Points (B, N, 3) -> features (B, F), such as `plain_features`. A module that it
             belongs to must be in eval mode already.
         dataset: The clouds; the points of its epoch 0 are used, whatever epoch it stands at.
         batch_size: Shapes at a time.

@@ -95,9 +95,9 @@ def probe_encoder(
         with phase(f"features of {len(train)} + {len(test)} shapes: {kind}"):
             return embed(function, train, batch_size, device), embed(function, test, batch_size, device)
 
-    features = {"pretrained": both("pretrained", model.embed)}
-    features["random"] = both("random", random_twin(model, seed).embed)
-    features["data_dependent"] = both("data_dependent", fitted_twin(model, seed, train, batch_size).embed)
+    features = {"pretrained": both("pretrained", embedding_of(model))}
+    features["random"] = both("random", embedding_of(random_twin(model, seed)))
+    features["data_dependent"] = both("data_dependent", embedding_of(fitted_twin(model, seed, train, batch_size)))
     features["plain"] = both("plain", lambda points: plain_features(points, seed=seed))
     metrics = {}
     for kind, (learned, asked) in features.items():
@@ -110,6 +110,11 @@ def probe_encoder(
         "test_shapes": len(features["plain"][1].y),
     }
     return ProbeReport(metrics, data, features, model.kind)
+
+
+def embedding_of(model: Any) -> Callable[[Tensor], Tensor]:
+    """Return the model's embedding as a function of points (B, N, 3) -> (B, 2C)."""
+    return lambda points: model.embed(model.patchify(points))
 
 
 def random_twin(model: Any, seed: int) -> Any:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from act3d.geometry import Patches, chamfer
+from act3d.geometry import Patches, chamfer, patchify
 from act3d.geometry.precision import raise_half
 from act3d.kernels.linear import linear
 from act3d.models.folding import Folded, FoldingDecoder
@@ -15,7 +15,6 @@ from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.prompting import PromptedTransformer
 from act3d.models.teachers import Backbone, backbone_from_spec, load_backbone
-from act3d.use.points import Points, as_patches
 
 
 class AutoencoderOutput(NamedTuple):
@@ -107,9 +106,9 @@ class Autoencoder(nn.Module):
         """Width of the features that this autoencoder teaches."""
         return self.width
 
-    def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
-        return as_patches(points, self, self.patches, self.patch_size)
+    def patchify(self, points: torch.Tensor) -> Patches:
+        """Cut points (B, N, 3), N >= G and M, into neighborhoods (B, G, M, 3) around centers (B, G, 3)."""
+        return patchify(points, self.patches, self.patch_size)
 
     def forward(
         self, patches: Patches, temperature: float | torch.Tensor = 1.0, noise: bool = True, noise_scale: float = 1.0
@@ -125,7 +124,7 @@ class Autoencoder(nn.Module):
         """
         graph = center_graph(patches.centers)
         logits = self.token_logits(patches, graph)
-        codes = self._draw(logits, temperature, noise_scale) if noise else self.codebook[logits.argmax(dim=2)]
+        codes = self._sample(logits, temperature, noise_scale) if noise else self.codebook[logits.argmax(dim=2)]
         features = self.feature_head(self.transform(codes, patches.centers), graph)
         coarse, fine = self.decoder(features)
         return AutoencoderOutput(coarse, fine, logits)
@@ -152,7 +151,7 @@ class Autoencoder(nn.Module):
         kl = (-math.log(self.codes) - log_q).mean(dim=1).mean()
         return reconstruction, kl
 
-    def _draw(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
+    def _sample(self, logits: torch.Tensor, temperature: float | torch.Tensor, noise_scale: float) -> torch.Tensor:
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
         logits = raise_half(logits)  # a low temperature would magnify bfloat16's rounding
         if noise_scale:
@@ -162,32 +161,24 @@ class Autoencoder(nn.Module):
     # ------------------------------------------------------------------ use after training
 
     def tokens(self, patches: Patches) -> torch.Tensor:
-        """Arg-max codes of patches: int64 (B, G)."""
+        """The arg-max code of every patch: int64 (B, G)."""
         return self.token_logits(patches, center_graph(patches.centers)).argmax(dim=2)
 
     def features(self, patches: Patches) -> torch.Tensor:
-        """What stage II learns from: features after the feature head, from arg-max codes: (B, G, C)."""
+        """The teacher's features, which stage II predicts: the feature head's, from arg-max codes (B, G, C)."""
         graph = center_graph(patches.centers)
         codes = self.codebook[self.token_logits(patches, graph).argmax(dim=2)]
         return self.feature_head(self.transform(codes, patches.centers), graph)
 
-    @torch.no_grad()
-    def tokenize(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> the code of every patch, int64 (B, G)."""
-        return self.tokens(self.patchify(points))
+    def reconstruct(self, patches: Patches) -> Reconstruction:
+        """Patches decoded from their arg-max codes, and the whole cloud that they make."""
+        return self.decode(self.features(patches), patches.centers)
 
-    @torch.no_grad()
-    def teacher_features(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> features (B, G, C) that stage II learns from."""
-        return self.features(self.patchify(points))
-
-    @torch.no_grad()
-    def reconstruct(self, points: Points) -> Reconstruction:
-        """Points (B, N, 3) -> patches decoded from their arg-max codes."""
-        patches = self.patchify(points)
-        folded: Folded = self.decoder(self.features(patches))
-        whole = (folded.fine + patches.centers.unsqueeze(2)).flatten(1, 2)
-        return Reconstruction(whole, folded.coarse, folded.fine, patches.centers)
+    def decode(self, features: torch.Tensor, centers: torch.Tensor) -> Reconstruction:
+        """Features (B, G, C) of patches at centers (B, G, 3) -> their points, and the whole cloud that they make."""
+        decoded: Folded = self.decoder(features)
+        whole = (decoded.fine + centers.unsqueeze(2)).flatten(1, 2)  # (B, G, M, 3) -> (B, G M, 3)
+        return Reconstruction(whole, decoded.coarse, decoded.fine, centers)
 
 
 def _exponential_like(x: torch.Tensor) -> torch.Tensor:

@@ -5,19 +5,17 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import nn
 
-from act3d.errors import InputError
 from act3d.geometry import Patches
+from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
 from act3d.models.patch_embedding import PatchEmbedding
-from act3d.models.student import PointEncoder, init_weights
-from act3d.use.points import Points, as_patches, is_single
 
 Transfer = Literal["full", "mlp3", "linear", "side", "bitfit"]
 TRANSFERS: tuple[str, ...] = get_args(Transfer)
 _CLASS_TOKEN = ("cls_token", "cls_pos")
 
 
-class Classifier(nn.Module):
-    """Points -> logits: [class token, maximum over patches] -> head (ACT, section 4.1).
+class Classifier(EncoderModel):
+    """Patches -> logits: [class token, maximum over patches] -> head (ACT, section 4.1).
 
     What trains depends on `transfer`; the class token, its position and the head always do.
 
@@ -95,74 +93,18 @@ class Classifier(nn.Module):
             self.encoder.eval()
         return self
 
-    def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
-        return as_patches(points, self, self.patches, self.patch_size)
+    def forward(self, patches: Patches) -> torch.Tensor:
+        """Patches of clouds -> logits (B, classes)."""
+        return self.head(self.embed(patches))
 
-    def features(self, patches: Patches) -> torch.Tensor:
+    def embed(self, patches: Patches) -> torch.Tensor:
         """What the head reads: class token, then the maximum over patches (B, 2C)."""
-        encoded = self.encoder(patches)
-        tokens = encoded.patches
+        encoded: Encoded = self.encoder(patches)
         if self.side is not None:
             share = torch.sigmoid(self.side_alpha)
-            tokens = share * tokens + (1 - share) * self.side_projection(self.side(patches.neighborhoods))
-        return torch.cat([encoded.cls[:, 0], tokens.amax(dim=1)], dim=1)
-
-    def forward(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> logits (B, classes)."""
-        return self.head(self.features(self.patchify(points)))
-
-    @torch.no_grad()
-    def predict(self, points: Points) -> list[tuple[str | int, float]]:
-        """Name what points show.
-
-        Args:
-            points: One cloud (N, 3) or the path of one file; or a batch (B, N, 3), or a list of clouds and paths.
-
-        Returns:
-            Of one cloud: every class with its probability, the likeliest first. Of a batch or a list: the likeliest
-            class of every cloud with its probability. Classes are named if the checkpoint knows names, else numbered.
-        """
-        single = is_single(points)
-        names = getattr(self, "meta", {}).get("classes") or list(range(self.classes))
-        ranked = self(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
-        if single:
-            return [(names[i], p) for p, i in zip(ranked.values[0].tolist(), ranked.indices[0].tolist(), strict=True)]
-        best = zip(ranked.values[:, 0].tolist(), ranked.indices[:, 0].tolist(), strict=True)
-        return [(names[i], p) for p, i in best]
-
-    @torch.no_grad()
-    def embed(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> what the head reads (B, 2C)."""
-        return self.features(self.patchify(points))
-
-    @torch.no_grad()
-    def patch_features(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> encoder features of every patch (B, G, C)."""
-        return self.encoder(self.patchify(points)).patches
-
-    def start_from(self, source: nn.Module) -> list[str]:
-        """Take over the encoder of a pretrained model.
-
-        Args:
-            source: A model of act3d with an `encoder`: a student of any method, or another classifier.
-
-        Returns:
-            Names of the encoder's parameters that the source does not have (Point-MAE's has no class token): they
-            keep their fresh values.
-
-        Raises:
-            InputError: The source has no point encoder, or one of another size.
-        """
-        encoder = getattr(source, "encoder", None)
-        if not isinstance(encoder, PointEncoder):
-            raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
-        if encoder.config != self.encoder.config:
-            raise InputError(f"the encoder to start from is {encoder.config}; this one is {self.encoder.config}")
-        own, theirs = self.encoder.state_dict(), encoder.state_dict()
-        fresh = [name for name in own if name not in theirs]
-        self.encoder.load_state_dict(own | theirs)
-        return fresh
+            beside = self.side_projection(self.side(patches.neighborhoods))
+            encoded = encoded._replace(patches=share * encoded.patches + (1 - share) * beside)
+        return encoded.pooled()
 
 
 def _linear_head(width: int, classes: int) -> nn.Sequential:

@@ -16,11 +16,11 @@ from torch import nn
 
 from act3d.geometry import Patches, gather
 from act3d.models.autoencoder import Autoencoder
+from act3d.models.encoder import PointEncoder
 from act3d.models.folding import FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.prompting import PromptedTransformer
-from act3d.models.student import PointEncoder
 
 _SMALLEST_STD = 1e-6  # a channel that is constant over the batch cannot be scaled
 # Code vectors are as large as the words that a language model reads: about 0.6 a channel in MiniLM.

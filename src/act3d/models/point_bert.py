@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches
-from act3d.models.student import Encoded, PointEncoder, init_weights
-from act3d.use.points import Points, as_patches
+from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
 
 
 class PointBERTOutput(NamedTuple):
@@ -17,7 +16,7 @@ class PointBERTOutput(NamedTuple):
     contrast: torch.Tensor
 
 
-class PointBERT(nn.Module):
+class PointBERT(EncoderModel):
     """A point encoder that sees a mask token where a patch is hidden, with a head for codes and one for contrast.
 
     Args:
@@ -55,10 +54,6 @@ class PointBERT(nn.Module):
         self.code_head.apply(init_weights)
         self.contrast_head.apply(init_weights)
 
-    def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
-        return as_patches(points, self, self.patches, self.patch_size)
-
     def forward(self, patches: Patches, mask: torch.Tensor) -> PointBERTOutput:
         """Score the codes of all patches and describe the cloud.
 
@@ -73,14 +68,3 @@ class PointBERT(nn.Module):
         """Class token (B, 1, C) and patches (B, G, C) with a mask token in place of each hidden one."""
         tokens = self.encoder.embed_patches(patches.neighborhoods)
         return self.encoder.run_blocks(torch.where(mask.unsqueeze(2), self.mask_token, tokens), patches.centers)
-
-    @torch.no_grad()
-    def patch_features(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> encoder features of every patch (B, G, C), nothing hidden."""
-        return self.encoder(self.patchify(points)).patches
-
-    @torch.no_grad()
-    def embed(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> one vector a cloud (B, 2C): class token, then the maximum over patches."""
-        encoded = self.encoder(self.patchify(points))
-        return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1)

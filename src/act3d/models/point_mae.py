@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches, chamfer, gather
+from act3d.models.encoder import EncoderModel, PointEncoder, init_weights
 from act3d.models.masking import split
-from act3d.models.student import PointEncoder, StudentDecoder, init_weights
+from act3d.models.student import StudentDecoder
 from act3d.models.transformer import position_mlp
-from act3d.use.points import Points, as_patches
 
 
 class PointMAEOutput(NamedTuple):
@@ -19,7 +19,7 @@ class PointMAEOutput(NamedTuple):
     hidden: torch.Tensor
 
 
-class PointMAE(nn.Module):
+class PointMAE(EncoderModel):
     """Encode the visible patches, rebuild the points of the hidden ones. No teacher, no class token.
 
     Args:
@@ -59,10 +59,6 @@ class PointMAE(nn.Module):
         self.decoder_pos_embed.apply(init_weights)
         self.head.apply(init_weights)
 
-    def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
-        return as_patches(points, self, self.patches, self.patch_size)
-
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> PointMAEOutput:
         """Rebuild hidden patches.
 
@@ -83,17 +79,6 @@ class PointMAE(nn.Module):
         """Chamfer L2 between hidden patches and their rebuilt points, each in its own coordinates: scalar."""
         truth = gather(patches.neighborhoods.flatten(2), output.hidden).view_as(output.points)
         return chamfer(output.points.flatten(0, 1), truth.flatten(0, 1), norm=2)
-
-    @torch.no_grad()
-    def patch_features(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> encoder features of every patch (B, G, C), nothing hidden."""
-        return self.encoder(self.patchify(points)).patches
-
-    @torch.no_grad()
-    def embed(self, points: Points) -> torch.Tensor:
-        """Points (B, N, 3) -> one vector a cloud (B, 2C): mean, then maximum over patches (there is no class token)."""
-        encoded = self.encoder(self.patchify(points))
-        return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1)
 
 
 def _xavier(module: nn.Module) -> None:

@@ -9,9 +9,8 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches, interpolate
+from act3d.models.encoder import EncoderModel, PointEncoder
 from act3d.models.patch_embedding import pointwise
-from act3d.models.student import PointEncoder
-from act3d.use.points import Points, as_patches, is_batch, per_point
 
 NEIGHBORS = 3  # centers that a point's features are mixed from
 CATEGORY_WIDTH = 64
@@ -44,7 +43,7 @@ class Propagation(nn.Module):
         return F.relu(self.mlp_bns[1](pointwise(conv2, x)))
 
 
-class Segmenter(nn.Module):
+class Segmenter(EncoderModel):
     """A label for every point of a cloud. Two heads in one model: with categories it labels parts, without, scenes.
 
     Args:
@@ -107,9 +106,27 @@ class Segmenter(nn.Module):
         self.bns1_cls, self.bns2_cls = nn.BatchNorm1d(hidden), nn.BatchNorm1d(last)
         self.dropout = nn.Dropout(dropout)
 
-    def patchify(self, points: Points) -> Patches:
-        """Cut points (B, N, 3), or whatever `act3d.use.points` makes points of, into this model's patches."""
-        return as_patches(points, self, self.patches, self.patch_size)
+    def forward(self, points: torch.Tensor, category: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits of every point.
+
+        Args:
+            points: Tensor with shape (B, N, 3), N >= G and M.
+            category: int64 Tensor (B,), each in [0, categories); for parts only.
+
+        Returns:
+            Tensor with shape (B, N, K).
+
+        Raises:
+            InputError: The category is missing, of another length, or given to a segmenter of scenes.
+        """
+        return self.label_points(points, self.patchify(points), category)
+
+    def label_points(self, points: torch.Tensor, patches: Patches, category: torch.Tensor | None) -> torch.Tensor:
+        """Points (B, N, 3), cut into patches, and category (B,) -> logits (B, N, K)."""
+        levels = self.level_features(patches)  # (B, G, 3 C)
+        whole = self.cloud_features(levels, category)  # (B, 6 C [+ 64])
+        local = self.propagation_0_cls(points, patches.centers, levels)  # (B N, 1024)
+        return self.classify(local, whole, points.shape[1])
 
     def level_features(self, patches: Patches) -> torch.Tensor:
         """Features (B, G, 3 C) of every patch after each of the feature blocks, normed and joined."""
@@ -122,57 +139,8 @@ class Segmenter(nn.Module):
                 kept.append(self.encoder.norm(x))
         return torch.cat(kept, dim=2)
 
-    def forward(self, points: Points, category: Any = None) -> Any:
-        """Logits of every point.
-
-        Args:
-            points: Tensor with shape (B, N, 3), or anything else that `act3d.use.points` makes points of.
-            category: int64 Tensor (B,), each in [0, categories), or an array, list or number; for parts only.
-
-        Returns:
-            Tensor with shape (B, N, K); of a list of clouds of different sizes a list of Tensors (N, K).
-
-        Raises:
-            InputError: The category is missing, unfit, or given to a segmenter of scenes.
-        """
-        at_least = max(self.patches, self.patch_size)
-        on_device = category is None or (isinstance(category, torch.Tensor) and category.is_cuda)
-        if on_device and is_batch(points, at_least):  # as training gives it: nothing is looked at
-            return self._logits(points.to(self.convs3_cls.weight), category)
-        chosen = None if category is None else self._categories(category)
-
-        def label(cloud: torch.Tensor, places: list[int]) -> torch.Tensor:
-            if chosen is not None and max(places) >= len(chosen):
-                raise InputError(f"category has {len(chosen)} entries, fewer than there are clouds")
-            return self._logits(cloud, None if chosen is None else chosen[places])
-
-        return per_point(points, self, at_least, label)
-
-    def _categories(self, category: Any) -> torch.Tensor:
-        """Categories as int64 (B,), checked."""
-        chosen = torch.as_tensor(category, device=self.convs3_cls.weight.device).reshape(-1)
-        if chosen.is_floating_point() or chosen.dtype == torch.bool:
-            raise InputError(f"category has dtype {chosen.dtype}; expected whole numbers")
-        if self.categories and (int(chosen.min()) < 0 or int(chosen.max()) >= self.categories):
-            raise InputError(f"category {chosen.tolist()} is not within 0 to {self.categories - 1}")
-        return chosen.long()
-
-    def _logits(self, points: torch.Tensor, category: torch.Tensor | None) -> torch.Tensor:
-        """Points (B, N, 3) with N >= G, M and category (B,) -> logits (B, N, K)."""
-        patches = self.patchify(points)
-        features = self.level_features(patches)  # (B, G, 3 C)
-        whole = self._whole(features, category)  # (B, 6 C [+ 64])
-        local = self.propagation_0_cls(points, patches.centers, features)  # (B N, 1024)
-        # W [local, whole] = W_local local + W_whole whole; the second once a cloud
-        x = pointwise(self.convs1_cls, local, slice(0, self.local_width), bias=False)
-        shared = pointwise(self.convs1_cls, whole, slice(self.local_width, None))
-        x = (x.view(*points.shape[:2], -1) + shared.unsqueeze(1)).flatten(0, 1)  # (B N, 512)
-        x = self.dropout(F.relu(self.bns1_cls(x)))
-        x = F.relu(self.bns2_cls(pointwise(self.convs2_cls, x)))
-        return pointwise(self.convs3_cls, x).view(*points.shape[:2], self.classes)
-
-    def _whole(self, features: torch.Tensor, category: torch.Tensor | None) -> torch.Tensor:
-        """What is known of the cloud as a whole: maximum and mean over patches, and its category."""
+    def cloud_features(self, features: torch.Tensor, category: torch.Tensor | None) -> torch.Tensor:
+        """Features of whole clouds (B, 6 C [+ 64]): maximum and mean over patches, and the category's."""
         parts = [features.amax(dim=1), features.mean(dim=1)]
         if (category is None) != (self.label_conv_cls is None):
             needs = "needs the category of every cloud" if category is None else "takes no category: it labels scenes"
@@ -186,21 +154,12 @@ class Segmenter(nn.Module):
             parts.append(activation(norm(rows)))
         return torch.cat(parts, dim=1)
 
-    def start_from(self, source: nn.Module) -> list[str]:
-        """Take over the encoder of a pretrained model: a student of any method, a classifier, another segmenter.
-
-        Returns:
-            Names of the encoder's parameters that the source does not have.
-
-        Raises:
-            InputError: The source has no point encoder, or one of another size.
-        """
-        encoder = getattr(source, "encoder", None)
-        if not isinstance(encoder, PointEncoder):
-            raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
-        if encoder.config != self.encoder.config:
-            raise InputError(f"the encoder to start from is {encoder.config}; this one is {self.encoder.config}")
-        own, theirs = self.encoder.state_dict(), encoder.state_dict()
-        # The class token is left behind: segmenters have none.
-        self.encoder.load_state_dict({name: theirs.get(name, value) for name, value in own.items()})
-        return [name for name in own if name not in theirs]
+    def classify(self, local: torch.Tensor, whole: torch.Tensor, points: int) -> torch.Tensor:
+        """Features of points (B N, 1024) and of their clouds (B, 6 C [+ 64]) -> logits (B, N, K)."""
+        # W [local, whole] = W_local local + W_whole whole; the second once a cloud
+        x = pointwise(self.convs1_cls, local, slice(0, self.local_width), bias=False)
+        shared = pointwise(self.convs1_cls, whole, slice(self.local_width, None))
+        x = (x.view(whole.shape[0], points, -1) + shared.unsqueeze(1)).flatten(0, 1)  # (B N, 512)
+        x = self.dropout(F.relu(self.bns1_cls(x)))
+        x = F.relu(self.bns2_cls(pointwise(self.convs2_cls, x)))
+        return pointwise(self.convs3_cls, x).view(whole.shape[0], points, self.classes)

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from act3d.geometry import gather
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
-from act3d.models.student import Student, distillation_loss
+from act3d.models.student import Student
 from act3d.recipes.pretraining import Pretraining, draw_mask, encoder_and_decoder
 
 
@@ -58,8 +57,7 @@ class ActPretraining(Pretraining):
             target = self._features(patches)  # (B, G, D)
         mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
         output = self.model(patches, mask, self.hidden)
-        target = gather(target, output.hidden)  # (B, H, D)
-        return {"loss": distillation_loss(self.criterion, output, target)}
+        return {"loss": self.model.loss(output, target, self.criterion)}
 
     def state(self) -> dict[str, Any]:
         """Return the batch statistics of a teacher in train mode: they drift, so they belong to the run."""

@@ -99,7 +99,7 @@ class AutoencoderTraining(Recipe):
 @torch.no_grad()
 def rebuild_scores(model: Autoencoder, points: Tensor) -> Tensor:
     """Return (B, 3): F-score, Chamfer L1 x 1000 and Chamfer L2 x 1000 of every cloud of points (B, N, 3)."""
-    rebuilt = model.reconstruct(points).points.float()
+    rebuilt = model.reconstruct(model.patchify(points)).points.float()
     first = f_score(rebuilt, points)
     distances = [1000 * chamfer(rebuilt, points, norm=norm, reduction="none") for norm in (1, 2)]
     return torch.stack([first, *distances], dim=1)

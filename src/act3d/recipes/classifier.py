@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from act3d.data.views import Farthest, draw_training, fixed_points
 from act3d.engine import processes
@@ -113,15 +113,15 @@ class ClassifierTraining(Recipe):
         last = self._score(self.model, points) if chosen == "best" else scores
         return scores.as_metrics() | {"oa_last": last.oa, "macc_last": last.macc}
 
-    def _score(self, model: nn.Module, points: Tensor) -> ClassScores:
+    def _score(self, model: Any, points: Tensor) -> ClassScores:
         test = self.trio.test
         predicted = logits_of(model.eval(), points, self.data.batch_size).argmax(dim=1).numpy()
         return score(predicted, test.labels[: len(predicted)], test.classes)
 
 
-def classification_losses(model: nn.Module, points: Tensor, label: Tensor, smoothing: float) -> dict[str, Tensor]:
+def classification_losses(model: Any, points: Tensor, label: Tensor, smoothing: float) -> dict[str, Tensor]:
     """Return the cross entropy, and the percentage right, of points (B, N, 3) with labels (B,)."""
-    logits = model(points)
+    logits = model(model.patchify(points))
     loss = F.cross_entropy(logits, label, label_smoothing=smoothing)
     return {"loss": loss, "train_oa": 100 * (logits.argmax(dim=1) == label).float().mean()}
 

@@ -11,7 +11,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import CheckpointError, InputError
-from act3d.models.student import PointEncoder
+from act3d.models.encoder import PointEncoder
 
 
 def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str) -> dict[str, Any]:

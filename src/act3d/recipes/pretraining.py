@@ -43,7 +43,7 @@ class ProbeClouds(NamedTuple):
 
 
 class Pretraining(Recipe):
-    """Trains a model that has `embed` (B, N, 3) -> (B, 2C), where C is its `width`; labels are used by the probe only.
+    """Trains a model that has `embed`, patches -> (B, 2C), where C is its `width`; labels are used by the probe only.
 
     A subclass implements `build_model` and `losses`.
 
@@ -116,7 +116,8 @@ class Pretraining(Recipe):
         """Return features (S, 2C) and labels (S,) of all clouds that have a label, from all processes."""
         features, labels = [], []
         for batch in eval_batches(clouds, batch_size, limit):
-            features.append(self.model.embed(batch["points"].to(self.device)).float().cpu().numpy())
+            patches = self.model.patchify(batch["points"].to(self.device))
+            features.append(self.model.embed(patches).float().cpu().numpy())
             labels.append(batch["label"].numpy())
         width = 2 * self.model.width
         mine = (

@@ -3,22 +3,24 @@
 from pathlib import Path
 from typing import Any
 
-from act3d.checkpoints import save
+from torch import nn
+
 from act3d.checkpoints.native import read_header
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import write_text
-from act3d.use.predictor import load
+from act3d.use.loading import load, predictor_for, save
+from act3d.use.predictor import Predictor
 
 FILE = "model.safetensors"
 CARD = "README.md"
 
 
-def hub_model(model: Any) -> Any:
+def hub_model(model: nn.Module | Predictor[Any]) -> Any:
     """A model with the methods of huggingface_hub's mixin: `save_pretrained`, `push_to_hub`, `from_pretrained`."""
     return _mixin()(model)
 
 
-def save_pretrained(model: Any, folder: str | Path, licence: str = "") -> Path:
+def save_pretrained(model: nn.Module | Predictor[Any], folder: str | Path, licence: str = "") -> Path:
     """Write a folder that the Hub understands: `model.safetensors` (native, whole) and a model card.
 
     Raises:
@@ -29,7 +31,7 @@ def save_pretrained(model: Any, folder: str | Path, licence: str = "") -> Path:
     return Path(folder)
 
 
-def push_to_hub(model: Any, repository: str, licence: str = "", **options: Any) -> str:
+def push_to_hub(model: nn.Module | Predictor[Any], repository: str, licence: str = "", **options: Any) -> str:
     """Upload a model with its card to `OWNER/NAME`; options go to huggingface_hub (token, private, commit_message ...).
 
     Returns:
@@ -38,7 +40,7 @@ def push_to_hub(model: Any, repository: str, licence: str = "", **options: Any) 
     return str(_mixin()(model, licence).push_to_hub(repository, **options))
 
 
-def from_pretrained(name: str, device: str | None = None, **options: Any) -> Any:
+def from_pretrained(name: str, device: str | None = None, **options: Any) -> Predictor[Any]:
     """Load a model from the Hub (`OWNER/NAME`), or from a folder that `save_pretrained` wrote.
 
     Args:
@@ -53,11 +55,11 @@ def from_pretrained(name: str, device: str | None = None, **options: Any) -> Any
 
     try:
         # The mixin would first ask for a config.json; ours is inside the weights.
-        model = _mixin()._from_pretrained(model_id=name, **options).model
+        found: Predictor[Any] = _mixin()._from_pretrained(model_id=name, **options).predictor
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, FileNotFoundError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{name}: cannot be had from the Hub ({reason})") from error
-    return model if device is None else model.to(device)
+    return found if device is None else found.to(device)
 
 
 def model_card(header: dict[str, Any]) -> str:
@@ -86,7 +88,7 @@ def model_card(header: dict[str, Any]) -> str:
         text += ["## Results", "", "| | |", "|---|---|", *(f"| {k} | {_cell(v)} |" for k, v in results.items()), ""]
     if meta.get("classes"):
         text += ["## Classes", "", ", ".join(map(_cell, meta["classes"])), ""]
-    use = {"classifier": 'model.predict("chair.obj")', "segmenter": "model(points)"}
+    use = {"classifier": 'model.predict("chair.obj")', "segmenter": 'model.segment("chair.obj", category)'}
     use |= {"autoencoder": 'model.tokenize("chair.obj")'}
     call = use.get(kind, 'model.embed("chair.obj")')
     text += ["## Use", "", "```python", "import act3d", 'model = act3d.from_pretrained("OWNER/NAME")', call, "```", ""]
@@ -109,20 +111,20 @@ def _mixin() -> Any:
     class HubModel(ModelHubMixin):
         """A model of act3d on its way to or from the Hub."""
 
-        def __init__(self, model: Any, licence: str = "") -> None:
-            self.model, self.licence = model, licence
+        def __init__(self, model: nn.Module | Predictor[Any], licence: str = "") -> None:
+            self.predictor = model if isinstance(model, Predictor) else predictor_for(model)
+            self.meta = self.predictor.meta | ({"licence": licence} if licence else {})
 
         def _save_pretrained(self, save_directory: Path) -> None:
-            meta = dict(getattr(self.model, "meta", {}))
-            path = save(self.model, save_directory / FILE, meta | ({"licence": self.licence} if self.licence else {}))
+            path = save(self.predictor, save_directory / FILE, self.meta)
             write_text(save_directory / CARD, model_card(read_header(path)))
 
         def generate_model_card(self, *args: Any, **kwargs: Any) -> Any:
             """The card that was saved beside the weights; the mixin asks for it after saving."""
             from huggingface_hub import ModelCard
 
-            meta = dict(getattr(self.model, "meta", {})) | ({"licence": self.licence} if self.licence else {})
-            header = {"kind": self.model.kind, "config": self.model.config, "meta": meta}
+            model = self.predictor.model
+            header = {"kind": model.kind, "config": model.config, "meta": self.meta}
             return ModelCard(model_card(header))
 
         @classmethod

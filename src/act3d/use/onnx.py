@@ -64,8 +64,6 @@ class Runner(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        if model.kind == "segmenter":  # it cuts inside a longer function
-            model.patchify = self.cut
 
     def cut(self, points: Tensor) -> Patches:
         """Patches in operations that exporters know while tracing, by the model's own way otherwise."""
@@ -78,16 +76,15 @@ class Runner(nn.Module):
         """points (B, N, 3) [, category (B,)] -> outputs."""
         model = self.model
         if model.kind == "segmenter":
-            return (model._logits(points, category),)
+            return (model.label_points(points, self.cut(points), category),)
         patches = self.cut(points)
         if model.kind == "classifier":
-            return (model.head(model.features(patches)),)
+            return (model(patches),)
         if model.kind == "autoencoder":
             features = model.features(patches)
-            fine = model.decoder(features).fine + patches.centers.unsqueeze(2)
-            return model.tokens(patches), features, fine.flatten(1, 2)
+            return model.tokens(patches), features, model.decode(features, patches.centers).points
         encoded = model.encoder(patches)
-        return torch.cat([encoded.cls[:, 0], encoded.patches.amax(dim=1)], dim=1), encoded.patches
+        return encoded.pooled(), encoded.patches
 
 
 def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float = 1e-3) -> Exported:
@@ -116,29 +113,24 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
         example.append(torch.zeros(2, dtype=torch.int64))
         names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
     outputs = OUTPUTS[model.kind]
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
-            program = torch.onnx.export(
-                graph,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=list(outputs),
-                verbose=False,
-            )
-        with atomic_path(path) as temporary:
-            assert program is not None
-            program.save(str(temporary), external_data=False)
-            differences = compare(temporary, runner, points)
-            worst = max(differences, key=lambda name: differences[name])
-            if not differences[worst] <= tolerance:
-                raise CheckpointError(
-                    f"{path}: not written: {worst} differs from PyTorch's by {differences[worst]:.2g}"
-                )
-    finally:
-        model.__dict__.pop("patchify", None)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
+        program = torch.onnx.export(
+            graph,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=list(outputs),
+            verbose=False,
+        )
+    with atomic_path(path) as temporary:
+        assert program is not None
+        program.save(str(temporary), external_data=False)
+        differences = compare(temporary, runner, points)
+        worst = max(differences, key=lambda name: differences[name])
+        if not differences[worst] <= tolerance:
+            raise CheckpointError(f"{path}: not written: {worst} differs from PyTorch's by {differences[worst]:.2g}")
     return Exported(Path(path), outputs, differences)
 
 

@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from act3d.errors import InputError
 from act3d.files import printable
@@ -26,7 +26,17 @@ Cloud: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
 Points: TypeAlias = "Cloud | Sequence[Cloud]"
 Mask: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
-POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
+
+class Target(Protocol):
+    """What points are made for: where tensors go, and how a file becomes one cloud (N, 3)."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def read(self, path: str | os.PathLike[str]) -> Tensor: ...
 
 
 class Group(NamedTuple):
@@ -34,11 +44,6 @@ class Group(NamedTuple):
 
     places: list[int]
     points: Tensor
-
-
-def points_wanted(model: nn.Module, meta: Mapping[str, Any]) -> int:
-    """How many points to take from a file for this model: as in its training, else 16 a patch."""
-    return int(meta.get("points") or POINTS_PER_PATCH * int(getattr(model, "patches", 64)))
 
 
 def read_points(
@@ -52,7 +57,7 @@ def read_points(
 
     Args:
         path: A file of any format that `act3d prepare` reads.
-        meta: `model.meta`: its `source_up`, `scale` and `normalization` are applied.
+        meta: Facts of a checkpoint: its `source_up`, `scale` and `normalization` are applied.
         count: Points to take: spread over a mesh's surface by area, or drawn from a cloud.
         up: The file's up axis, x, y or z; by default as in the model's training files of this format, else what the
             file says, else y.
@@ -93,25 +98,18 @@ def in_training_frame(
     return prepare_cloud(sample.points, meta, up=axis.axis), up_note(axis, path.suffix)
 
 
-def is_batch(points: Points, at_least: int) -> TypeGuard[Tensor]:
-    """Whether this is a float Tensor (B, N, 3) with enough points already, as training gives it."""
-    return (
-        isinstance(points, Tensor) and points.ndim == 3 and points.is_floating_point() and points.shape[1] >= at_least
-    )
-
-
 def is_single(points: Points) -> bool:
     """Whether this is one cloud: a path, or an array or tensor (N, 3)."""
     given: Any = _unlisted(points)
     return isinstance(given, str | os.PathLike) or (not isinstance(given, list | tuple) and given.ndim == 2)
 
 
-def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group]:
-    """Whatever was given, as batches of equal size on the model's device and in its precision.
+def as_groups(points: Points, target: Target, at_least: int = 1) -> list[Group]:
+    """Whatever was given, as batches of equal size on the target's device and in its precision.
 
     Args:
         points: Tensor or array with shape (N, 3) or (B, N, 3); a path; or a list of clouds (N, 3) and paths.
-        model: Whose device, precision and `meta` count.
+        target: Where the tensors go, and who reads files.
         at_least: Points of a smaller cloud are repeated, in order, up to this many.
 
     Raises:
@@ -122,33 +120,29 @@ def as_groups(points: Points, model: nn.Module, at_least: int = 1) -> list[Group
     if isinstance(points, list | tuple):
         if not points:
             raise InputError("points is an empty list; expected at least one cloud")
-        clouds = [_cloud(item, model, f"points[{i}]") for i, item in enumerate(points)]
+        clouds = [_cloud(item, target, f"points[{i}]") for i, item in enumerate(points)]
     else:
-        whole = _tensor(points, model, "points")
+        whole = _tensor(points, target, "points")
         if whole.ndim == 3:
             check_points(whole)
-            return [Group(list(range(len(whole))), _filled(whole.to(*_where(model)), at_least))]
-        clouds = [_cloud(whole, model, "points")]
+            return [Group(list(range(len(whole))), _filled(whole.to(target.device, target.dtype), at_least))]
+        clouds = [_cloud(whole, target, "points")]
     by_size: dict[int, list[int]] = {}
     for place, cloud in enumerate(clouds):
         by_size.setdefault(len(cloud), []).append(place)
     return [
-        Group(places, _filled(torch.stack([clouds[i].to(*_where(model)) for i in places]), at_least))
+        Group(places, _filled(torch.stack([clouds[i].to(target.device, target.dtype) for i in places]), at_least))
         for places in by_size.values()
     ]
 
 
-def as_patches(points: Points, model: nn.Module, patches: int, patch_size: int) -> Patches:
-    """Whatever was given, cut into a model's patches: one batch, since these do not depend on the clouds' sizes.
+def as_patches(points: Points, target: Target, patches: int, patch_size: int) -> Patches:
+    """Whatever was given, cut into patches: one batch, since these do not depend on the clouds' sizes.
 
     Returns:
         Patches with (B, G, M, 3) neighborhoods and (B, G, 3) centers, in the order given.
     """
-    at_least = max(patches, patch_size)
-    if is_batch(points, at_least):
-        device, dtype = _where(model)
-        return patchify(points.to(device, dtype), patches, patch_size)
-    groups = as_groups(points, model, at_least)
+    groups = as_groups(points, target, max(patches, patch_size))
     cut = [patchify(group.points, patches, patch_size) for group in groups]
     if len(cut) == 1:
         return cut[0]
@@ -164,7 +158,7 @@ def as_mask(mask: Mask, patches: Patches) -> Tensor:
 
 
 def per_point(
-    points: Points, model: nn.Module, at_least: int, function: Callable[[Tensor, list[int]], Tensor]
+    points: Points, target: Target, at_least: int, function: Callable[[Tensor, list[int]], Tensor]
 ) -> Tensor | list[Tensor]:
     """Run a function that gives something for every point, whatever was given.
 
@@ -174,7 +168,7 @@ def per_point(
     Returns:
         Tensor (B, N, ...); for a list of clouds of different sizes a list of Tensors (N_i, ...).
     """
-    groups = as_groups(points, model)
+    groups = as_groups(points, target)
     results: dict[int, Tensor] = {}
     for places, group in groups:
         given = group.shape[1]
@@ -198,18 +192,18 @@ def _unlisted(points: Any) -> Any:
     return array if array.ndim >= 2 and array.dtype.kind in "fiu" else points
 
 
-def _cloud(item: Any, model: nn.Module, name: str) -> Tensor:
+def _cloud(item: Any, target: Target, name: str) -> Tensor:
     """One cloud (N, 3), checked."""
-    cloud = _tensor(item, model, name)
+    cloud = _tensor(item, target, name)
     if cloud.ndim != 2 or cloud.shape[1] != 3:
         raise InputError(f"{name} has shape {tuple(cloud.shape)}; expected (N, 3) or (B, N, 3), or a list of (N, 3)")
     check_points(cloud[None], name)
     return cloud
 
 
-def _tensor(item: Any, model: nn.Module, name: str) -> Tensor:
+def _tensor(item: Any, target: Target, name: str) -> Tensor:
     if isinstance(item, str | os.PathLike):
-        return read_points(Path(item), getattr(model, "meta", {}), points_wanted(model, getattr(model, "meta", {})))
+        return target.read(item)
     if isinstance(item, Tensor):
         return item if item.is_floating_point() else item.float()
     try:
@@ -227,8 +221,3 @@ def _filled(points: Tensor, at_least: int) -> Tensor:
     if points.shape[1] >= at_least:
         return points
     return points[:, torch.arange(at_least, device=points.device) % points.shape[1]]
-
-
-def _where(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    parameter = next(model.parameters())
-    return parameter.device, parameter.dtype

@@ -132,7 +132,8 @@ def codes_used(runs: Sequence[SeedRun], test: "CloudDataset", batch_size: int = 
         with torch.inference_mode():
             for start in range(0, len(test), batch_size):
                 rows = list(range(start, min(start + batch_size, len(test))))
-                found[np.unique(model.tokenize(test.fetch(rows, 0)["points"]).numpy())] = True
+                patches = model.patchify(test.fetch(rows, 0)["points"])
+                found[np.unique(model.tokens(patches).numpy())] = True
         used[run.seed] = int(found.sum())
     return CodesUsed(used, of)
 
@@ -151,7 +152,7 @@ def reconstructions(run: SeedRun, test: "CloudDataset", count: int = SHAPES) -> 
     rows = [int(np.flatnonzero(test.labels == label)[0]) for label in chosen]
     points = test.fetch(rows, 0)["points"]
     with torch.inference_mode():
-        rebuilt = model.reconstruct(points)
+        rebuilt = model.reconstruct(model.patchify(points))
         coarse = (rebuilt.coarse + rebuilt.centers.unsqueeze(2)).flatten(1, 2)  # (B, G, M/4, 3) -> (B, G*M/4, 3)
         distance = 1000 * chamfer(points, rebuilt.points, norm=1, reduction="none")
     return [

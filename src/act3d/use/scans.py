@@ -1,7 +1,7 @@
 """`act3d predict` with a segmenter of scenes: every point of a scan gets a label, by blocks and votes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from act3d.errors import Act3dError, ConfigError, InputError
 
 if TYPE_CHECKING:
     from act3d.commands.predict import PredictReport
+    from act3d.use.segmenter_predictor import SegmenterPredictor
 
 VOTES = 3
 
@@ -31,11 +32,13 @@ def find_scans(source: str) -> list[Path]:
     return found
 
 
-def label_scans(model: Any, files: list[Path], up: str | None, batch_size: int, out: str) -> "PredictReport":
+def label_scans(
+    predictor: "SegmenterPredictor", files: list[Path], up: str | None, batch_size: int, out: str
+) -> "PredictReport":
     """Label whole scans and write them as PLY, in their own coordinates.
 
     Args:
-        model: A segmenter of scenes, in eval mode; its `meta` knows how rooms were cut and counts in their unit.
+        predictor: A segmenter of scenes; its `meta` knows how rooms were cut and counts in their unit.
         files: Meshes' vertices and point clouds of any format act3d reads, and las, laz.
         up: The files' up axis; z by default, as in the rooms that the model learned from.
         batch_size: Clouds at once.
@@ -51,8 +54,8 @@ def label_scans(model: Any, files: list[Path], up: str | None, batch_size: int, 
 
     if not out:
         raise ConfigError("--out is missing: a .ply file, or a folder for several")
-    meta = model.meta
-    names = meta.get("classes") or [f"class {i}" for i in range(model.classes)]
+    model, meta = predictor.model, predictor.meta
+    names = predictor.names
     report = PredictReport({}, [], [])
     for file in files:
         try:

@@ -2,19 +2,20 @@
 
 import glob
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from act3d.errors import Act3dError, InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from act3d.data.clouds import CloudDataset
+    from act3d.use.predictor import Predictor
 
 
 class Item(NamedTuple):
@@ -35,7 +36,7 @@ class Shapes:
     dataset: "CloudDataset | None" = None
 
     def batches(
-        self, places: Sequence[int], model: "nn.Module", batch_size: int, workers: int, up: str | None
+        self, places: Sequence[int], predictor: "Predictor[Any]", batch_size: int, workers: int, up: str | None
     ) -> "Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]":
         """Read shapes as the model was trained on them.
 
@@ -46,15 +47,14 @@ class Shapes:
 
         from act3d.readers.by_suffix import read_sample
         from act3d.readers.guarded import Lost, limits_for, read_all
-        from act3d.use.points import in_training_frame, points_wanted
+        from act3d.use.points import in_training_frame
 
         blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
-        meta = getattr(model, "meta", {})
         if self.dataset is not None:
             for block in blocks:
                 yield block, self.dataset.fetch(block, epoch=0)["points"], []
             return
-        count = points_wanted(model, meta)
+        count, meta = predictor.points, predictor.meta
         said: set[str] = set()
         paths = [self.items[place].path for place in places]
         read = partial(read_sample, count=count)
@@ -81,14 +81,14 @@ class Shapes:
 
 
 def find_shapes(
-    source: str, model: "nn.Module | None" = None, split: str = "", subset: str = "", points: int = 0
+    source: str, meta: Mapping[str, Any] | None = None, split: str = "", subset: str = "", points: int = 0
 ) -> Shapes:
     """List the shapes of an INPUT.
 
     Args:
         source: A mesh or cloud; a folder, searched through all its subfolders; a glob pattern ("parts/*.obj", `**`
             for any depth); a folder that `act3d prepare` wrote, a released dataset, or "sample".
-        model: Its `meta` says how many points of a dataset's clouds to take, and how they are normalised.
+        meta: Of a checkpoint: says how many points of a dataset's clouds to take, and how they are normalised.
         split, subset: Of a dataset; "" = all of it.
         points: Overrides the number of points.
 
@@ -99,7 +99,7 @@ def find_shapes(
 
     path = Path(source)
     if source == "sample" or (path.is_dir() and _is_dataset(path)):
-        return _of_dataset(source, model, split, subset, points)
+        return _of_dataset(source, meta or {}, split, subset, points)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
     if path.is_dir():
@@ -126,10 +126,9 @@ def _is_dataset(path: Path) -> bool:
     return True
 
 
-def _of_dataset(source: str, model: "nn.Module | None", split: str, subset: str, points: int) -> Shapes:
+def _of_dataset(source: str, meta: Mapping[str, Any], split: str, subset: str, points: int) -> Shapes:
     from act3d.data import open_dataset
 
-    meta = getattr(model, "meta", {})
     wanted = points or meta.get("points") or None
     whole = open_dataset(source, split or None, None, subset=subset or None)
     if wanted and wanted > whole.points:

@@ -1,0 +1,198 @@
+"""The point encoder: the 3D Transformer that pretraining teaches and all downstream tasks use."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from act3d.errors import InputError
+from act3d.geometry import Patches, gather, patchify
+from act3d.kernels.linear import Linear
+from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.transformer import Block, drop_path_rates, position_mlp
+
+
+class Encoded(NamedTuple):
+    """cls (B, 1, C) and patches (B, G, C), both normed; shallow (B, G, C): patches after the shallow block, or None.
+
+    An encoder without a class token gives the mean over patches as cls.
+    """
+
+    cls: torch.Tensor
+    patches: torch.Tensor
+    shallow: torch.Tensor | None
+
+    def pooled(self) -> torch.Tensor:
+        """One vector a cloud (B, 2C): cls, then the maximum over patches."""
+        return torch.cat([self.cls[:, 0], self.patches.amax(dim=1)], dim=1)
+
+
+class NormedResidualBlock(Block):
+    """A block of ReCon (Qi et al., 2023): what attention and MLP give is added to the normed tokens."""
+
+    def forward(
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        x = self.norm1(x)
+        x = x + self.drop_path(self.attn(x, prefix, pair))
+        x = self.norm2(x)
+        return x + self.drop_path(self.mlp(x))
+
+
+class PointEncoder(nn.Module):
+    """The 3D Transformer that all downstream tasks use: patches -> features of a class token and of every patch.
+
+    Args:
+        width: C, a multiple of heads.
+        depth: Blocks.
+        heads: Attention heads.
+        drop_path: Rate of the last block; earlier ones rise to it from 0.
+        class_token: Put a class token in front (Point-MAE has none).
+        embed_width: Width of the patch embedding, if a linear layer takes it to `width` (Point-BERT); None = no layer.
+        normed_residual: Blocks add to what they have normed (ReCon).
+    """
+
+    def __init__(
+        self,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        drop_path: float = 0.1,
+        class_token: bool = True,
+        embed_width: int | None = None,
+        normed_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        # What a downstream model needs to build the same encoder; drop-path and class token are its own choice.
+        self.config: dict[str, Any] = {
+            "width": width,
+            "depth": depth,
+            "heads": heads,
+            "embed_width": embed_width,
+            "normed_residual": normed_residual,
+        }
+        self.width = width
+        self.patch_embedding = PatchEmbedding(embed_width or width)
+        self.reduce = Linear(embed_width, width) if embed_width else None
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+        self.cls_pos = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
+        self.pos_embed = position_mlp(width)
+        block = NormedResidualBlock if normed_residual else Block
+        self.blocks = nn.ModuleList(
+            block(width, heads, qkv_bias=False, drop_path=rate) for rate in drop_path_rates(depth, drop_path)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.apply(init_weights)
+        if self.cls_token is not None and self.cls_pos is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+            nn.init.trunc_normal_(self.cls_pos, std=0.02)
+
+    def embed_patches(self, neighborhoods: torch.Tensor) -> torch.Tensor:
+        """Neighborhoods (B, G, M, 3) -> tokens of the Transformer (B, G, C)."""
+        tokens = self.patch_embedding(neighborhoods)
+        return tokens if self.reduce is None else self.reduce(tokens)
+
+    def run_blocks(self, tokens: torch.Tensor, centers: torch.Tensor, shallow_block: int | None = None) -> Encoded:
+        """Tokens (B, V, C) of patches at centers (B, V, 3), behind the class token, through all blocks."""
+        x, pos = tokens, self.pos_embed(centers)
+        first = 0
+        if self.cls_token is not None and self.cls_pos is not None:
+            x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + V, C)
+            pos = torch.cat([self.cls_pos.expand(x.shape[0], -1, -1), pos], dim=1)
+            first = 1
+        shallow = None
+        for number, block in enumerate(self.blocks, start=1):
+            x = block(x + pos)
+            if number == shallow_block:
+                shallow = x[:, first:]
+        x = self.norm(x)
+        return Encoded(x[:, :1] if first else x.mean(dim=1, keepdim=True), x[:, first:], shallow)
+
+    def forward(
+        self,
+        patches: Patches,
+        visible: torch.Tensor | None = None,
+        embed_visible_only: bool = False,
+        shallow_block: int | None = None,
+    ) -> Encoded:
+        """Encode all patches, or the visible ones.
+
+        Args:
+            patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers.
+            visible: int64 (B, V) indices of the patches to encode; all by default.
+            embed_visible_only: Embed only these as well. Faster; the patch embedding's batch statistics then come
+                from them alone. By default all patches are embedded, as in the release.
+            shallow_block: Also return the patches after this many blocks.
+        """
+        neighborhoods, centers = patches
+        if visible is not None:
+            centers = gather(centers, visible)
+            if embed_visible_only:
+                batch, _, size, _ = neighborhoods.shape
+                neighborhoods = gather(neighborhoods.flatten(2), visible).view(batch, -1, size, 3)
+        tokens = self.embed_patches(neighborhoods)
+        if visible is not None and not embed_visible_only:
+            tokens = gather(tokens, visible)
+        return self.run_blocks(tokens, centers, shallow_block)
+
+    def start_from(self, source: nn.Module) -> list[str]:
+        """Take over the weights of a pretrained encoder; a class token that this one does not have is left behind.
+
+        Args:
+            source: A model of act3d with an `encoder`: a student of any method, a classifier, a segmenter.
+
+        Returns:
+            Names of parameters that the source does not have (Point-MAE has no class token): they keep their values.
+
+        Raises:
+            InputError: The source has no point encoder, or one of another size.
+        """
+        other = getattr(source, "encoder", None)
+        if not isinstance(other, PointEncoder):
+            raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
+        if other.config != self.config:
+            raise InputError(f"the encoder to start from is {other.config}; this one is {self.config}")
+        own, theirs = self.state_dict(), other.state_dict()
+        self.load_state_dict({name: theirs.get(name, value) for name, value in own.items()})
+        return [name for name in own if name not in theirs]
+
+
+class EncoderModel(nn.Module):
+    """Base of every model around a point encoder: how it cuts clouds into patches, and what it gives for them.
+
+    Attributes:
+        patches: G, patches a cloud is cut into.
+        patch_size: M, points a patch.
+        encoder: The point encoder, of width C.
+    """
+
+    patches: int
+    patch_size: int
+    encoder: PointEncoder
+
+    def patchify(self, points: torch.Tensor) -> Patches:
+        """Cut points (B, N, 3), N >= G and M, into neighborhoods (B, G, M, 3) around centers (B, G, 3)."""
+        return patchify(points, self.patches, self.patch_size)
+
+    def patch_features(self, patches: Patches) -> torch.Tensor:
+        """Encoder features of every patch (B, G, C), nothing hidden."""
+        encoded: Encoded = self.encoder(patches)
+        return encoded.patches
+
+    def embed(self, patches: Patches) -> torch.Tensor:
+        """One vector a cloud (B, 2C): class token (mean over patches without one), then the maximum over patches."""
+        encoded: Encoded = self.encoder(patches)
+        return encoded.pooled()
+
+    def start_from(self, source: nn.Module) -> list[str]:
+        """Take over the encoder of a pretrained model; see `PointEncoder.start_from`."""
+        return self.encoder.start_from(source)
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of standard deviation 0.02 for weights, zero for biases, as in the release."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

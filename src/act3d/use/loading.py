@@ -1,0 +1,78 @@
+"""From a checkpoint to the predictor of its kind, and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import torch
+from torch import nn
+
+from act3d import checkpoints
+from act3d.models.autoencoder import Autoencoder
+from act3d.models.classifier import Classifier
+from act3d.models.point_bert import PointBERT
+from act3d.models.point_mae import PointMAE
+from act3d.models.segmenter import Segmenter
+from act3d.models.student import Student
+from act3d.use.predictor import Predictor
+from act3d.use.segmenter_predictor import SegmenterPredictor
+from act3d.use.shape_predictors import AutoencoderPredictor, ClassifierPredictor, EncoderPredictor, StudentPredictor
+
+P = TypeVar("P", bound=Predictor[Any])
+
+PREDICTORS: dict[type[nn.Module], type[Predictor[Any]]] = {
+    Autoencoder: AutoencoderPredictor,
+    Student: StudentPredictor,
+    PointMAE: EncoderPredictor,
+    PointBERT: EncoderPredictor,
+    Classifier: ClassifierPredictor,
+    Segmenter: SegmenterPredictor,
+}
+
+
+@overload
+def load(path: str | Path, device: str | torch.device | None = None) -> Predictor[Any]: ...
+
+
+@overload
+def load(path: str | Path, device: str | torch.device | None = None, *, expect: type[P]) -> P: ...
+
+
+def load(path: str | Path, device: str | torch.device | None = None, expect: Any = None) -> Predictor[Any]:
+    """The predictor of a checkpoint: a native file, a run folder, or a released file.
+
+    Args:
+        path: `.safetensors` written by act3d, a run folder (its best weights), or a released `.pth`.
+        device: `cpu`, `cuda:0` ..., or `auto`: CUDA where there is one; the CPU by default.
+        expect: The predictor's class, such as `ClassifierPredictor`; by default any.
+
+    Raises:
+        CheckpointError: Missing, truncated or foreign file, one that covers less than its model, or another kind of
+            model than expected.
+        InputError: No such device.
+    """
+    wanted = None if expect is None else tuple(model for model, made in PREDICTORS.items() if issubclass(made, expect))
+    found = checkpoints.load(path, device, expect=wanted)
+    return predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
+
+
+def predictor_for(model: nn.Module, meta: Mapping[str, Any] | None = None, *rest: Any) -> Predictor[Any]:
+    """The predictor of a model of act3d; see `Predictor` for the arguments."""
+    return PREDICTORS[type(model)](model, meta, *rest)
+
+
+def save(model: "nn.Module | Predictor[Any]", path: str | Path, meta: Mapping[str, Any] | None = None) -> Path:
+    """Write a model with its config into one safetensors file, whole or not at all.
+
+    Args:
+        model: A model of act3d, or a predictor.
+        path: File to write; replaced if it exists.
+        meta: JSON-able facts to keep beside the weights: class names, normalization, points, data, licence ...; by
+            default what a predictor knows.
+
+    Returns:
+        The path.
+    """
+    if not isinstance(model, Predictor):
+        return checkpoints.save(model, path, dict(meta or {}))
+    return checkpoints.save(model.model, path, dict(model.meta if meta is None else meta))
