@@ -95,6 +95,15 @@ def test_a_second_call_keeps_finished_runs_and_gives_the_same(result, place, cap
     assert "report.html" in shown.out
 
 
+def test_a_folder_that_was_moved_is_still_finished(result, place, tmp_path, capsys):
+    import shutil
+
+    moved = shutil.copytree(place / "runs", tmp_path / "moved")
+    again = run(place, out=str(moved))
+    assert again.metrics == result.metrics
+    assert capsys.readouterr().err.count("finished already") == 2
+
+
 def test_runs_with_other_settings_are_not_mixed_in(result, place):
     (place / "other.yaml").write_text(STAGE1.replace("codes: 16", "codes: 32"))
     with pytest.raises(ConfigError, match=r"other settings.*autoencoder.*--fresh"):

@@ -12,7 +12,7 @@ from act3d.errors import ConfigError
 from act3d.settings.command import command
 from act3d.settings.data import ProbeData
 from act3d.settings.layers import resolve
-from act3d.settings.model import sections, to_dict
+from act3d.settings.model import sections
 from act3d.settings.preparing import QuickstartSettings
 from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
 from act3d.settings.training import TrainingSettings
@@ -96,12 +96,9 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
 
     folder = RunFolder(settings.out)
     if folder.config.exists():
-        import yaml
-
         # Finished runs must have the settings that are asked for now, or the table would mix recipes.
-        wanted = to_dict(settings)
-        found = yaml.safe_load(folder.config.read_text(encoding="utf-8")) or {}
-        changed = [name for name in sections(type(settings)) if found.get(name) != wanted[name]]
+        found = resolve(type(settings), {}, [folder.config])
+        changed = [name for name in sections(type(settings)) if _section(found, name) != _section(settings, name)]
         if changed:
             raise ConfigError(
                 f"out: {settings.out} was made with other settings ({', '.join(changed)}); add --fresh to start again"
@@ -111,6 +108,14 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
         return folder.read_results()
     result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
     return result
+
+
+def _section(settings: TrainingSettings, name: str) -> dict[str, Any]:
+    """Return a section without the path of the teacher, which is another one after the folder was moved."""
+    values: dict[str, Any] = getattr(settings, name).model_dump()
+    if name == "teacher":
+        values.pop("checkpoint", None)
+    return values
 
 
 def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float) -> QuickstartResult:
