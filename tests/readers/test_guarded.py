@@ -56,6 +56,15 @@ def test_one_process_reads_file_after_file() -> None:
     assert read_one(read, "pid", LIMITS) not in (pids[0], os.getpid())
 
 
+def test_relative_paths_are_those_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.xyz").write_text("0 0 0\n1 0 0\n0 1 0\n0 0 1\n")
+        monkeypatch.chdir(tmp_path / name)
+        assert not isinstance(read_one(read_shape, Path("a.xyz"), LIMITS), Lost)
+        (tmp_path / name / "a.xyz").unlink()
+
+
 def test_a_reader_that_died_while_idle_is_replaced() -> None:
     first = read_one(read, "pid", LIMITS)
     assert isinstance(first, int)

@@ -112,7 +112,7 @@ class Reader:
         """Return `function(task)`, or why there is none; afterwards look at `alive`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = pickle.dumps((function, task, limits))
+        request = pickle.dumps((function, task, limits, os.getcwd()))
         watch = _watch()
         watch.deadlines[self] = time.monotonic() + limits.seconds
         watch.busy.set()
@@ -246,7 +246,9 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            function, task, limits = pickle.load(requests)
+            function, task, limits, folder = pickle.load(requests)
+            with contextlib.suppress(OSError):
+                os.chdir(folder)  # relative paths are the caller's, who may have moved since the last file
             answers.write(_answer(function, task, limits))
             answers.flush()
 
