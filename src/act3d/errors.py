@@ -17,6 +17,10 @@ class CheckpointError(Act3dError):
     """A weights file that cannot be read, or does not fit the model."""
 
 
+class OutOfSpace(Act3dError, OSError):
+    """The disk is full: names the file that could not be written."""
+
+
 class MissingDependency(Act3dError, ImportError):
     """An optional package or an offline file that the request needs: says how to get it."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -13,28 +14,60 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from act3d.errors import InputError, reason_of
+from act3d.errors import Act3dError, InputError, OutOfSpace, reason_of
+
+FULL = 1 << 16  # free bytes below which a disk counts as full
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it if not."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp makes the file private; a file the user asked for follows the user's umask instead.
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
+    with space_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            # mkstemp, and libraries that write a new file in its place, make it private; a file that the user asked for
+            # follows the user's umask instead.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+        except Exception as error:
+            if _is_full(error, path.parent):  # while the part that was written still fills the disk
+                raise OutOfSpace(f"no space left: {path}") from error
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def space_for(path: Path) -> Iterator[None]:
+    """Name the file when the disk is full.
+
+    Raises:
+        OutOfSpace: instead of what the system, torch or safetensors raise then.
+    """
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        if not isinstance(error, Act3dError) and _is_full(error, path.parent):
+            raise OutOfSpace(f"no space left: {path}") from error
+        raise
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    if "No space left" in str(error):  # safetensors
+        return True
+    # torch says "unexpected pos"; only the disk tells what that means.
+    return isinstance(error, RuntimeError) and folder.is_dir() and shutil.disk_usage(folder).free < FULL
 
 
 def read_json(path: str | Path) -> Any:

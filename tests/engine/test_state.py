@@ -54,3 +54,29 @@ def test_all_finite_looks_at_every_trainable_parameter() -> None:
     with torch.no_grad():
         model.bias[1] = float("nan")
     assert not all_finite(model)
+
+
+def flip(path: Path, place: float) -> None:
+    """Change one bit of a file, at a share of its length."""
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_found_and_the_state_before_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "last.ckpt"
+    for epoch in (1, 2):
+        write_state(path, {"model": {"w": torch.full((5000,), float(epoch))}}, Position(epoch=epoch))
+    assert read_state(path)[1].epoch == 2
+    flip(path, 0.5)  # in the middle of the weights
+    state, position = read_state(path)
+    assert position.epoch == 1
+    assert bool((state["model"]["w"] == 1).all())
+    assert "is damaged" in capsys.readouterr().err
+    path.unlink()  # as when a process is killed between two renames
+    assert read_state(path)[1].epoch == 1
+    flip(tmp_path / "previous.ckpt", 0.5)
+    with pytest.raises(CheckpointError, match=r"does not exist|is damaged"):
+        read_state(path)

@@ -55,7 +55,12 @@ def test_a_run_folder_has_the_shape_that_all_have(stage1: Any, tmp_path: Path, d
     names = {path.name for path in result.out.iterdir()}
     assert {"config.yaml", "metrics.csv", "results.json", "checkpoints"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    assert {p.name for p in result.last.parent.iterdir()} == {"last.ckpt", "last.safetensors", "best.safetensors"}
+    assert {p.name for p in result.last.parent.iterdir()} == {
+        "last.ckpt",
+        "previous.ckpt",
+        "last.safetensors",
+        "best.safetensors",
+    }
     results = json.loads((result.out / "results.json").read_text())
     wanted = {"command", "protocol", "metrics", "seed", "data", "versions", "duration_s", "clouds_per_s"}
     assert set(results) == wanted

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from act3d.files import atomic_path, read_metrics
+from act3d.files import atomic_path, read_metrics, space_for
 
 
 class MetricsLog:
@@ -49,8 +49,9 @@ class MetricsLog:
             raise ValueError(f"metrics.csv has no column for {sorted(unknown)}")
         row: dict[str, Any] = {"step": step, "epoch": epoch}
         row.update({name: f"{value:.9g}" for name, value in values.items()})
-        self._csv.writerow(row)
-        self._file.flush()
+        with space_for(self.path):
+            self._csv.writerow(row)
+            self._file.flush()
         self.rows += 1
         for name, value in values.items():
             if math.isfinite(value):

@@ -36,64 +36,69 @@ def train(recipe: Recipe, folder: RunFolder | None = None, resume: bool = False)
         NonFiniteLoss: the loss is not finite.
         CheckpointError: the checkpoint does not fit.
     """
-    with Run(recipe, folder, resume) as run, Signals(enabled=folder is not None, say=run.say) as signals:
-        plan, optim, position = recipe.plan, recipe.optim, run.position
-        fabric, loader, model, optimizer = run.fabric, run.loader, run.model, run.optimizer
-        if position.pending:  # if the last run ended during validation, validate first
-            run.validate()
-        if plan.compile:
-            recipe.compile_parts()
-        recipe.model.train()
-        optimizer.zero_grad()
-        while not run.done:
-            loader.set_epoch(position.epoch)
-            loader.start_at(position.batch)
-            for batch in loader:
-                batch, step = fabric.to_device(batch), run.step
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(run.epochs_behind, plan.epochs, optim)
-                reseed(recipe.seed, position.epoch * len(loader) + position.batch, fabric.global_rank)
-                # An optimizer step takes `accumulate` batches; the last one of an epoch, those that are left.
-                steps_now = (position.batch + 1) % plan.accumulate == 0 or position.batch + 1 == len(loader)
-                with fabric.no_backward_sync(model, enabled=not steps_now):
-                    values = model(_losses_of(recipe, batch, step))
-                    fabric.backward(values["loss"] / plan.accumulate)
-                run.tally.add(values, batch["index"], step)
-                if steps_now:
-                    if optim.clip:
-                        fabric.clip_gradients(model, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                run.count_batch(len(batch["index"]))
-                if not steps_now:
-                    continue
-                epoch_ended = position.batch == len(loader)
-                logs_now = epoch_ended or run.step % plan.log_every == 0
-                # Asking the device for a number, or other processes for their word, is a wait: rare on CUDA.
-                asks_now = logs_now or fabric.device.type == "cpu"
-                if asks_now:
-                    run.check_finite()
-                if logs_now:
-                    run.log_means()
-                if run.at_max_steps:
-                    break
-                if asks_now and not epoch_ended and (number := run.signal(signals)):
-                    run.save()
-                    run.stop(number)
-                if not epoch_ended and run.saving_is_due(asks_now):
-                    run.save()
-            run.end_epoch()
-            if run.validation_is_due:
-                # Saved before as well: a kill during a long validation costs the validation only.
-                position.pending = True
+    with Run(recipe, folder, resume) as run:
+        with Signals(enabled=folder is not None, say=run.say) as signals:
+            _fit(run, recipe, signals)
+        return run.finish()
+
+
+def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
+    plan, optim, position = recipe.plan, recipe.optim, run.position
+    fabric, loader, model, optimizer = run.fabric, run.loader, run.model, run.optimizer
+    if position.pending:  # if the last run ended during validation, validate first
+        run.validate()
+    if plan.compile:
+        recipe.compile_parts()
+    recipe.model.train()
+    optimizer.zero_grad()
+    while not run.done:
+        loader.set_epoch(position.epoch)
+        loader.start_at(position.batch)
+        for batch in loader:
+            batch, step = fabric.to_device(batch), run.step
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(run.epochs_behind, plan.epochs, optim)
+            reseed(recipe.seed, position.epoch * len(loader) + position.batch, fabric.global_rank)
+            # An optimizer step takes `accumulate` batches; the last one of an epoch, those that are left.
+            steps_now = (position.batch + 1) % plan.accumulate == 0 or position.batch + 1 == len(loader)
+            with fabric.no_backward_sync(model, enabled=not steps_now):
+                values = model(_losses_of(recipe, batch, step))
+                fabric.backward(values["loss"] / plan.accumulate)
+            run.tally.add(values, batch["index"], step)
+            if steps_now:
+                if optim.clip:
+                    fabric.clip_gradients(model, optimizer, max_norm=optim.clip, error_if_nonfinite=False)
+                optimizer.step()
+                optimizer.zero_grad()
+            run.count_batch(len(batch["index"]))
+            if not steps_now:
+                continue
+            epoch_ended = position.batch == len(loader)
+            logs_now = epoch_ended or run.step % plan.log_every == 0
+            # Asking the device for a number, or other processes for their word, is a wait: rare on CUDA.
+            asks_now = logs_now or fabric.device.type == "cpu"
+            if asks_now:
+                run.check_finite()
+            if logs_now:
+                run.log_means()
+            if run.at_max_steps:
+                break
+            if asks_now and not epoch_ended and (number := run.signal(signals)):
                 run.save()
-                if number := run.signal(signals):
-                    run.stop(number)
-                run.validate()
-            run.save()
-            if not run.done and (number := run.signal(signals)):
                 run.stop(number)
-    return run.finish()
+            if not epoch_ended and run.saving_is_due(asks_now):
+                run.save()
+        run.end_epoch()
+        if run.validation_is_due:
+            # Saved before as well: a kill during a long validation costs the validation only.
+            position.pending = True
+            run.save()
+            if number := run.signal(signals):
+                run.stop(number)
+            run.validate()
+        run.save()
+        if not run.done and (number := run.signal(signals)):
+            run.stop(number)
 
 
 def _losses_of(recipe: Recipe, batch: dict[str, Tensor], step: int) -> Callable[[], dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ from act3d.engine.run_folder import RunFolder
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.state import Position, all_finite, read_state, write_state
 from act3d.engine.tally import NonFiniteLoss, Tally
+from act3d.errors import Act3dError, InputError
 from act3d.progress import Progress, duration_text
 from act3d.settings.model import to_dict
 
@@ -51,10 +53,22 @@ class Run:
         self.first = self.fabric.is_global_zero
         self.results: dict[str, Any] = {}
         self._shown = ""
-        resumed = resume and folder is not None and folder.state.exists()
+        self._open = ExitStack()
+        try:
+            self._begin(resume)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _begin(self, resume: bool) -> None:
+        recipe, folder = self.recipe, self.folder
+        if folder is not None:
+            self._lock(folder, resume)
+        resumed = resume and folder is not None and folder.holds_state
         state, self.position = read_state(folder.state) if resumed and folder else ({}, Position())
         was = state.get("lives_on", "host") if state else ""  # runs of before this was kept read on the host
         self.loader = recipe.loader(self.fabric.device, was)
+        changes = self._continue(state) if state else []
         if state:
             checkpoints.load_stored_state(recipe.model, state["model"], str(folder and folder.state))
             recipe.load_state(state)
@@ -70,8 +84,55 @@ class Run:
         self.log = self._open_log()
         done = self.position.epoch * len(self.loader) + self.position.batch
         self.progress = Progress(self._total_batches(), done, enabled=self.first and folder is not None)
-        self._say_start(was)
+        self._say_start(was, changes)
         self.clock = Clock(self.position)
+
+    def _lock(self, folder: RunFolder, resume: bool) -> None:
+        """Take the folder, in the first process; all processes learn whether that is possible."""
+        problem: Act3dError | None = None
+        if self.first:
+            try:
+                self._open.enter_context(folder.locked())
+                folder.check(resume)  # again: another command may just have ended here
+            except Act3dError as error:
+                problem = error
+        if problem := processes.gather_objects(problem)[0]:
+            raise problem
+
+    def _continue(self, state: dict[str, Any]) -> list[str]:
+        """Compare a resumed run with what it was: other data are refused, other settings are returned in words."""
+        then, now = state.get("run", {}), self._described()
+        for name, what in (("fingerprint", "data"), ("classes", "class names")):
+            if name in then and then[name] != now[name]:
+                raise InputError(
+                    f"resume: the run has other {what}: {then['data']} ({then[name]}) when it began, "
+                    f"{now['data']} ({now[name]}) now; give what it was trained on, or begin another by --out"
+                )
+        # Batches behind us are counted in clouds: another size of batches leaves their number behind in the epoch.
+        kept = ("batch_size", "accumulate", "processes")
+        if then and any(then[name] != now[name] for name in kept):
+            clouds = self.position.batch * then["batch_size"] * then["processes"]
+            batches = min(clouds // (now["batch_size"] * now["processes"]), len(self.loader))
+            self.position.batch = batches // self.plan.accumulate * self.plan.accumulate
+        return [
+            f"{name} was {then[name]}, now it is {now[name]}"
+            for name in ("seed", *kept, "clouds")
+            if name in then and then[name] != now[name]
+        ]
+
+    def _described(self) -> dict[str, Any]:
+        """What a resumed run is compared with."""
+        clouds, recipe = self.recipe.clouds, self.recipe
+        return {
+            "data": clouds.name,
+            "fingerprint": clouds.fingerprint,
+            "classes": list(clouds.classes),
+            "clouds": len(clouds),
+            "seed": recipe.seed,
+            "batch_size": recipe.data.batch_size,
+            "accumulate": self.plan.accumulate,
+            "processes": self.fabric.world_size,
+        }
 
     def _to_device(self, state: dict[str, Any]) -> None:
         recipe, device = self.recipe, self.fabric.device
@@ -101,6 +162,7 @@ class Run:
         self.progress.clear()
         if self.log:
             self.log.close()
+        self._open.close()
 
     # ------------------------------------------------------------------ where the run stands
 
@@ -158,7 +220,7 @@ class Run:
         """Print a line that stays, in the first process."""
         self.progress.say(text)
 
-    def _say_start(self, was: str) -> None:
+    def _say_start(self, was: str, changes: list[str]) -> None:
         if self.folder is None:
             return
         name, clouds, place = self.recipe.command, self.recipe.clouds, self.loader.place
@@ -168,7 +230,9 @@ class Run:
         )
         if was not in ("", self.loader.lives_on):
             now = self.loader.lives_on
-            self.say(f"{name}: clouds were on {was}, now on {now}: other random points are drawn from here")
+            changes = [*changes, f"clouds were on {was}, now on {now}: other random points are drawn from here"]
+        for change in changes:
+            self.say(f"{name}: {change}")
 
     def check_finite(self) -> None:
         """Look at the losses since the last look.
@@ -268,6 +332,7 @@ class Run:
                 "optimizer": self._optimizer.state_dict(),
                 **sums,
                 "lives_on": self.loader.lives_on,
+                "run": self._described(),
                 "results": self.results,
                 "scaler": self.fabric.strategy.precision.state_dict() or None,
                 **self.recipe.state(),

@@ -4,14 +4,21 @@ import importlib.metadata
 import json
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import filelock
+
+from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
 from act3d.settings.model import Settings, to_dict
 from act3d.settings.training import TrainerConfig
+
+LOCK = ".lock"
 
 
 @dataclass
@@ -59,6 +66,11 @@ class RunFolder:
         """Whether the run here came to its end."""
         return self.results.exists()
 
+    @property
+    def holds_state(self) -> bool:
+        """Whether there is a state to go on from."""
+        return self.state.exists() or self.state.with_name(PREVIOUS).exists()
+
     def check(self, resume: bool) -> None:
         """Check that a new run can begin here, or that there is one to go on with.
 
@@ -75,9 +87,31 @@ class RunFolder:
                 f"out: {self.path} holds a run; go on with it by --resume, or choose another folder by --out"
             )
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other commands from writing here meanwhile.
+
+        Raises:
+            ConfigError: another command writes here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = filelock.FileLock(self.path / LOCK, timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise ConfigError(
+                f"out: another act3d command writes into {self.path}; wait for it, or choose another folder by --out"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+            if [item.name for item in self.path.iterdir()] == [LOCK]:  # nothing has begun: leave no trace
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
+
     def begin(self, settings: Settings, command: str) -> None:
-        """Write the settings; from here on the folder holds a run that is not finished."""
-        self.results.unlink(missing_ok=True)
+        """Write the settings; results of a shorter run stay until the new ones replace them."""
         self.write_config(settings, command)
 
     def write_config(self, settings: Settings, command: str) -> None:

@@ -1,5 +1,7 @@
 """Where a run stands, and the file it goes on from: `checkpoints/last.ckpt`."""
 
+import sys
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from act3d.errors import CheckpointError
+from act3d.errors import CheckpointError, reason_of
 from act3d.files import atomic_path
 
 FORMAT = "act3d-run-1"
+PREVIOUS = "previous.ckpt"  # the state before last.ckpt
 
 
 @dataclass
@@ -45,24 +48,45 @@ def all_finite(model: nn.Module) -> bool:
 
 
 def write_state(path: Path, state: dict[str, Any], position: Position) -> None:
-    """Write a run's state, whole or not at all."""
+    """Write a run's state, whole or not at all; the one that was there stays beside it, to fall back to."""
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, "position": asdict(position), **state}, temporary)
+        if path.exists():
+            path.replace(path.with_name(PREVIOUS))
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], Position]:
     """Read what `write_state` wrote, to the CPU, without running code from the file.
 
+    Where the file is damaged or missing and the one before it is whole, that one is read, after saying so.
+
     Raises:
         CheckpointError: no such file, not a run's state, or damaged.
     """
+    previous = path.with_name(PREVIOUS)
+    try:
+        return _read(path)
+    except CheckpointError as error:
+        if not previous.exists():
+            raise
+        found = _read(previous)
+        print(f"{error}; going on from the state before it, {previous}", file=sys.stderr)
+        return found
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Position]:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; there is nothing to resume")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch does not compare the checksums that it writes
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path} is damaged: the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises a different type for every kind of damage
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not the state of an act3d run")
     return state, Position(**state["position"])
