@@ -1,0 +1,80 @@
+"""Two CPU processes train together, whoever starts them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from act3d.engine.log import read_metrics
+from tests.commands.test_training_commands import TINY
+from tests.fixtures.packed import write_dataset
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=24)
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Helpers are started by the same command line, so there must be a script."""
+    path = tmp_path_factory.mktemp("script") / "run_act3d.py"
+    path.write_text("import sys\nfrom act3d.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n")
+    return path
+
+
+def words(script: Path, root: Path, out: Path, *more: str) -> list[str]:
+    start = [sys.executable, str(script), "autoencode", "--data.root", str(root), "--out", str(out), *TINY]
+    return [*start, "--trainer.devices", "2", "--trainer.log_every", "100", *more]
+
+
+def run(command: list[str], **environment: str) -> "subprocess.Popen[str]":
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
+
+
+def finish(*processes: "subprocess.Popen[str]") -> None:
+    for process in processes:
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+
+
+@pytest.fixture(scope="module")
+def whole(script: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    finish(run(words(script, root, out, "--trainer.epochs", "2")))
+    return out
+
+
+def losses(out: Path) -> list[str]:
+    return [row["loss"] for row in read_metrics(out / "metrics.csv") if row["loss"]]
+
+
+def test_a_resumed_run_logs_what_all_processes_saw(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cut"
+    finish(run(words(script, root, out, "--trainer.epochs", "2", "--trainer.max_steps", "3")))
+    assert losses(out) == []  # in the middle of the first epoch, which has six steps
+    finish(run([sys.executable, str(script), "autoencode", "--resume", str(out), "--trainer.max_steps", "0"]))
+    assert losses(out) == losses(whole)
+    assert len(losses(out)) == 2
+
+
+def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slurm"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "SLURM_JOB_NAME": "act3d"}
+    command = words(script, root, out, "--trainer.epochs", "2")
+    finish(*(run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"))
+    assert losses(out) == losses(whole)
+    first, second = (load_file(folder / "checkpoints" / "last.safetensors") for folder in (whole, out))
+    assert all(torch.equal(first[name], second[name]) for name in first)
