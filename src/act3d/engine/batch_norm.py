@@ -6,10 +6,11 @@ on training batches fails on the test set. Averages over all training clouds, by
 (Wu and Johnson, "Rethinking Batch in BatchNorm", 2021, section 3).
 """
 
+import copy
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 LEFT = 1e-6  # share of the initial averages that may be left: 131 steps at torch's momentum of 0.1
@@ -31,22 +32,21 @@ def unsettled(model: nn.Module, steps: int) -> bool:
 
 
 @torch.no_grad()
-def estimate_statistics(model: nn.Module, batches: Iterable[Tensor], use: Callable[[Tensor], object]) -> None:
-    """Set the averages of the model's batch norms to their mean over batches, in place; all else is as in use.
+def estimate_statistics(model: nn.Module, passes: Iterable[Callable[[], object]]) -> None:
+    """Set the averages of the model's batch norms to their mean over forward passes, with all else in eval mode.
 
     Args:
         model: left in the mode that it is in.
-        batches: points (B, N, 3).
-        use: runs the model on points.
+        passes: each runs the model on a batch of training clouds.
     """
     norms, training = trained_norms(model), model.training
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, copy.deepcopy(norm.num_batches_tracked)) for norm in norms]
     model.eval()
-    for number, points in enumerate(batches, start=1):
+    for number, forward in enumerate(passes, start=1):
         for norm in norms:
             norm.train()
             norm.momentum = 1 / number  # a plain mean over the batches so far
-        use(points)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        forward()
+    for norm, (momentum, tracked) in zip(norms, before, strict=True):
+        norm.momentum, norm.num_batches_tracked = momentum, tracked  # which counts steps: these are none
     model.train(training)

@@ -87,6 +87,10 @@ class Recipe:
         """Fit weights that have not been trained to clouds (B, N, 3); see `act3d.models.data_dependent_init`."""
         raise NotImplementedError
 
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Run the model on points (B, N, 3) as it runs after training: its batch statistics may be taken from this."""
+        return self.model(points)
+
     def compile_parts(self) -> None:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""
         self.model.compile()

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -12,12 +14,14 @@ from torch import Tensor, nn
 from act3d import checkpoints
 from act3d.data.views import spread_points
 from act3d.engine import processes
+from act3d.engine.batch_norm import estimate_statistics, unsettled
 from act3d.engine.clock import Clock
 from act3d.engine.log import MetricsLog
 from act3d.engine.machine import launch
 from act3d.engine.optimizer import build_optimizer, load_optimizer
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
+from act3d.engine.seeding import reseed
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.state import Position, all_finite, read_state, write_state
 from act3d.engine.tally import NonFiniteLoss, Tally
@@ -52,7 +56,7 @@ class Run:
         self.fabric = launch(self.plan, recipe.unused_parameters)
         self.first = self.fabric.is_global_zero
         self.results: dict[str, Any] = {}
-        self._shown = ""
+        self._shown, self._settled_at = "", -1
         self._open = ExitStack()
         try:
             self._begin(resume)
@@ -265,10 +269,36 @@ class Run:
 
     # ------------------------------------------------------------------ validating
 
+    def settle(self) -> None:
+        """Average batch statistics over the training clouds, where a run is too short for running averages.
+
+        Under "legacy" this is left out, as in the releases.
+        """
+        recipe, plan = self.recipe, self.plan
+        steps = plan.epochs * self.steps_per_epoch
+        steps = min(steps, plan.max_steps) if plan.max_steps else steps
+        if recipe.protocol == "legacy" or self._settled_at == self.step or not unsettled(recipe.model, steps):
+            return
+        if "batch_norm" not in recipe.facts and self.folder is not None:
+            self.say(f"{recipe.command}: batch statistics are averaged over the training clouds: {steps} steps are few")
+        recipe.facts["batch_norm"] = (
+            f"averaged over the training clouds; {steps} steps are too few for running averages"
+        )
+        self._settled_at = self.step
+        reseed(recipe.seed, self.step, self.fabric.global_rank)
+        self.loader.set_epoch(self.position.epoch)
+        self.loader.start_at(0)
+        batches = map(self.fabric.to_device, islice(self.loader, 1 if plan.fast_dev_run else None))
+        estimate_statistics(
+            recipe.model,
+            (partial(recipe.use, recipe.augment(recipe.draw(batch["points"])), batch) for batch in batches),
+        )
+
     def validate(self) -> None:
         """Evaluate, log, and keep the weights if they are the best so far."""
         model, position, began = self.recipe.model, self.position, time.monotonic()
         with self.clock.paused():
+            self.settle()
             training = model.training
             model.eval()
             try:
@@ -362,6 +392,7 @@ class Run:
         metrics = {**self.results, "epochs": position.epoch, "steps": self.step}
         if not self.first:
             return metrics
+        self.settle()
         if folder is not None:
             checkpoints.save(recipe.model, folder.last, self.meta)
         metrics |= recipe.test(folder)

@@ -75,6 +75,10 @@ class AutoencoderTraining(Recipe):
         loss = reconstruction + kl_weight(step, self.schedule) * kl
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Rebuild points (B, N, 3) from arg-max codes."""
+        return self.model.reconstruct(points)
+
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Rebuild the held-out clouds from arg-max codes.
 

@@ -99,6 +99,10 @@ class PartTraining(Recipe):
         right = ((logits.argmax(dim=2) == parts) & labelled).sum() / labelled.sum().clamp(min=1)
         return {"loss": loss, "train_accuracy": 100 * right}
 
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Segment points (B, N, 3) of the batch's categories."""
+        return self.model(points, batch["label"])
+
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return instance mIoU, class mIoU and accuracy on the validation shapes, all of the same weights."""
         clouds = self.trio.validation

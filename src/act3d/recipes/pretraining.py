@@ -97,6 +97,10 @@ class Pretraining(Recipe):
         """Fit the student to clouds (B, N, 3)."""
         fit_student(self.model, self.model.patchify(points))
 
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Embed points (B, N, 3): nothing is hidden."""
+        return self.model.embed(points)
+
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Fit a linear SVM on frozen features; return its accuracy in percent as "probe"."""
         if self.probe is None:
