@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from act3d.engine.batch_norm import estimate_statistics, trained_norms, unsettled
 from torch import nn
 
 from act3d import checkpoints
 from act3d.commands.finetune import finetune
+from act3d.engine.batch_norm import estimate_statistics, trained_norms, unsettled
 from act3d.models.classifier import Classifier
 from act3d.settings.tasks import ClassifierConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -56,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(root: str, out: Path, **more: Any) -> dict[str, Any]:
     data = DataConfig(root=root, points=64, batch_size=12)
     plan = TrainerConfig(epochs=5, accelerator="cpu", validate_every=1)
-    result = finetune("", data, SMALL, OPTIM, plan, out=str(out), **more)
+    result = finetune(data=data, classifier=SMALL, optim=OPTIM, trainer=plan, out=str(out), **more)
     return json.loads((result.out / "results.json").read_text())
 
 

@@ -31,7 +31,7 @@ def finetune(settings: FinetuneSettings) -> RunResult:
     check_machine(settings.trainer)
     recipe = ClassifierTraining.build(settings, folder, settings.resume)
     result = folder.result(train(recipe, folder, settings.resume))
-    test = recipe.trio.test
+    test = recipe.splits.test
     print_result(result, test.name, len(test), recipe.facts["protocol_name"])
     return result
 

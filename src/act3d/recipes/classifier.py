@@ -39,7 +39,7 @@ class ClassifierTraining(Recipe):
 
     def __init__(self, settings: Any, model: Classifier, clouds: Splits, start: dict[str, Any] | None = None) -> None:
         super().__init__(settings, model, clouds.train)
-        self.trio, self.protocol, self.start = clouds, settings.protocol, start or {}
+        self.splits, self.protocol, self.start = clouds, settings.protocol, start or {}
         self.eval_columns = ("val_oa", "val_macc") if clouds.validation is not None else ()
         self._validation_points: Tensor | None = None
         data, how = self.data, protocol_name(settings.protocol, settings.select)
@@ -88,7 +88,7 @@ class ClassifierTraining(Recipe):
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return OA and mAcc on the validation clouds as "val_oa" and "val_macc"."""
-        clouds = self.trio.validation
+        clouds = self.splits.validation
         if clouds is None:
             return {}
         processes.share_buffers(self.model)
@@ -105,7 +105,7 @@ class ClassifierTraining(Recipe):
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Test the weights that the protocol chose; under "legacy" the last ones as well."""
         limit = self.data.batch_size if self.plan.fast_dev_run else 0
-        points = fixed_points(self.trio.test, self.data.points, limit=limit)
+        points = fixed_points(self.splits.test, self.data.points, limit=limit)
         model, chosen = best_or_last(self, folder)
         scores = self._score(model, points)
         if self.protocol != "legacy":
@@ -114,7 +114,7 @@ class ClassifierTraining(Recipe):
         return scores.as_metrics() | {"oa_last": last.oa, "macc_last": last.macc}
 
     def _score(self, model: Any, points: Tensor) -> ClassScores:
-        test = self.trio.test
+        test = self.splits.test
         predicted = logits_of(model.eval(), points, self.data.batch_size).argmax(dim=1).numpy()
         return score(predicted, test.labels[: len(predicted)], test.classes)
 

@@ -54,7 +54,7 @@ class PartTraining(Recipe):
 
     def __init__(self, settings: Any, model: Segmenter, clouds: Splits, start: dict[str, Any]) -> None:
         super().__init__(settings, model, clouds.train)
-        self.trio, self.protocol, self.start = clouds, settings.protocol, start
+        self.splits, self.protocol, self.start = clouds, settings.protocol, start
         self.votes = settings.segmenter.votes
         self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if clouds.validation is not None else ()
         data, train = self.data, clouds.train
@@ -105,7 +105,7 @@ class PartTraining(Recipe):
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return instance mIoU, class mIoU and accuracy on the validation shapes, all of the same weights."""
-        clouds = self.trio.validation
+        clouds = self.splits.validation
         if clouds is None:
             return {}
         processes.share_buffers(self.model)
@@ -120,7 +120,7 @@ class PartTraining(Recipe):
 
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Test the chosen weights, plainly and with votes; under "legacy" the last weights as well."""
-        limit, test, size = 1 if self.plan.fast_dev_run else 0, self.trio.test, self.data.batch_size
+        limit, test, size = 1 if self.plan.fast_dev_run else 0, self.splits.test, self.data.batch_size
         model, chosen = best_or_last(self, folder)
         metrics = score_parts(model, test, size, self.votes, mix(0, self.votes), limit)
         if self.protocol == "legacy" and chosen == "best":
