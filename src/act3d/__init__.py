@@ -16,6 +16,8 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from act3d.version import VERSION
+
 if TYPE_CHECKING:
     from act3d.checkpoints.sources import list_models as list_models
     from act3d.commands.autoencode import autoencode as autoencode
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from act3d.use.loading import save as save
     from act3d.use.points import read_points as read_points
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _COMMANDS = (
     "quickstart", "autoencode", "pretrain", "finetune", "segment", "fewshot", "embed", "index", "search", "predict",

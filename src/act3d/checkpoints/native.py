@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-import act3d
 from act3d.errors import Act3dError, CheckpointError
 from act3d.files import atomic_path
 from act3d.models import build
 from act3d.models.teachers import Backbone
+from act3d.version import VERSION
 
 FORMAT = "act3d-1"
 
@@ -77,7 +77,7 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
         "kind": model.kind,
         "config": model.config,
         "meta": dict(meta or {}),
-        "act3d": act3d.__version__,
+        "act3d": VERSION,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
     with atomic_path(path) as temporary:
