@@ -48,6 +48,7 @@ def test_flat_names_do_not_meet() -> None:
         ("\u202etxt.exe", "\\u202etxt.exe"),
         (os.fsdecode(b"st\xfchle.obj"), "st\\xfchle.obj"),
         ("\u2028\x85", "\\u2028\\x85"),
+        ("a\u00a0b\u3000c\n", "a\u00a0b\u3000c\\n"),
     ],
 )
 def test_printable(name: str, shown: str) -> None:

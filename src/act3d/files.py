@@ -195,7 +195,7 @@ def printable(name: object) -> str:
 
 
 def _escaped(character: str) -> str:
-    if character.isprintable():
+    if character.isprintable() or unicodedata.category(character) == "Zs":  # spaces of other widths do no harm
         return character
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as Python keeps it in a file's name

@@ -15,7 +15,7 @@ from act3d.commands.prepare import prepare
 from act3d.data import open_dataset
 from act3d.data.transforms import prepare_cloud
 from act3d.errors import ConfigError, InputError
-from act3d.prepare.folder import place_of
+from act3d.prepare.folder import place_of, split_level
 from tests.data.helpers import CUBE_VERTICES, write_obj
 
 
@@ -65,14 +65,27 @@ def test_given_splits_are_kept(tmp_path: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "level", "place"),
     [
-        ("x.obj", ("", "")), ("a/x.obj", ("a", "")), ("a/b/c/x.obj", ("a", "")), ("test/x.obj", ("", "test")),
-        ("a/b/test/x.obj", ("a", "")), ("TRAIN/a/x.obj", ("a", "train")), ("a/validation/x.obj", ("a", "val")),
+        ("x.obj", None, ("", "")), ("a/x.obj", None, ("a", "")), ("a/b/c/x.obj", None, ("a", "")),
+        ("test/x.obj", 0, ("", "test")), ("a/b/test/x.obj", None, ("a", "")), ("TRAIN/a/x.obj", 0, ("a", "train")),
+        ("a/validation/x.obj", 1, ("a", "val")), ("train/x.obj", None, ("train", "")), ("a/x.obj", 1, ("a", "")),
     ],
 )  # fmt: skip
-def test_place_of(path: str, place: tuple[str, str]) -> None:
-    assert place_of(Path(path)) == place
+def test_place_of(path: str, level: int | None, place: tuple[str, str]) -> None:
+    assert place_of(Path(path), level) == place
+
+
+@pytest.mark.parametrize(
+    ("folders", "level"),
+    [
+        (["train/a", "test/a"], 0), (["a/train", "a/test", "b/val"], 1), (["a/train", "b"], 1), (["train"], 0),
+        (["car", "bus", "train"], None), (["a/train", "a/car"], None), (["train/a", "test/b", "extra/c"], None),
+        ([""], None), (["a/b/test"], None), (["Training/a", "TEST/b"], 0), (["train/train", "train/bus"], 0),
+    ],
+)  # fmt: skip
+def test_a_level_is_of_splits_only_where_all_its_folders_are(folders: list[str], level: int | None) -> None:
+    assert split_level([Path(folder).parts for folder in folders]) == level
 
 
 def test_a_folder_without_classes(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ A folder holds
   source, licence, the list of shards, counts per split, and the fingerprint;
 - `points-00000.npy` ...: (n, P, 3) float16 (or float32), each cloud centred and scaled into the unit sphere, y up;
 - `parts-00000.npy` ...: (n, P) uint8, only when there are part labels;
-- `clouds.csv`: one row a cloud, in the order of the shards: name, class, split, the original centre (cx, cy, cz) and
-  scale, and whatever the source knows (faces, area, family, core, licence);
+- `clouds.csv`: one row a cloud, in the order of the shards: name, class, split, the original centre (cx, cy, cz; less
+  `offset`, which the description has where models lie far from zero) and scale, and whatever the source knows (faces,
+  area, family, core, licence);
 - `failures.csv`: what could not be read, and why.
 
 Opening reads the description and the table; a cloud is read by its place, without reading any other.

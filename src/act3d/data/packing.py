@@ -24,11 +24,16 @@ from act3d.data.description import (
     sealed,
 )
 from act3d.errors import InputError
-from act3d.files import atomic_path, move_into_place, read_json, recover_folder, write_json, write_text
+from act3d.files import atomic_path, move_into_place, printable, read_json, recover_folder, write_json, write_text
 
 FAILURES = "failures.csv"
 PLAN = "plan.json"
 COLUMNS = ["name", "class", "split", "cx", "cy", "cz", "scale"]
+CENTERS = ("cx", "cy", "cz")
+# A centre this many radii from zero is kept with all its digits, and zero is moved: float32 coordinates, which reading
+# gives, would lose the shape (six digits of a UTM northing are gone before its first metre).
+FAR_RADII = 1000.0
+LOST_RADII = 100_000.0  # at this distance float32 keeps less than float16 keeps of the shape itself
 
 
 @dataclass
@@ -59,6 +64,36 @@ def _table(header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def move_zero(rows: list[dict[str, str]], normalization: str) -> dict[str, list[float]]:
+    """Move the centres of clouds that lie far from zero, all by one offset; give it as an entry of the description.
+
+    Args:
+        rows: The table; its centres are changed where an offset is needed.
+        normalization: "none" refuses clouds that lie too far from the others for float32 to keep them.
+
+    Returns:
+        {"offset": [x, y, z]}, which added to the coordinates of the dataset gives those of the files; {} for none.
+
+    Raises:
+        InputError: No offset brings all clouds near enough, and `normalization` is "none".
+    """
+    centers = np.array([[float(row[key]) for key in CENTERS] for row in rows])
+    scales = np.array([float(row["scale"]) for row in rows])
+    if not (np.abs(centers).max(axis=1) > FAR_RADII * scales).any():
+        return {}
+    offset = np.round(np.median(centers, axis=0))
+    centers = centers - offset
+    lost = np.flatnonzero(np.abs(centers).max(axis=1) > LOST_RADII * scales)
+    if normalization == "none" and len(lost):
+        raise InputError(
+            f"{rows[lost[0]]['name']} lies {np.abs(centers[lost[0]]).max():.6g} from the others, {len(lost)} in all: "
+            "float32 cannot keep their shapes there; prepare them apart, or with --normalization unit_sphere"
+        )
+    for row, center in zip(rows, centers.tolist(), strict=True):
+        row.update(zip(CENTERS, map(str, center), strict=True))
+    return {"offset": offset.tolist()}
 
 
 class PackedWriter:
@@ -99,8 +134,16 @@ class PackedWriter:
         self.plan = hashlib.sha256(text.encode()).hexdigest()
         self.complete = self._check_out()
         self.work = self.out.with_name(f".{self.out.name}.partial")
+        if not self.complete and self._only_to_be_moved():
+            self._move()
+            self.complete = True
         if not self.complete:
             self._enter()
+
+    def _only_to_be_moved(self) -> bool:
+        """Whether a run with this plan was killed after its last file and before its folder got its name."""
+        path = self.work / DESCRIPTION
+        return path.is_file() and read_description(self.work).get("plan") == self.plan
 
     def _check_out(self) -> bool:
         """True when `out` is already what would be written; refuses to touch anything else that lies there."""
@@ -145,7 +188,8 @@ class PackedWriter:
     def write_shard(self, shard: int, results: Sequence[Cloud | Failure]) -> None:
         """Store the results of `items_of(shard)`, in that order; the file of rows comes last and marks it done."""
         clouds = [result for result in results if isinstance(result, Cloud)]
-        failures = [{"name": r.name, "reason": r.reason} for r in results if isinstance(r, Failure)]
+        failed = [result for result in results if isinstance(result, Failure)]
+        failures = [{"name": printable(r.name), "reason": printable(r.reason)} for r in failed]
         arrays = {}
         if clouds:
             arrays["points"] = np.stack([cloud.points for cloud in clouds]).astype(self.dtype)
@@ -160,11 +204,13 @@ class PackedWriter:
     @staticmethod
     def _row(cloud: Cloud) -> dict[str, str]:
         # repr of a float32 keeps every digit that matters, in the shortest form.
-        numbers = [str(float(f"{value:.7g}")) for value in (*cloud.center, cloud.scale)]
+        digits = 17 if np.abs(cloud.center).max() > FAR_RADII * cloud.scale else 7
+        numbers = [str(float(f"{value:.{digits}g}")) for value in cloud.center]
+        numbers.append(str(float(f"{cloud.scale:.7g}")))
         fixed = dict(zip(COLUMNS, [cloud.name, cloud.cls, cloud.split, *numbers], strict=True))
         if cloud.parts is not None:
             fixed["part_ids"] = " ".join(str(part) for part in np.unique(cloud.parts))
-        return fixed | cloud.extra
+        return {key: printable(value) for key, value in (fixed | cloud.extra).items()}
 
     def _collect(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for shard in range(self.shards):
@@ -174,8 +220,8 @@ class PackedWriter:
         """Write table and description, then move the folder into place. Returns the description.
 
         Args:
-            info: The keys of `dataset.json` that only the caller knows: name, classes, up, source_up, scale, unit,
-                normalization, source, licence, seed.
+            info: The keys of `dataset.json` that only the caller knows: name, classes, up, source_up, source_formats,
+                scale, unit, normalization, source, licence, seed.
         """
         if self.complete:
             return read_description(self.out)
@@ -195,6 +241,7 @@ class PackedWriter:
         if not rows:
             reason = f"; the first: {failures[0]['name']}: {failures[0]['reason']}" if failures else ""
             raise InputError(f"none of {self.items} files gave a cloud{reason}")
+        info = {**info, **move_zero(rows, str(info.get("normalization", "")))}
         table = _table(list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)])), rows)
         mark = fingerprint_of(info.get("classes"), self.parts, list(checksums.values()), table.encode())
         checksums[TABLE] = hashlib.sha256(table.encode()).hexdigest()
@@ -230,5 +277,5 @@ class PackedWriter:
 
     def _move(self) -> None:
         for leftover in [*self.work.glob("rows-*.json"), self.work / PLAN]:
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         move_into_place(self.work, self.out)

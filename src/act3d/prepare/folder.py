@@ -1,9 +1,13 @@
 """Any folder of meshes and clouds: `class/file`, `class/train/file`, `train/class/file`, or just files."""
 
 import os
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from act3d.errors import InputError
+from act3d.files import printable
 from act3d.prepare.items import UNLABELED, Item, Source, choose_test
 from act3d.readers.by_suffix import READERS
 
@@ -11,54 +15,159 @@ SPLIT_FOLDERS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
+SHOWN = 12  # suffixes or names in a note
 
 
-def find_files(root: Path, without: Path) -> tuple[list[Path], int]:
-    """Readable files under `root` in a fixed order, and the number of others; leaves out hidden ones and `without`."""
+class Found(NamedTuple):
+    """Readable files in a fixed order, how many others there are by suffix, and what was not followed."""
+
+    files: list[Path]
+    others: dict[str, int]
+    notes: list[str]
+
+
+def find_files(root: Path, without: Path) -> Found:
+    """Look through a folder and what links in it lead to; leave out hidden files and folders, and `without`.
+
+    A folder is read once, under its own name rather than under that of a link to it, so that links that lead back to
+    where they stand end.
+    """
+    seen = {_identity(without)} if without.exists() else set()
     files: list[Path] = []
-    others = 0
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and (here / n).absolute() != without.absolute())
-        for name in sorted(names):
-            if name.startswith("."):
+    others: Counter[str] = Counter()
+    notes: list[str] = []
+    waiting = [root]  # folders that are no links, then links
+    while waiting:
+        links: list[Path] = []
+        for start in waiting:
+            identity = _identity(start)
+            if identity in seen:
+                if start.absolute() != without.absolute():
+                    notes.append(f"{printable(start.relative_to(root))} links to a folder that is read already")
                 continue
-            if Path(name).suffix.lower() in READERS:
-                files.append(here / name)
-            else:
-                others += 1
-    return sorted(files), others
+            for here, names, linked in _walk(start, seen):
+                links += linked
+                for name in names:
+                    suffix = PurePath(name).suffix.lower()
+                    if suffix in READERS:
+                        files.append(here / name)
+                    else:
+                        others[suffix] += 1
+        waiting = sorted(links)
+    return Found(sorted(files), dict(others), notes)
 
 
-def place_of(relative: Path) -> tuple[str, str]:
-    """Class and split ("" for none) that the folders of a file say."""
+def _walk(start: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, list[str], list[Path]]]:
+    """Every folder below `start` that was not seen yet, with the names of its files, and its links to folders."""
+    for folder, folders, names in os.walk(start):
+        here = Path(folder)
+        seen.add(_identity(here))
+        shown = sorted(name for name in folders if not name.startswith("."))
+        linked = [here / name for name in shown if (here / name).is_symlink()]
+        folders[:] = [name for name in shown if here / name not in linked and _identity(here / name) not in seen]
+        yield here, sorted(name for name in names if not name.startswith(".")), linked
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    about = folder.stat()
+    return about.st_dev, about.st_ino
+
+
+def split_level(folders: Iterable[tuple[str, ...]]) -> int | None:
+    """The level (0 or 1) whose folders are splits: all of them, or none is. `folders` are those above each file.
+
+    A single folder called "train" among classes is a class: trains are vehicles too.
+    """
+    for level in (0, 1):
+        names = {parts[level].lower() for parts in folders if len(parts) > level}
+        if names and names <= SPLIT_FOLDERS.keys():
+            return level
+    return None
+
+
+def place_of(relative: PurePath, level: int | None) -> tuple[str, str]:
+    """Class and split ("" for none) that the folders of a file say, where those at `level` are splits."""
     folders = list(relative.parts[:-1])
-    split = ""
-    # The split stands above the class or right below it.
-    for level in range(min(2, len(folders))):
-        if folders[level].lower() in SPLIT_FOLDERS:
-            split = SPLIT_FOLDERS[folders.pop(level).lower()]
-            break
+    split = SPLIT_FOLDERS[folders.pop(level).lower()] if level is not None and level < len(folders) else ""
     return (folders[0] if folders else ""), split
 
 
 def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_fraction: float, seed: int) -> Source:
-    """List a folder. When no file says its split, `test_fraction` of every class goes to the test split, by seed."""
-    files, others = find_files(root, out)
-    if not files:
+    """List a folder. When no file says its split, `test_fraction` of every class goes to the test split, by seed.
+
+    Files that differ in their suffix only are taken for one shape: they land on the same side.
+    """
+    found = find_files(root, out)
+    if not found.files:
         raise InputError(f"{root} holds no mesh or point cloud; known suffixes: {', '.join(READERS)}")
-    placed = [(path, path.relative_to(root), *place_of(path.relative_to(root))) for path in files]
-    classes = sorted({cls for _, _, cls, _ in placed if cls})
-    given = any(split for *_, split in placed)
+    relatives = [path.relative_to(root) for path in found.files]
+    names = _names(relatives)
+    level = split_level([relative.parts[:-1] for relative in relatives])
+    places = [place_of(relative, level) for relative in relatives]
+    classes = sorted({printable(cls) for cls, _ in places if cls})
+    notes = [*found.notes, *_others_note(found.others)]
+    like_splits = [cls for cls in classes if cls.lower() in SPLIT_FOLDERS]
+    if like_splits:
+        notes.append(f"{', '.join(like_splits)}: taken for a class, since not all folders beside it are splits")
     tests: set[str] = set()
-    if not given:
-        for cls in classes or [""]:
-            tests |= choose_test([relative.as_posix() for _, relative, c, _ in placed if c == cls], test_fraction, seed)
+    if level is None:
+        tests, twins = _choose_test(relatives, names, [cls for cls, _ in places], test_fraction, seed)
+        notes += twins
     items = []
-    for path, relative, cls, split in placed:
-        name = relative.as_posix()
+    for path, name, (cls, split) in zip(found.files, names, places, strict=True):
         if not split:
             split = UNLABELED if classes and not cls else "test" if name in tests else "train"
-        items.append(Item(name, path, cls, split))
-    notes = [f"{others} files of other kinds left alone"] if others else []
-    return Source("folder", root.absolute().name, items, classes, [], up, scale, unit, "", notes)
+        items.append(Item(name, path, printable(cls), split))
+    return Source("folder", printable(root.absolute().name), items, classes, [], up, scale, unit, "", notes)
+
+
+def _names(relatives: list[Path]) -> list[str]:
+    """A printable name for every file, no two alike."""
+    taken: Counter[str] = Counter()
+    names: list[str] = []
+    for relative in relatives:
+        name = printable(relative.as_posix())
+        taken[name] += 1
+        names.append(name if taken[name] == 1 else f"{name}~{taken[name]}")
+    return names
+
+
+def _choose_test(
+    relatives: list[Path], names: list[str], classes: list[str], fraction: float, seed: int
+) -> tuple[set[str], list[str]]:
+    """The names in the test split, and a note if some shapes come in several files: all of these are on one side."""
+    shapes: dict[tuple[str, Path], list[str]] = {}
+    for relative, name, cls in zip(relatives, names, classes, strict=True):
+        shapes.setdefault((cls, relative.with_suffix("")), []).append(name)
+    tests: set[str] = set()
+    for cls in sorted(set(classes)):
+        by_first = {files[0]: files for (own, _), files in shapes.items() if own == cls}
+        for first in choose_test(list(by_first), fraction, seed):
+            tests.update(by_first[first])
+    several = [files for files in shapes.values() if len(files) > 1]
+    if not several:
+        return tests, []
+    return tests, [f"{len(several)} shapes come in several files ({' and '.join(several[0])}): each is on one side"]
+
+
+def _others_note(others: dict[str, int]) -> list[str]:
+    """What was left alone, by suffix."""
+    if not others:
+        return []
+    often = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = ", ".join(f"{printable(suffix) or 'no suffix'}: {count}" for suffix, count in often[:SHOWN])
+    more = ", ..." if len(often) > SHOWN else ""
+    return [f"{sum(others.values())} files of other kinds left alone ({shown}{more})"]
+
+
+def up_notes(source: Source) -> list[str]:
+    """What was inferred about the up axis of files that do not say it, and what the others say."""
+    if source.up_asked or source.kind != "folder":
+        return []
+    notes = []
+    if source.formats():
+        silent = ", ".join(source.formats())
+        notes.append(f"{silent}: which axis is up is not said; {source.up} is taken (else --up x, y or z)")
+    if any(item.path.suffix.lower() == ".3mf" for item in source.items):
+        notes.append(".3mf: z is up, as its standard says")
+    return notes

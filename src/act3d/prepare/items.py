@@ -77,9 +77,9 @@ class Source:
     up_asked: bool = False
 
     def formats(self) -> dict[str, str]:
-        """The up axis of the files with each suffix."""
+        """`up` by suffix, for those it is true of: files that do not say their own axis, or all if it was asked for."""
         suffixes = sorted({PurePath(item.member or item.path).suffix.lower() for item in self.items})
-        return {suffix: self.up if self.up_asked else SAID_UP.get(suffix, self.up) for suffix in suffixes}
+        return {suffix: self.up for suffix in suffixes if self.up_asked or suffix not in SAID_UP}
 
 
 def random_for(seed: int, name: str) -> np.random.Generator:

@@ -1,6 +1,7 @@
 """From a `Source` to a packed dataset; every file is read in a process that limits protect."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -10,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.description import TABLE, read_table
-from act3d.data.frames import rotation_to_y_up
+from act3d.data.description import TABLE, read_description, read_table
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
 from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
+from act3d.prepare.folder import up_notes
 from act3d.prepare.items import Item, Source, random_for
 from act3d.readers.by_suffix import read_shape
 from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.readers.shape import Shape, sample_surface
+from act3d.readers.up_axis import to_y_up
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ def make_cloud(item: Item, settings: Settings) -> Cloud:
     """Read one model and sample it; runs in a process of its own, see `act3d.readers.guarded`."""
     shape = _read(item, settings.kind)
     up = settings.up if settings.up_asked else shape.up or settings.up
+    turned_from = shape.turned_from if settings.up_asked else ""
     with np.errstate(all="ignore"):  # overflow shows as a value that is not finite, below
         if item.rotation is not None:
             shape.vertices = shape.vertices @ np.array(item.rotation).reshape(3, 3).T
-        shape.vertices = shape.vertices @ rotation_to_y_up(up).T * settings.scale
+        shape.vertices = to_y_up(shape.vertices, up, turned_from) * settings.scale
         points, faces, area = sample_surface(shape, settings.points, random_for(settings.seed, item.name))
         center = points.mean(axis=0)
         points = points - center
@@ -122,7 +125,7 @@ def pack(
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
     results = read_all(work, items, lambda item: limits_for(item.path, workers), workers)
-    notes = list(source.notes)
+    notes = [*source.notes, *up_notes(source)]
     if writer.complete:
         notes.append("was already complete: nothing to do")
     done = count - len(items)
@@ -140,6 +143,24 @@ def pack(
             writer.write_shard(shard, batch)
     description = writer.finish(declared)
     return summarize(Path(out), description, time.perf_counter() - start, notes)
+
+
+def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]]:
+    """A few clouds (P, 3) of a finished dataset, of as many classes as there are, and what to call them."""
+    table, info = read_table(out / TABLE), read_description(out)
+    shards = [np.load(out / shard["points"], mmap_mode="r", allow_pickle=False) for shard in info["shards"]]
+    ends = np.cumsum([len(shard) for shard in shards])
+    turns: Counter[str] = Counter()
+    order = []
+    for place, cls in enumerate(table["class"]):
+        order.append((turns[cls], place))  # the first of every class, then the second of every class, ...
+        turns[cls] += 1
+    places = sorted(place for _, place in sorted(order)[:count])
+    clouds = []
+    for place in places:
+        shard = int(np.searchsorted(ends, place, side="right"))
+        clouds.append(np.asarray(shards[shard][place - ends[shard]], dtype=np.float64))
+    return clouds, [table["class"][place] or table["name"][place] for place in places]
 
 
 def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:

@@ -42,17 +42,18 @@ READERS: dict[str, Callable[[Path], Shape]] = {
 
 
 class Sample(NamedTuple):
-    """Points (count, 3) float64 of a file in its own coordinates, and the axis it says is up ("" = it does not)."""
+    """Points (count, 3) float64 of a file, and what its `Shape` says of its up axis."""
 
     points: np.ndarray
     up: str
+    turned_from: str
 
 
 def read_sample(path: str | Path, count: int, seed: int = 0) -> Sample:
     """Read a file and take points from it, spread over its surface or drawn from its cloud; see `read_shape`."""
     shape = read_shape(path)
     points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
-    return Sample(points, shape.up)
+    return Sample(points, shape.up, shape.turned_from)
 
 
 def read_shape(path: str | Path) -> Shape:

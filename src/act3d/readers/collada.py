@@ -33,7 +33,7 @@ def read_dae(path: Path) -> Shape:
         raise InputError("holds no faces")
     up, metres = _asset(root)
     vertices = np.concatenate(scene.vertices) @ rotation_to_y_up(up).T * metres
-    return Shape(vertices, np.concatenate(scene.faces), up="y")
+    return Shape(vertices, np.concatenate(scene.faces), up="y", turned_from=up)
 
 
 def _asset(root: Element) -> tuple[str, float]:

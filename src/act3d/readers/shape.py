@@ -18,7 +18,8 @@ class Shape:
         material_names: Names of the materials as the file gives them ("" for one without a name).
         colors: (materials, 3) diffuse colours in 0..1.
         missing: Pieces that the file names and that could not be found (LDraw).
-        up: The axis that the file says is up ("y" for glTF and Collada, "z" for 3MF); "" where its format does not say.
+        up: The axis that the file says is up ("y" for glTF, "z" for 3MF); "" where its format does not say.
+        turned_from: The axis that an entry of the file says, where the reader has turned the shape to y (Collada).
     """
 
     vertices: np.ndarray
@@ -28,6 +29,7 @@ class Shape:
     colors: np.ndarray | None = None
     missing: int = 0
     up: str = ""
+    turned_from: str = ""
 
 
 def check_vertices(shape: Shape) -> None:

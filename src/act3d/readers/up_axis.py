@@ -26,6 +26,18 @@ def rotation_to_y_up(up: str) -> np.ndarray:
     return np.array(_TO_Y_UP[up])
 
 
+def to_y_up(points: np.ndarray, axis: str, turned_from: str = "") -> np.ndarray:
+    """Turn points (n, 3) that stand along `axis` upright.
+
+    Args:
+        points: Of a file.
+        axis: As the file's own coordinates have it.
+        turned_from: Where its reader has turned it already, from what: that is taken back first.
+    """
+    own = points @ rotation_to_y_up(turned_from) if turned_from else points
+    return own @ rotation_to_y_up(axis).T
+
+
 class UpAxis(NamedTuple):
     """The axis, and what decided it: "asked", "training" (as the model's training files), "file" or "guess"."""
 

@@ -92,10 +92,11 @@ def in_training_frame(
         Points (count, 3) float32, and a line that says which up axis was inferred, "" if none had to be.
     """
     from act3d.data.transforms import prepare_cloud
-    from act3d.readers.up_axis import choose_up, up_note
+    from act3d.readers.up_axis import choose_up, to_y_up, up_note
 
     axis = choose_up(path.suffix, sample.up, meta, up)
-    return prepare_cloud(sample.points, meta, up=axis.axis), up_note(axis, path.suffix)
+    turned_from = "" if axis.by == "file" else sample.turned_from
+    return prepare_cloud(to_y_up(sample.points, axis.axis, turned_from), meta, up="y"), up_note(axis, path.suffix)
 
 
 def is_single(points: Points) -> bool:
