@@ -1,4 +1,4 @@
-"""Folders of strangers: links, classes called like splits, twins in two formats, far coordinates, names, hostile files."""
+"""Folders of strangers: links, splits that are classes, twins in two formats, far coordinates, names, hostile files."""
 
 import csv
 import os

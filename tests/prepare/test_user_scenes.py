@@ -1,5 +1,6 @@
 """A user's own labelled clouds."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from act3d.data.rooms import open_rooms
 from act3d.errors import ConfigError, InputError
 from act3d.prepare.user_scenes import prepare_scenes, read_classes, read_labelled
 from act3d.use.labelled_clouds import write_ply
+from tests.readers.helpers import HOSTILE
 
 POINTS = np.random.default_rng(0).random((100, 3)) * [4, 3, 2] + 50
 VALUES = np.arange(100) % 3 + 1  # 1, 2, 3
@@ -85,3 +87,55 @@ def test_mistakes_are_named(tmp_path: Path, classes: Path) -> None:
         bad.write_text(text)
         with pytest.raises(InputError):
             read_classes(bad)
+
+
+def test_a_scan_that_cannot_be_read_is_a_failure_and_stops_nothing(tmp_path: Path, classes: Path) -> None:
+    pytest.importorskip("laspy")
+    source = tmp_path / "scans"
+    shutil.copytree(HOSTILE, source / "bad")
+    for day in ("day1", "day2"):
+        (source / day).mkdir()
+        np.save(source / day / "scan.npy", np.column_stack([POINTS, VALUES]))
+        write_ply(source / day / "scan.ply", POINTS, VALUES, ["w", "x", "y", "z"])
+    (source / "linked").symlink_to(source / "day1")
+    for workers in (1, 2):
+        summary = prepare_scenes(source, tmp_path / f"out{workers}", classes, workers=workers)
+        assert sorted(summary.counts) == ["day1_scan.npy", "day1_scan.ply", "day2_scan.npy", "day2_scan.ply"]
+        assert {name for name, _ in summary.failures} == {
+            f"bad/{name}" for name in ("crash.laz", "hang.las", "n12.npy", "neg.ply", "neglist.ply", "v12.ply")
+        }
+        assert open_rooms(tmp_path / f"out{workers}").rooms == sorted(summary.counts)
+
+
+def test_the_old_rooms_stay_until_the_new_ones_are_complete(tmp_path: Path, classes: Path) -> None:
+    source = tmp_path / "scans"
+    source.mkdir()
+    for name in "ab":
+        np.save(source / f"{name}.npy", np.column_stack([POINTS, VALUES]))
+    prepare_scenes(source, tmp_path / "out", classes)
+    (source / "a.npy").unlink()
+    (source / "b.npy").write_bytes(b"broken")
+    with pytest.raises(InputError, match=r"none of 1 files gave a room; the first: b\.npy"):
+        prepare_scenes(source, tmp_path / "out", classes, overwrite=True)
+    assert open_rooms(tmp_path / "out").rooms == ["a", "b"]
+    np.save(source / "c.npy", np.column_stack([POINTS, VALUES]))
+    prepare_scenes(source, tmp_path / "out", classes, overwrite=True)
+    assert open_rooms(tmp_path / "out").rooms == ["c"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_class_lists_in_any_unicode(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "c.txt").write_bytes("Böden\nWände\n".encode(encoding))
+    assert read_classes(tmp_path / "c.txt") == {0: "Böden", 1: "Wände"}
+
+
+def test_class_lists_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.txt").write_bytes("Böden\nWände\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        read_classes(tmp_path / "c.txt")
+
+
+def test_labelled_arrays_on_their_side_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.column_stack([POINTS, VALUES]).T)
+    with pytest.raises(InputError, match=r"\(4, 100\)"):
+        read_labelled(tmp_path / "a.npy")

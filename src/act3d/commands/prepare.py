@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
+from act3d.files import atomic_path, printable
 from act3d.settings.command import command
 from act3d.settings.preparing import PrepareSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from act3d.prepare.items import Source
     from act3d.prepare.pack import Summary
     from act3d.prepare.s3dis import SceneSummary
@@ -55,14 +58,27 @@ def prepare(settings: PrepareSettings) -> "Summary | SceneSummary":
             return made
         found = _list(root, kind, settings)
         if settings.up != "auto":
-            found.up = settings.up
+            found.up, found.up_asked = settings.up, True
         with Progress(text="preparing", unit="models") as progress:
             summary = pack(
                 found, out, settings.points, settings.seed, settings.dtype, settings.normalization, workers,
                 settings.overwrite, str(source), progress=progress.update,
             )  # fmt: skip
     print_summary(summary)
+    print(f"a few shapes as they are stored, y up: {printable(_picture(summary.out))}")
     return summary
+
+
+def _picture(out: Path) -> Path:
+    """Draw a few shapes of a dataset beside it, so that a wrong up axis is seen before training."""
+    from act3d.prepare.pack import first_clouds
+    from act3d.report.contact_sheet import contact_sheet
+
+    path = out.with_name(f"{out.name}.shapes.png")
+    clouds, names = first_clouds(out)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(contact_sheet(clouds, [name[-32:] for name in names]))
+    return path
 
 
 def _format_of(source: Path) -> str:
@@ -115,48 +131,50 @@ def _list(root: Path, kind: str, settings: PrepareSettings) -> "Source":
 
 def print_summary(summary: "Summary") -> None:
     """Print counts per class and split, failures with reasons, time."""
-    from rich.console import Console
-    from rich.table import Table
+    from act3d.tables import Cell, Table
 
-    console = Console()
     order = {"train": 0, "val": 1, "test": 2}
     names = {split for counts in summary.counts.values() for split in counts}
     splits = sorted(names, key=lambda split: (order.get(split, 3), split))
-    table = Table("class", *splits, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    rows: list[list[Cell]] = []
     for cls, counts in sorted(summary.counts.items(), key=lambda pair: (pair[0] == "", pair[0])):
-        table.add_row(cls or "(none)", *(str(counts.get(split, "")) for split in splits))
-    totals = [str(sum(counts.get(split, 0) for counts in summary.counts.values())) for split in splits]
-    table.add_row("total", *totals, style="bold")
-    console.print(table)
-    print(f"{summary.clouds} clouds in {summary.out}, {summary.seconds:.0f} s, fingerprint {summary.fingerprint}")
-    for note in summary.notes:
-        print(note)
-    if summary.failures:
-        print(f"{len(summary.failures)} files failed, listed in {summary.out / 'failures.csv'}:")
-        for name, reason in summary.failures[:10]:
-            print(f"  {name}: {reason}")
-        if len(summary.failures) > 10:
-            print("  ...")
+        rows.append([cls or "(none)", *(counts.get(split) for split in splits)])
+    totals = [sum(counts.get(split, 0) for counts in summary.counts.values()) for split in splits]
+    Table(["class", *splits], [*rows, ["total", *totals]], strong=[len(rows)]).print()
+    place = printable(summary.out)
+    print(f"{summary.clouds} clouds in {place}, {summary.seconds:.0f} s, fingerprint {summary.fingerprint}")
+    _print_notes(summary.notes)
+    _print_failures(summary.failures, f", listed in {place}/failures.csv")
 
 
 def print_rooms(summary: "SceneSummary") -> None:
     """Print points per class, rooms, repairs, time."""
-    from rich.console import Console
-    from rich.table import Table
+    from act3d.tables import Cell, Table
 
     total = sum(int(count.sum()) for count in summary.counts.values())
-    table = Table("class", "points", "share", "rooms", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    rows: list[list[Cell]] = []
     for number, name in enumerate(summary.classes):
         points = sum(int(count[number]) for count in summary.counts.values())
         with_it = sum(bool(count[number]) for count in summary.counts.values())
-        table.add_row(name, str(points), f"{100 * points / max(total, 1):.1f} %", str(with_it))
-    Console().print(table)
-    print(f"{len(summary.counts)} rooms, {total} labelled points in {summary.out}, {summary.seconds:.0f} s")
-    for note in summary.notes[:20]:
-        print(note)
-    if len(summary.notes) > 20:
-        print(f"... and {len(summary.notes) - 20} more notes")
+        rows.append([name, points, f"{100 * points / max(total, 1):.1f} %", with_it])
+    Table(["class", "points", "share", "rooms"], rows).print()
+    place = printable(summary.out)
+    print(f"{len(summary.counts)} rooms, {total} labelled points in {place}, {summary.seconds:.0f} s")
+    _print_notes(summary.notes)
+    _print_failures(summary.failures)
+
+
+def _print_notes(notes: "Sequence[str]", most: int = 20) -> None:
+    for note in notes[:most]:
+        print(printable(note))
+    if len(notes) > most:
+        print(f"... and {len(notes) - most} more notes")
+
+
+def _print_failures(failures: "Sequence[tuple[str, str]]", where: str = "", most: int = 10) -> None:
+    if failures:
+        print(f"{len(failures)} files failed{where}:")
+    for name, reason in failures[:most]:
+        print(f"  {printable(name)}: {printable(reason)}")
+    if len(failures) > most:
+        print("  ...")

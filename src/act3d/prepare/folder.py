@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Found(NamedTuple):
     notes: list[str]
 
 
-def find_files(root: Path, without: Path) -> Found:
+def find_files(root: Path, without: Path, suffixes: Collection[str] = READERS) -> Found:
     """Look through a folder and what links in it lead to; leave out hidden files and folders, and `without`.
 
     A folder is read once, under its own name rather than under that of a link to it, so that links that lead back to
@@ -49,7 +49,7 @@ def find_files(root: Path, without: Path) -> Found:
                 links += linked
                 for name in names:
                     suffix = PurePath(name).suffix.lower()
-                    if suffix in READERS:
+                    if suffix in suffixes:
                         files.append(here / name)
                     else:
                         others[suffix] += 1

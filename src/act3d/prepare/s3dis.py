@@ -41,6 +41,7 @@ class SceneSummary:
         counts: Points of every class, by room.
         notes: Repairs and what else is worth knowing.
         seconds: Wall time.
+        failures: (name, reason) of every file that gave no room.
     """
 
     out: Path
@@ -48,6 +49,7 @@ class SceneSummary:
     counts: dict[str, np.ndarray]
     notes: list[str]
     seconds: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find_raw(root: Path) -> Path | None:

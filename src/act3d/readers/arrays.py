@@ -26,10 +26,15 @@ def as_cloud(array: np.ndarray) -> Shape:
         raise InputError(
             f"holds an array of shape {array.shape} and type {array.dtype}; expected (N, 3 or more) numbers"
         )
+    check_upright(array)
+    return Shape(array[:, :3].astype(np.float64))
+
+
+def check_upright(array: np.ndarray) -> None:
+    """Refuse an array (N, columns) that looks like one on its side."""
     rows, columns = array.shape
     if columns > rows and (rows >= 3 or columns > _MOST_COLUMNS):
         raise InputError(f"holds an array of shape {array.shape}; expected (N, 3 or more): is it transposed?")
-    return Shape(array[:, :3].astype(np.float64))
 
 
 def parse_npy(data: bytes) -> np.ndarray:

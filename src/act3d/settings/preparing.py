@@ -12,7 +12,7 @@ class PrepareSettings(Settings, command="prepare"):
     original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, LDraw's dat and ldr, npy, npz, xyz,
     pts and pcd. One subfolder is one class; train and test folders above or below the classes are kept. A file that
     cannot be read is listed with its reason in failures.csv and does not stop the others. A killed run goes on where it
-    was when started again, and gives the same bytes.
+    was when started again, and gives the same bytes. A picture of a few shapes, OUT.shapes.png, shows their up axis.
 
     Rooms for act3d segment: s3dis turns S3DIS's raw annotations into stanford_indoor3d; synthetic-rooms furnishes rooms
     with Sweet Home 3D's models, scans them, and writes them in S3DIS's layout, raw and converted; scenes takes a folder
@@ -33,7 +33,9 @@ class PrepareSettings(Settings, command="prepare"):
         "takes any folder of models. Synthetic-rooms and scenes have to be asked for",
     )
     points: int = option(8192, "points stored per model", unit="points", ge=1)
-    up: Literal["auto", "x", "y", "z"] = option("auto", "the up axis in the files; auto means z for KiCad, y otherwise")
+    up: Literal["auto", "x", "y", "z"] = option(
+        "auto", "the up axis in the files; auto takes what a file says of itself, z for KiCad, else y"
+    )
     scale: float | None = option(
         None,
         "factor on the coordinates, for instance 0.001 from millimetres to metres (default: 2.54 for KiCad, which "
