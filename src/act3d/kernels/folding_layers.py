@@ -12,7 +12,7 @@ from act3d.kernels.batch_norm import running_statistics, scale_and_shift, update
 from act3d.kernels.linear import linear, matmul
 
 _ROWS = 512  # of a chunk: 1 MB of 512 channels in float32
-threshold_backward = torch.ops.aten.threshold_backward  # gradient of ReLU, in one pass
+relu_gradient = torch.ops.aten.threshold_backward.grad_input  # in one pass, and in place
 
 
 def fine_offsets(rows: torch.Tensor, seeds: torch.Tensor, layers: nn.Sequential) -> torch.Tensor:
@@ -115,7 +115,9 @@ class _SeededLinear(Function):
         for chunk, grad_chunk, out in chunks:
             x = _relu_of_sums(chunk, seeds)
             grad_weight += matmul(grad_chunk.t(), x)
-            grad_x = threshold_backward(matmul(grad_chunk, weight), x, 0).view(len(chunk), len(seeds), -1)
+            grad_x = matmul(grad_chunk, weight)
+            relu_gradient(grad_x, x, 0, grad_input=grad_x)
+            grad_x = grad_x.view(len(chunk), len(seeds), -1)
             torch.sum(grad_x, dim=1, out=out)
             grad_seeds += grad_x.sum(0)
         return grad_rows, grad_seeds, grad_weight, gradient.sum(0)
@@ -164,7 +166,7 @@ class _NormedLinear(Function):
             centered = chunk - mean
             x = torch.addcmul(offset, centered, factor).relu_()
             grad_weight += matmul(grad_chunk.t(), x)
-            out.copy_(threshold_backward(matmul(grad_chunk, weight), x, 0))
+            relu_gradient(matmul(grad_chunk, weight), x, 0, grad_input=out)
             grad_offset += out.sum(0)
             grad_scale += centered.mul_(out).sum(0)
         grad_scale *= inverse

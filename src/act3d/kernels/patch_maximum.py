@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from act3d.kernels.linear import matmul
 
 _ROWS = 512  # points at a time: 1 MB of 512 channels in float32
+relu_gradient = torch.ops.aten.threshold_backward.grad_input  # in one pass, and in place
 
 
 def _chunks(patches: int, size: int) -> list[slice]:
@@ -99,7 +100,7 @@ class _MlpMax(Function):
             if inner is None:
                 grad_rows[here] = grad_x
                 continue
-            grad_x *= x > 0
+            relu_gradient(grad_x, x, 0, grad_input=grad_x)
             torch.sum(grad_x.view(-1, size, grad_x.shape[1]), dim=1, out=grad_shift[chunk])  # type: ignore[index]
             grad_inner += matmul(grad_x.t(), rows[here])  # type: ignore[operator]
             grad_rows[here] = matmul(grad_x, inner)
