@@ -1,1 +1,1 @@
-"""Faster equals of the plain code behind models and geometry; `dispatch` decides which form runs."""
+"""Faster equals of the plain code in models and geometry; `dispatch` decides which form runs."""

@@ -1,10 +1,11 @@
 # mypy: disable-error-code="no-untyped-def"
 """Farthest point sampling of large clouds on the CPU, compiled by Numba. Imported only where Numba is installed.
 
-Points are put into groups of neighbors, and a group is measured only if a new pick could be nearer to one of its
-points than all picks before, which its box tells (Han et al., "QuickFPS", TCAD 2023). The picks are those of the plain
-loop: box and points are measured by the same operations in the same order, and rounding keeps the order of numbers, so
-a box is never further away than a point inside it.
+Points are put into groups of neighbors, each with its bounding box. Distances to a new pick are computed only for
+groups whose box says that it could be nearer to one of their points than all picks before (Han et al., "QuickFPS",
+TCAD 2023).
+The picks are those of the plain loop: box and points are measured by the same operations in the same order, and
+rounding keeps the order of numbers, so a box is never further away than a point inside it.
 """
 
 from collections.abc import Callable
@@ -14,14 +15,14 @@ from typing import Any
 import numba
 import numpy as np
 
-_GROUP = 32  # points measured together
-_BITS = 5  # cells of the grid that neighbors come from: 2 ** _BITS along each axis
+_GROUP = 32  # points of a group
+_BITS = 5  # neighbors are found by a grid of 2 ** _BITS cells along each axis
 _SPREAD = np.array([sum((cell >> bit & 1) << 3 * bit for bit in range(_BITS)) for cell in range(1 << _BITS)])
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled at the first call, and kept on disk for the next process where there is a place for it."""
-    # No number here is NaN, and the sign of zero does not matter: so minima and maxima may be taken many at a time.
+    """The function, compiled at its first call and kept on disk for the next process if possible."""
+    # No number is NaN, and the sign of zero does not matter: so the compiler may vectorize minima and maxima.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"nnan", "nsz"}}
     try:
         return numba.njit(cache=True, **options)(function)
@@ -31,7 +32,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _arrange(points):
-    """An order (N,) of points (N, 3) in which neighbors mostly follow each other: along a Z-curve over a grid."""
+    """Order (N,) of points (N, 3) along a Z-curve over a grid, in which neighbors mostly follow each other."""
     number, cells = len(points), 1 << _BITS
     code = np.zeros(number, np.int64)
     low = np.array([points[:, axis].min() for axis in range(3)])
@@ -54,7 +55,7 @@ def _arrange(points):
 
 @_compiled
 def _outside(value, low, high):
-    """How far a value lies outside an interval; 0 inside."""
+    """Distance of a value from an interval; 0 inside."""
     return max(low - value, value - high, value - value)
 
 
@@ -78,19 +79,19 @@ def _sample(points, picked, start):
     for i in range(len(picked)):
         picked[i] = last
         a, b, c = points[last]
-        for group in range(groups):  # by itself, so that the compiler takes many at a time
+        for group in range(groups):  # a loop of its own, so that the compiler vectorizes it
             dx = _outside(a, low[0, group], high[0, group])
             dy = _outside(b, low[1, group], high[1, group])
             dz = _outside(c, low[2, group], high[2, group])
             bound[group] = dx * dx + dy * dy + dz * dz
-        best = a - a - 1
+        best = a - a - 1  # -1 in the dtype of the points
         for group in range(groups):
             if bound[group] < farthest[group]:
                 first, end = group * _GROUP, min((group + 1) * _GROUP, number)
                 for j in range(first, end):
                     dx, dy, dz = x[j] - a, y[j] - b, z[j] - c
                     nearest[j] = min(nearest[j], dx * dx + dy * dy + dz * dz)
-                most = a - a
+                most = a - a  # 0 in that dtype
                 for j in range(first, end):
                     most = max(most, nearest[j])
                 place = -1

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from act3d.kernels.linear import matmul
 
 _ROWS = 512  # points at a time: 1 MB of 512 channels in float32
-relu_gradient = torch.ops.aten.threshold_backward.grad_input  # in one pass, and in place
+relu_gradient = torch.ops.aten.threshold_backward.grad_input  # in one pass, and in winner
 
 
 def _chunks(patches: int, size: int) -> list[slice]:
@@ -71,32 +71,33 @@ class _MlpMax(Function):
     ) -> torch.Tensor:
         patches = rows.shape[0] // size
         top = rows.new_empty(patches, weight.shape[0])
-        place = torch.empty(patches, weight.shape[0], dtype=torch.int64) if any(ctx.needs_input_grad) else None
+        winner = torch.empty(patches, weight.shape[0], dtype=torch.int64) if any(ctx.needs_input_grad) else None
         for chunk in _chunks(patches, size):
             x = _hidden(rows, inner, shift, chunk, size)
             y = matmul(x, weight.t()).view(chunk.stop - chunk.start, size, -1)
             torch.amax(y, dim=1, out=top[chunk])
-            if place is not None:
-                place[chunk] = _first_place(y, top[chunk])
-        ctx.save_for_backward(rows, inner, shift, weight, place)
+            if winner is not None:
+                winner[chunk] = _first_maximum(y, top[chunk])
+        ctx.save_for_backward(rows, inner, shift, weight, winner)
         ctx.size = size
-        return top.add_(bias)  # the same for all points: the maximum is where it was
+        return top.add_(bias)  # the same for all points, so it does not change which is the maximum
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, inner, shift, weight, place = ctx.saved_tensors
+        rows, inner, shift, weight, winner = ctx.saved_tensors
         size = ctx.size
         grad_rows = torch.empty_like(rows)
         grad_weight = torch.zeros_like(weight)
         grad_inner = None if inner is None else torch.zeros_like(inner)
         grad_shift = None if shift is None else torch.empty_like(shift)
-        for chunk in _chunks(place.shape[0], size):
+        for chunk in _chunks(winner.shape[0], size):
             x = _hidden(rows, inner, shift, chunk, size)
             here = slice(chunk.start * size, chunk.stop * size)
-            given, winner = gradient[chunk], place[chunk] + size * torch.arange(chunk.stop - chunk.start).unsqueeze(1)
-            grad_weight += _weighted_sums(winner.t(), x, given.t())
-            grad_x = _grad_points(place[chunk], winner, weight, given, len(x))
+            first_row = size * torch.arange(chunk.stop - chunk.start).unsqueeze(1)  # of each patch
+            grad_chunk, winner_row = gradient[chunk], winner[chunk] + first_row
+            grad_weight += _weighted_sums(winner_row.t(), x, grad_chunk.t())
+            grad_x = _grad_points(winner[chunk], winner_row, weight, grad_chunk, len(x))
             if inner is None:
                 grad_rows[here] = grad_x
                 continue
@@ -119,12 +120,12 @@ def _hidden(
     return x.relu_()
 
 
-def _first_place(y: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
+def _first_maximum(y: torch.Tensor, top: torch.Tensor) -> torch.Tensor:
     """Index of the first maximum over M of y (p, M, C), whose maximum is top (p, C): (p, C). `max` is slower here."""
     size = y.shape[1]
     if size > 255:
         return y.max(dim=1).indices
-    rank = torch.arange(size, 0, -1, dtype=torch.uint8).view(1, size, 1)  # the first has the highest
+    rank = torch.arange(size, 0, -1, dtype=torch.uint8).view(1, size, 1)  # the first point has the highest
     best = ((y == top.unsqueeze(1)).view(torch.uint8) * rank).amax(dim=1)
     return (size - best.long()).clamp_max_(size - 1)  # NaN equals nothing
 
@@ -135,13 +136,21 @@ def _weighted_sums(index: torch.Tensor, rows: torch.Tensor, factors: torch.Tenso
 
 
 def _grad_points(
-    place: torch.Tensor, winner: torch.Tensor, weight: torch.Tensor, given: torch.Tensor, total: int
+    winner: torch.Tensor, winner_row: torch.Tensor, weight: torch.Tensor, grad_top: torch.Tensor, total: int
 ) -> torch.Tensor:
-    """Gradient of the points (total, H): each gets the weights of those channels whose maximum it was."""
-    # Channels by point, patch by patch. NumPy sorts bytes by counting, eight times as fast as torch.
-    order = torch.from_numpy(place.numpy().astype(np.min_scalar_type(total)).argsort(axis=1, kind="stable"))
+    """Gradient of the points (total, H): each gets the weights of those channels whose maximum it is.
+
+    Args:
+        winner, winner_row: Point of every maximum, as its index in the patch and among all points: (p, C).
+        weight: Tensor with shape (C, H).
+        grad_top: Gradient of the maxima (p, C).
+        total: Number of points.
+    """
+    # Channels in the order of their points, patch by patch. NumPy's stable sort of short integers is eight times as
+    # fast as torch's.
+    order = torch.from_numpy(winner.numpy().astype(np.min_scalar_type(total)).argsort(axis=1, kind="stable"))
     first = torch.zeros(total, dtype=torch.int64)
-    first[1:] = torch.bincount(winner.flatten(), minlength=total).cumsum(0)[:-1]
+    first[1:] = torch.bincount(winner_row.flatten(), minlength=total).cumsum(0)[:-1]
     return F.embedding_bag(
-        order.flatten(), weight, first, mode="sum", per_sample_weights=given.gather(1, order).flatten()
+        order.flatten(), weight, first, mode="sum", per_sample_weights=grad_top.gather(1, order).flatten()
     )

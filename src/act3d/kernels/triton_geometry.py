@@ -142,12 +142,12 @@ def _chamfer_gradient_kernel(
 
 
 LARGEST = {"knn": 16384, "chamfer": 128}  # points of a cloud, points of a set: as many as one program holds
-# Products and sums are rounded one by one, as in PyTorch: fused ones would break ties in another way.
+# Products and sums are rounded one by one, as in PyTorch: fused multiply-adds would decide ties differently.
 _EXACT = {"enable_fp_fusion": False}
 
 
-# Each is an operator of its own to torch, so that torch.compile takes it as it is, without leaving its graph. Triton
-# launches on the current device, which need not be that of the points.
+# Each is a custom operator of torch, so that torch.compile keeps it in its graph. Triton launches on the current
+# device, which need not be that of the points.
 
 
 @torch.library.custom_op("act3d::farthest_point_sample", mutates_args=())

@@ -8,7 +8,11 @@ from act3d.geometry.precision import raise_half, without_autocast
 
 
 def _checked(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both in at least float32: a student near its teacher differs from it by less than bfloat16 can say."""
+    """Both in at least float32: the difference of a student close to its teacher is below bfloat16's resolution.
+
+    Raises:
+        ValueError: Shapes that differ or are not (B, H, D), or fewer than `at_least` patches.
+    """
     if predicted.ndim != 3 or predicted.shape != target.shape:
         raise ValueError(f"predicted {tuple(predicted.shape)} and target {tuple(target.shape)} must both be (B, H, D)")
     if predicted.shape[1] < at_least:
@@ -17,7 +21,7 @@ def _checked(predicted: torch.Tensor, target: torch.Tensor, at_least: int = 1) -
 
 
 class CosineLoss(nn.Module):
-    """1 - cosine similarity, mean over patches."""
+    """1 - cosine similarity of predicted and target features, mean over patches: the released loss of ACT."""
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar, 0 to 2."""
@@ -26,7 +30,7 @@ class CosineLoss(nn.Module):
 
 
 class L2Loss(nn.Module):
-    """Mean squared difference."""
+    """Mean squared difference of predicted and target features."""
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar."""
@@ -35,7 +39,7 @@ class L2Loss(nn.Module):
 
 
 class SmoothL1Loss(nn.Module):
-    """Mean difference, quadratic below 1."""
+    """Mean absolute difference of predicted and target features, quadratic below 1 (Huber, 1964)."""
 
     def forward(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """(B, H, D), (B, H, D) -> scalar."""
@@ -46,8 +50,11 @@ class SmoothL1Loss(nn.Module):
 class NTXentLoss(nn.Module):
     """Normalized temperature-scaled cross entropy (SimCLR, Chen et al., 2020, eq. 1) among the patches of a cloud.
 
-    The prediction and the target of a patch are each other's positive; the other 2H - 2 features of the cloud are
-    negatives. Divided by H, as in the release (which divides by 1 when nothing is hidden).
+    Prediction and target of a patch are a positive pair; the other 2H - 2 features of the cloud are negatives. Divided
+    by H, as in the release (which divides by 1 when nothing is hidden).
+
+    Args:
+        temperature: Similarities are divided by it.
     """
 
     def __init__(self, temperature: float = 0.07) -> None:
@@ -61,16 +68,19 @@ class NTXentLoss(nn.Module):
         both = torch.cat([F.normalize(predicted, dim=2), F.normalize(target, dim=2)], dim=1)  # (B, 2H, D)
         with without_autocast(both):
             logits = both @ both.transpose(1, 2) / self.temperature
-        itself = torch.eye(2 * count, dtype=torch.bool, device=both.device)
-        logits = logits.masked_fill(itself, -torch.inf)
+        same = torch.eye(2 * count, dtype=torch.bool, device=both.device)
+        logits = logits.masked_fill(same, -torch.inf)
         partner = (torch.arange(2 * count, device=both.device) + count) % (2 * count)
         return F.cross_entropy(logits.flatten(0, 1), partner.repeat(batch)) / count
 
 
 class BarlowTwinsLoss(nn.Module):
-    """Cross-correlation of features over the patches of a cloud, pulled to the identity (Zbontar et al., 2021, eq. 1).
+    """Barlow Twins (Zbontar et al., 2021, eq. 1): cross-correlation of features over patches against the identity.
 
     Divided by H, as in the release.
+
+    Args:
+        off_diagonal: Weight of the entries beside the diagonal.
     """
 
     def __init__(self, off_diagonal: float = 5e-3) -> None:
@@ -89,6 +99,6 @@ class BarlowTwinsLoss(nn.Module):
 
 
 def _standardise(features: torch.Tensor) -> torch.Tensor:
-    """Mean 0 and standard deviation 1 over the patches of each cloud; a constant column stays 0."""
+    """Features (B, H, D) with mean 0 and standard deviation 1 over patches; a constant one becomes 0."""
     std, mean = torch.std_mean(features, dim=1, keepdim=True)
     return (features - mean) / std.clamp_min(1e-6)
