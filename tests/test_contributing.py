@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,18 @@ class Copy:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+def test_the_table_of_rooms_is_complete_and_in_the_order_of_the_import_rules() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    rooms = [room for row in rows for room in re.findall(r"`(\w+)/`", row)]
+    folders = {path.parent.name for path in (ROOT / "src/act3d").glob("*/*.py")}
+    assert set(rooms) == folders
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    ordered = [name.strip().removeprefix("act3d.") for layer in layers for name in layer.split("|")]
+    assert [room for room in rooms if room in ordered] == ordered
 
 
 @pytest.fixture
