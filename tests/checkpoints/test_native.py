@@ -1,5 +1,6 @@
 """Native checkpoints: whole, self-describing, and harmless whatever they hold."""
 
+import copy
 import json
 import struct
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import act3d
@@ -136,3 +138,46 @@ def test_the_state_of_a_run_points_to_its_folder(tmp_path: Path) -> None:
     torch.save({}, state)
     with pytest.raises(CheckpointError, match=f"give its run folder, {tmp_path / 'run'}$"):
         checkpoints.load(state)
+
+
+def flipped(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_found(student: Any, tmp_path: Path) -> None:
+    path = act3d.save(student, tmp_path / "s.safetensors", {"classes": ["chair"], 3: {10: "a", 9: "b"}})
+    assert act3d.load(path).meta["classes"] == ["chair"]
+    whole = path.read_bytes()
+    for at in (len(whole) - 1, len(whole) // 2, whole.index(b"chair")):
+        path.write_bytes(whole)
+        flipped(path, at)
+        with pytest.raises(CheckpointError, match="damaged"):
+            act3d.load(path)
+
+
+def test_a_checkpoint_without_a_digest_is_read(student: Any, student_file: Path, tmp_path: Path) -> None:
+    with safe_open(student_file, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        header = json.loads(file.metadata()["act3d"])
+    del header["digest"]
+    save_file(state, tmp_path / "old.safetensors", metadata={"act3d": json.dumps(header)})
+    points = torch.rand(1, 40, 3)
+    assert torch.equal(act3d.load(tmp_path / "old.safetensors").embed(points), student.embed(points))
+
+
+def test_loading_draws_no_random_weights(student_file: Path, classifier_file: Path) -> None:
+    before = torch.get_rng_state()
+    for path in (student_file, classifier_file):
+        model = act3d.load(path).model
+        assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+        model.train()  # and what was loaded can be trained
+        assert any(parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_half_precision_weights_become_the_models(student: Any, tmp_path: Path) -> None:
+    half = copy.deepcopy(student.model).bfloat16()
+    path = act3d.save(half, tmp_path / "half.safetensors")
+    assert {p.dtype for p in act3d.load(path).model.parameters()} == {torch.float32}

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -295,6 +296,26 @@ def test_damage_of_every_kind_ends_in_one_line(tmp_path: Path) -> None:
     for content in ([1, 2], {"base_model": {}}, {"a": 1}, torch.zeros(3), {"x.weight": torch.zeros(3)}):
         torch.save(content, tmp_path / "other.pth")
         refused(tmp_path / "other.pth")
+
+
+def test_numpy_scalars_beside_the_weights(tmp_path: Path) -> None:
+    """Point-BERT's and ReCon's trainers save what NumPy computed: metrics, best metrics, arrays of them."""
+    state, _ = encoder_state("MAE_encoder.", tokens=False)
+    content = {"base_model": {f"module.{k}": v for k, v in (state | around()).items()}, "epoch": 300}
+    numbers = {"acc": np.float64(91.5), "f": np.float32(1), "i": np.int64(2), "b": np.bool_(True)}
+    content |= {"metrics": numbers, "best_metrics": {"all": np.arange(3.0), "pair": (np.float64(1), np.zeros((2, 2)))}}
+    for zipped in (True, False):
+        torch.save(content, tmp_path / "np.pth", _use_new_zipfile_serialization=zipped)
+        found = act3d.load(tmp_path / "np.pth")
+        assert torch.equal(found.model.encoder.norm.weight, state["MAE_encoder.norm.weight"])
+    torch.save({**content, "metrics": np.array([Evil()], dtype=object)}, tmp_path / "evil.pth")
+    refused(tmp_path / "evil.pth", "refused")
+
+
+def test_a_name_that_counts_layers_without_end(tmp_path: Path) -> None:
+    state, _ = encoder_state("MAE_encoder.", tokens=False)
+    state["MAE_encoder.blocks.blocks.999999999.norm1.weight"] = torch.zeros(1)
+    refused(write(state | around(), tmp_path / "deep.pth"), "layers")
 
 
 def test_tensors_that_claim_more_than_there_is(tmp_path: Path) -> None:

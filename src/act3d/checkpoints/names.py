@@ -1,8 +1,10 @@
 """From released names to ours, and into a model."""
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 from act3d.checkpoints.released_file import State
@@ -37,15 +39,22 @@ def subset(state: State, prefix: str) -> State:
 
 
 def count(state: State, pattern: str) -> int:
-    """One more than the largest number that the pattern's group meets in a name."""
-    return 1 + max((int(m.group(1)) for m in map(re.compile(pattern).match, state) if m), default=-1)
+    """One more than the largest number that the pattern's group meets in a name.
+
+    Raises:
+        CheckpointError: More than the file has tensors: a name could ask for more layers than any memory holds.
+    """
+    found = 1 + max((int(m.group(1)) for m in map(re.compile(pattern).match, state) if m), default=-1)
+    if found > len(state):
+        raise CheckpointError(f"a name counts {found} layers; the file holds {len(state)} tensors")
+    return found
 
 
-def fill(model: nn.Module, state: State, where: str, optional: tuple[str, ...] = ()) -> Loaded:
-    """Load a renamed state.
+def fill(build: Callable[[], nn.Module], state: State, where: str, optional: tuple[str, ...] = ()) -> Loaded:
+    """Build a model and load a renamed state.
 
     Args:
-        model: Built to the shapes of the state.
+        build: Makes the model to the shapes of the state. No random weights are drawn if the state covers all of it.
         state: Tensors under the model's names, and others.
         where: For messages.
         optional: Prefixes of parameters that may be missing, all of them together (a file of the encoder alone);
@@ -54,6 +63,8 @@ def fill(model: nn.Module, state: State, where: str, optional: tuple[str, ...] =
     Raises:
         CheckpointError: A parameter that is not optional is missing, or one has another shape.
     """
+    with torch.device("meta"):
+        model = build()
     wanted = model.state_dict()
     missing = [k for k in wanted if k not in state]
     spare = [k for k in wanted if k.startswith(optional or ("\0",))]
@@ -63,5 +74,10 @@ def fill(model: nn.Module, state: State, where: str, optional: tuple[str, ...] =
     if fatal or shapes:
         bad, what = (fatal, "lacks") if fatal else (shapes, "has in another shape")
         raise CheckpointError(f"{where}: {what} {len(bad)} of the model's {len(wanted)} tensors, the first {bad[0]!r}")
-    model.load_state_dict({k: state[k] for k in wanted if k in state}, strict=False)
+    found = {k: state[k].to(v.dtype).clone() for k, v in wanted.items() if k in state}
+    if missing:
+        model = build()
+        model.load_state_dict(found, strict=False)
+    else:
+        model.load_state_dict(found, assign=True)
     return Loaded(model.eval(), [k for k in state if k not in wanted], missing)

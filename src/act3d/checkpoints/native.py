@@ -10,7 +10,9 @@ The header's metadata hold one entry, `act3d`, a JSON object: `format`, `kind` a
 Frozen backbones that a package or a public model holds already are left out, and fetched from there on loading.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,18 @@ def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: s
     Raises:
         CheckpointError: Names the first few parameters that do not fit, and how many there are.
     """
-    wanted = stored_state(model)
+    _fit(stored_state(model), state, where)
+    model.load_state_dict(state, strict=False)
+
+
+def _as_wanted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors in the model's precision, to be taken over as they are."""
+    wanted = model.state_dict()
+    return {name: value.to(wanted[name].dtype) for name, value in state.items()}
+
+
+def _fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], where: str) -> None:
+    """Compare names and shapes; see `load_stored_state`."""
     missing = [k for k in wanted if k not in state]
     extra = [k for k in state if k not in wanted]
     shapes = [k for k, v in wanted.items() if k in state and state[k].shape != v.shape]
@@ -57,7 +70,6 @@ def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: s
         if names:
             shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
             raise CheckpointError(f"{where}: {len(names)} parameters {what}: {shown}")
-    model.load_state_dict(state, strict=False)
 
 
 def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None) -> Path:
@@ -80,9 +92,21 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
         "act3d": VERSION,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
+    header = json.loads(json.dumps(header))  # as a reader will see it
+    header["digest"] = digest_of(header, state)
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata={"act3d": json.dumps(header)})
     return Path(path)
+
+
+def digest_of(header: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over a header (without its own digest) and its tensors: names, types, shapes and values."""
+    digest = hashlib.sha256(json.dumps({k: v for k, v in header.items() if k != "digest"}, sort_keys=True).encode())
+    for name in sorted(state):
+        tensor = state[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -117,15 +141,18 @@ def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
     model = _built(header, state, path)
-    load_stored_state(model, state, str(path))
+    _fit(stored_state(model), state, str(path))
+    if "digest" in header and header["digest"] != digest_of(header, state):
+        raise CheckpointError(f"{path}: damaged: its contents are not what was written (another digest)")
+    model.load_state_dict(_as_wanted(model, state), strict=False, assign=True)
     return model.eval(), dict(header.get("meta") or {})
 
 
 def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:
-    """Build the model of a header, after a look at whether the file can fill it.
+    """Build the model of a header without memory for what the file holds, after a look at whether it can fill it.
 
-    A header is only text: it can ask for a model larger than any memory. So the model is first made without memory,
-    and made in earnest only if the file holds what its shapes promise.
+    A header is only text: it can ask for a model larger than any memory. So a teacher that comes from somewhere else
+    is fetched only if the file holds what the other shapes promise. No random weights are drawn: all is replaced.
     """
     kind, config = header.get("kind"), header.get("config")
     try:
@@ -135,7 +162,8 @@ def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | 
         with torch.device("meta"):
             shapes = {name: value.shape for name, value in build(kind, _without_sources(config)).state_dict().items()}
         _compare({k: v for k, v in shapes.items() if k in state}, state, str(path))
-        return build(kind, config)
+        with torch.device("meta"):
+            return build(kind, config)
     except Act3dError as error:
         raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:

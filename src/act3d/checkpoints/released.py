@@ -1,6 +1,7 @@
 """Checkpoints of the released ACT code and its relatives, read into act3d's models."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def load_released(path: str | Path) -> Loaded:
 
 def _load_autoencoder(state: State, where: str) -> Loaded:
     config = autoencoder_config(state)
-    return fill(Autoencoder(**config), _autoencoder_state(state, config), where)
+    return fill(partial(Autoencoder, **config), _autoencoder_state(state, config), where)
 
 
 def _autoencoder_state(state: State, config: dict[str, Any]) -> State:
@@ -93,7 +94,7 @@ def _load_student(state: State, where: str) -> Loaded:
         own.update({f"teacher.{k}": v for k, v in _autoencoder_state(teacher, config["teacher"]).items()})
         config.update(patches=config["teacher"]["patches"], patch_size=config["teacher"]["patch_size"])
     # The encoder is what counts: a file may lack what only pretraining needs.
-    loaded = fill(Student(**config), own, where, ("decoder", "mask_token", "head."))
+    loaded = fill(partial(Student, **config), own, where, ("decoder", "mask_token", "head."))
     return Loaded(loaded.model, [*unused, *loaded.left_over], loaded.missing)
 
 
@@ -119,7 +120,7 @@ def _load_segmenter(state: State, where: str) -> Loaded:
         "heads": width // HEAD_WIDTH,
         "head_widths": widths,
     }
-    return fill(Segmenter(**config), rename(state, _SEGMENTER_NAMES), where)
+    return fill(partial(Segmenter, **config), rename(state, _SEGMENTER_NAMES), where)
 
 
 # A classifier's class token stands beside its blocks, where a pretrained student's stands under a prefix.
@@ -151,7 +152,7 @@ def _load_classifier(state: State, where: str) -> Loaded:
         "embed_width": state["reduce_dim.weight"].shape[1] if "reduce_dim.weight" in state else None,
         "transfer": "side" if "side_alpha" in state else "linear" if linear else "full",
     }
-    return fill(Classifier(**config), rename(state, _CLASSIFIER_NAMES), where)
+    return fill(partial(Classifier, **config), rename(state, _CLASSIFIER_NAMES), where)
 
 
 _KINDS: tuple[tuple[str, Callable[[State, str], Loaded]], ...] = (

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,41 @@ from act3d.errors import CheckpointError
 
 State = dict[str, torch.Tensor]
 
+# Trainers save np.float64 among the metrics beside the weights. Nothing of NumPy is needed, so nothing of it is made.
+_NUMPY = ("dtype", "ndarray", "float64", "float32", "int64", "bool", "bool_")
+_NUMPY_FUNCTIONS = ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
+_IGNORED = (
+    *(f"numpy.{name}" for name in _NUMPY),
+    *(f"numpy.{core}.{name}" for core in ("core", "_core") for name in _NUMPY_FUNCTIONS),
+    "_codecs.encode",
+)
+
 WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model")
 _SLACK = 1 << 20
+
+
+class _Nothing:
+    """Stands for a NumPy scalar or array in a file of weights: takes every argument and keeps none."""
+
+    def __init__(self, *parts: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def read_released(path: str | Path) -> State:
     """Tensors of a released file by name, without the wrapper and the `module.` in front.
 
     Raises:
-        CheckpointError: Not a file, truncated, holds more than tensors and plain containers, unpacks to far more than
-            its own size, or has no weights.
+        CheckpointError: Not a file, truncated, holds more than tensors, plain containers and NumPy's numbers, unpacks
+            to far more than its own size, or has no weights.
     """
     path = Path(path)
     try:
         _refuse_bomb(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _without_numpy():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except FileNotFoundError as error:
@@ -49,6 +70,13 @@ def read_released(path: str | Path) -> State:
     if sum(t.numel() * t.element_size() for t in state.values()) > 4 * os.path.getsize(path) + _SLACK:
         raise CheckpointError(f"{path}: refused, its tensors claim far more bytes than the file holds")
     return state
+
+
+def _without_numpy() -> AbstractContextManager[Any]:
+    """Let torch's unpickler put nothing where a file holds NumPy's scalars and arrays (torch 2.6 and newer)."""
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return nullcontext()
+    return torch.serialization.safe_globals([(_Nothing, name) for name in _IGNORED])
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Released students of ACT's relatives: Point-MAE, ReCon, Point-BERT."""
 
+from functools import partial
 from typing import Any
 
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
@@ -45,7 +46,7 @@ def load_point_mae(state: State, where: str) -> Loaded:
     own |= rename(rest, (("MAE_decoder.", "decoder."), ("increase_dim.0.", "head.")))
     if "head.weight" in own:
         own["head.weight"] = own["head.weight"].flatten(1)  # a 1x1 convolution there
-    return fill(PointMAE(**config), own, where, _AROUND_ENCODER)
+    return fill(partial(PointMAE, **config), own, where, _AROUND_ENCODER)
 
 
 def load_point_bert(state: State, where: str) -> Loaded:
@@ -63,7 +64,7 @@ def load_point_bert(state: State, where: str) -> Loaded:
     named = rename(student, (("lm_head.", "code_head."), ("cls_head.", "contrast_head.")))
     own |= {k: v for k, v in named.items() if k.startswith(("code_head.", "contrast_head.", "mask_token"))}
     own |= {k: v for k, v in state.items() if not k.startswith("transformer_q.")}
-    return fill(PointBERT(**config), own, where, _AROUND_ENCODER)
+    return fill(partial(PointBERT, **config), own, where, _AROUND_ENCODER)
 
 
 def refuse_recon_classifier(state: State, where: str) -> Loaded:
