@@ -37,6 +37,7 @@ class Recipe:
     eval_columns: tuple[str, ...] = ()
     best_metric: str = ""  # name of the validation result that says which weights are best
     lower_is_better: bool = True
+    model: Any
     unused_parameters: bool = False  # some parameters take no part in a step, which several processes must be told
 
     def __init__(self, settings: Any, model: nn.Module, clouds: CloudDataset) -> None:
@@ -89,7 +90,7 @@ class Recipe:
 
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Run the model on points (B, N, 3) as it runs after training: its batch statistics may be taken from this."""
-        return self.model(points)
+        return self.model(self.model.patchify(points))
 
     def compile_parts(self) -> None:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""

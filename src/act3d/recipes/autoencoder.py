@@ -77,7 +77,7 @@ class AutoencoderTraining(Recipe):
 
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Rebuild points (B, N, 3) from arg-max codes."""
-        return self.model.reconstruct(points)
+        return self.model.reconstruct(self.model.patchify(points))
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Rebuild the held-out clouds from arg-max codes.

@@ -99,7 +99,7 @@ class Pretraining(Recipe):
 
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Embed points (B, N, 3): nothing is hidden."""
-        return self.model.embed(points)
+        return self.model.embed(self.model.patchify(points))
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Fit a linear SVM on frozen features; return its accuracy in percent as "probe"."""

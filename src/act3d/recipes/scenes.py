@@ -132,6 +132,10 @@ class SceneTraining(Recipe):
         right = ((logits.argmax(dim=2) == labels) & labelled).sum() / labelled.sum().clamp(min=1)
         return {"loss": loss, "train_oa": 100 * right}
 
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Segment points (B, N, 3)."""
+        return self.model(points)
+
     @torch.no_grad()
     def validate(self, limit: int = 0) -> dict[str, Any]:
         """Return mIoU, mAcc and OA on the validation blocks, all of the same weights."""
