@@ -14,6 +14,7 @@ from act3d.commands import fewshot as fewshot_command
 from act3d.commands.compare import compare
 from act3d.commands.evaluate import evaluate
 from act3d.commands.fewshot import fewshot
+from act3d.data import open_dataset
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
@@ -46,7 +47,7 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
     assert main(words) == 0
     printed = capsys.readouterr()
     assert "shapes (test), 12 clouds of 64 points" in printed.out
-    assert "trained under protocol standard, data ffffffffffffffff" in printed.out
+    assert f"trained under protocol standard, data {open_dataset(root).fingerprint}" in printed.out
     assert printed.err == ""
     found = json.loads((out / "results.json").read_text())
     confusion = np.array(found["metrics"]["confusion"])
@@ -67,7 +68,6 @@ def test_one_fixed_vote(root: Path, classifier: Path) -> None:
     assert np.array_equal(first.scores.confusion, again.scores.confusion)
     model, seen = checkpoints.load(classifier).model, []
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    from act3d.data import open_dataset
     from act3d.evaluation.classification import vote
 
     clouds = open_dataset(root, "test")
@@ -84,11 +84,15 @@ def test_evaluate_warns_and_refuses(
 ) -> None:
     report = evaluate(str(classifier), data=EvaluationData(root=str(root), points=100, normalize="none"), device="cpu")
     assert report.warnings == [
-        "100 points a cloud; the classifier was trained with 64",
-        "normalization 'none'; the classifier was trained with 'unit_sphere'",
+        "100 points a cloud; the model was trained with 64",
+        "normalization 'none'; the model was trained with 'unit_sphere'",
     ]
     assert "warning: 100 points" in capsys.readouterr().err
-    with pytest.raises(CheckpointError, match=r"knows 3 classes \(ball, box, rod ...\), sample has 16"):
+    with pytest.raises(
+        CheckpointError, match=r"knows 3 classes, sample has 16; only in the model: ball, box, rod; only"
+    ):
+        evaluate(str(classifier), data={"root": "sample"}, device="cpu")
+    with pytest.raises(ConfigError, match=r"data\.root: missing; the checkpoint does not say"):
         evaluate(str(classifier), device="cpu")
     finer = evaluate(str(classifier), data=EvaluationData(root=str(root)), patches=12, device="cpu")
     assert finer.scores.confusion.sum() == 12
@@ -96,7 +100,7 @@ def test_evaluate_warns_and_refuses(
         evaluate(str(classifier), votes=-1)
     student = Student(8, 8, 16, 1, 2, decoder_heads=2)
     other = checkpoints.save(student, tmp_path / "s.safetensors")
-    with pytest.raises(CheckpointError, match="holds a student, not a classifier"):
+    with pytest.raises(CheckpointError, match="holds a student, not a classifier or segmenter"):
         evaluate(str(other))
 
 
@@ -118,7 +122,7 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
     assert whole["3w2s"]["std"] == pytest.approx(np.std(list(whole["3w2s"]["folds"].values()), ddof=1))
     found = json.loads((tmp_path / "whole" / "results.json").read_text())
     assert found["protocol"] == "standard"
-    assert found["data"]["fingerprint"] == "f" * 16
+    assert found["data"]["fingerprint"] == open_dataset(root).fingerprint
     fold = json.loads((tmp_path / "whole" / "folds" / "2w2s-1.json").read_text())
     assert (fold["train_shapes"], fold["test_shapes"]) == (4, 8)
     # It goes on where it stopped, with the same numbers.
@@ -279,7 +283,7 @@ def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
     path = checkpoints.save(model, tmp_path / "mae.safetensors", {"points": 64})
     data = ProbeData(root=str(root))
     report = measure(str(path), data, device="cpu")
-    assert 0 <= report.metrics["taught"]["linear"] <= 100
+    assert 0 <= report.metrics["pretrained"]["linear"] <= 100
     # Probes of two methods are two rows, with what the same encoder does without pretraining.
     other = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", {"points": 64})
     for number, checkpoint in enumerate((path, other)):
@@ -288,4 +292,98 @@ def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
     assert [(row.name, row.metric) for row in rows] == [
         (name, metric) for name in ("Point-MAE probe", "ACT probe") for metric in ("oa", "random")
     ]
-    assert rows[0].values == [report.metrics["taught"]["linear"]]
+    assert rows[0].values == [report.metrics["pretrained"]["linear"]]
+
+
+def test_probe_defaults_to_the_runs_own_data(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from act3d.commands.probe import probe
+
+    meta = {"points": 64, "settings": {"data": {"root": str(root)}}}
+    path = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", meta)
+    report = probe(str(path), device="cpu")
+    assert report.data["name"] == "shapes"
+    assert f"note: data: {root}, which the model was trained on" in capsys.readouterr().err
+    assert repr(report).startswith("<ProbeReport of a student on shapes, linear SVM: pretrained ")
+    assert [row["features"] for row in report.table().records()] == ["pretrained", "random", "data_dependent", "plain"]
+    assert "<td>data_dependent</td>" in report._repr_html_()
+
+
+def test_results_show_themselves(root: Path, classifier: Path, tmp_path: Path) -> None:
+    report = evaluate(str(classifier), data=EvaluationData(root=str(root)), device="cpu")
+    assert repr(report).startswith("<EvaluationReport on shapes (test): OA ")
+    assert [row["class"] for row in report.table().records()] == ["ball", "box", "rod"]
+    fake_run(tmp_path / "a", 0, 80.0)
+    rows = compare([str(tmp_path / "a")])
+    assert repr(rows).startswith("<Comparison of 2 rows: ACT full oa 80.00, ACT full macc 78.00")
+    assert rows.table().records()[0]["published"] == "Point-MAE 85.18, ACT 88.21, ReCon 91.26"
+    assert "<td>80.00</td>" in rows._repr_html_()
+
+
+def test_results_of_earlier_versions_are_compared(tmp_path: Path) -> None:
+    old = {"oa": 70.0, "macc": 70.0, "knn": 60.0, "untaught": 50.0, "untaught_knn": 40.0, "fitted": 55.0}
+    new = {"oa": 70.0, "random": 52.0, "data_dependent": 57.0}
+    fake_run(tmp_path / "a", 0, 0.0, command="probe", metrics=old)
+    fake_run(tmp_path / "b", 1, 0.0, command="probe", metrics=new)
+    rows = compare([f"{tmp_path}/*"], metrics=["random", "data_dependent"])
+    assert [(row.metric, row.values) for row in rows] == [("random", [50.0, 52.0]), ("data_dependent", [55.0, 57.0])]
+    assert [row.values for row in compare([f"{tmp_path}/*"], metrics=["untaught"])] == [[50.0, 52.0]]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("{", "damaged"),
+        ("[" * 100_000, "damaged"),
+        ("[]", "not the result"),
+        ('{"metrics": []}', "not the result"),
+        ('{"metrics": {"oa": 1}, "seed": "x"}', "'seed' is str"),
+        ('{"metrics": {"oa": 1}, "seed": [0, 1]}', "means over seeds"),
+        ('{"metrics": {"oa": 1}, "data": []}', "'data' is list"),
+        ('{"metrics": {"settings": {"5w10s": 3}}}', "have no means"),
+    ],
+)
+def test_damaged_results_name_their_file(tmp_path: Path, damage: str, message: str) -> None:
+    folder = fake_run(tmp_path / "a", 0, 80.0)
+    (folder / "results.json").write_text(damage)
+    with pytest.raises(InputError, match=r"results\.json") as caught:
+        compare([str(folder)])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["a: &a [*a]", "a: b: c", "- 1", "\x00"])
+def test_damaged_settings_name_their_file(tmp_path: Path, damage: str) -> None:
+    folder = fake_run(tmp_path / "a", 0, 80.0)
+    (folder / "config.yaml").write_text(damage)
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        compare([str(folder)])
+
+
+def test_fewer_test_shapes_than_wanted(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    only = FewShotConfig(ways=[2], shots=[2], folds=[0], queries=20)
+    result = run_fewshot(root, tmp_path / "run", tasks=only)
+    printed = capsys.readouterr()
+    assert "note: tasks have 4 test shapes a class, not 20: shapes has no more for 2 classes; --tasks.queries 4" in (
+        printed.err
+    )
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["data"]["folds"].endswith(
+        "4 test shapes a class"
+    )
+    # One fold has no spread.
+    assert result.metrics["settings"]["2w2s"]["std"] is None
+    (line,) = (line for line in printed.out.splitlines() if line.startswith("2w2s"))
+    assert line.split()[2:] == ["1"]
+
+
+def test_check_data_ends_with_what_to_do(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from act3d.commands.check_data import check_data
+
+    check_data(root="sample")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        "prepared dataset, sample: usable, 640 clouds in train, test, 16 classes; use it by: act3d autoencode "
+        "--data.root sample"
+    )
+    layouts.scanobjectnn(tmp_path, per_class=1, points=16, only=("hardest", "objbg"))
+    check_data(root=str(tmp_path))
+    ends = [line.rpartition("act3d ")[2] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert ends == [f"finetune --data.root {tmp_path} --data.subset {name}" for name in ("hardest", "objbg")]

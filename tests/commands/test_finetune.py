@@ -10,6 +10,7 @@ import torch
 from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands.finetune import finetune
+from act3d.data import open_dataset
 from act3d.engine.loop import Interrupted
 from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError, InputError
@@ -63,7 +64,7 @@ def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFix
     assert found["command"] == "finetune"
     assert (found["protocol"], found["select"], found["augment"]) == ("standard", "last", "rotate_y")
     assert (found["transfer"], found["start"]["kind"]) == ("full", "scratch")
-    assert found["data"] == {"name": "shapes", "fingerprint": "f" * 16, "lives_on": "host"}
+    assert found["data"] == {"name": "shapes", "fingerprint": open_dataset(shapes.root).fingerprint, "lives_on": "host"}
     assert found["clouds"] == {"train": 54, "test": 18}
     assert sum(map(sum, found["metrics"]["confusion"])) == 18
     model = checkpoints.load(out)

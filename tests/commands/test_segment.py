@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from act3d import checkpoints
+from act3d.commands.evaluate import evaluate
 from act3d.commands.segment import segment
 from act3d.data.rooms import write_description
 from act3d.engine.run_folder import RunResult
@@ -75,16 +77,19 @@ def write_rooms(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run a tiny segmentation of parts: 24 training shapes in batches of 8."""
-    root = write_parts(tmp_path_factory.mktemp("data") / "things")
+    own = write_parts(tmp_path_factory.mktemp("data") / "things")
 
     def run(
-        out: Path, *, model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **more: Any
+        out: Path,
+        *,
+        root: str = str(own),
+        model: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        **more: Any,
     ) -> RunResult:
         plan = {"epochs": 2, "log_every": 1, "save_every_minutes": 0.0, "accelerator": "cpu"} | more.pop("plan", {})
         return segment(
-            data=DataConfig(
-                **({"root": str(root), "points": 64, "batch_size": 8, "val_fraction": 0.25} | (data or {}))
-            ),
+            data=DataConfig(**({"root": root, "points": 64, "batch_size": 8, "val_fraction": 0.25} | (data or {}))),
             segmenter=SegmenterConfig(**({**SMALL, "votes": 0} | (model or {}))),
             optim=OptimConfig(lr=5e-3, warmup_epochs=0),
             trainer=TrainerConfig(**plan),
@@ -98,12 +103,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Run a tiny segmentation of scenes: 4 training rooms, 2 test rooms."""
-    root = write_rooms(tmp_path_factory.mktemp("data") / "rooms")
+    own = write_rooms(tmp_path_factory.mktemp("data") / "rooms")
 
-    def run(out: Path, *, rooms: dict[str, Any] | None = None, **more: Any) -> RunResult:
+    def run(out: Path, *, root: str = str(own), rooms: dict[str, Any] | None = None, **more: Any) -> RunResult:
         plan = {"epochs": 2, "log_every": 1, "accelerator": "cpu"} | more.pop("plan", {})
         return segment(
-            data=DataConfig(root=str(root), points=64, batch_size=8, val_fraction=0.25),
+            data=DataConfig(root=root, points=64, batch_size=8, val_fraction=0.25),
             segmenter=SegmenterConfig(**SMALL),
             scenes=SceneConfig(**({"min_points": 100, "coverage": 2.0, "votes": 2, "write": 1} | (rooms or {}))),
             optim=OptimConfig(lr=5e-3, warmup_epochs=0),
@@ -132,9 +137,12 @@ def test_parts_are_learned_and_reported(parts: Run, tmp_path: Path) -> None:
     meta = checkpoints.load(tmp_path / "run").meta
     assert meta["parts"] == ["top", "bottom", "mark"]
     assert meta["class_parts"] == {"plate": [0, 1, 2], "rod": [0, 1]}
-    again = parts(tmp_path / "again", checkpoint=str(tmp_path / "run"), evaluate=True)
-    assert again.metrics["instance_miou"] == pytest.approx(m["instance_miou"])
-    assert json.loads((tmp_path / "again" / "results.json").read_text())["protocol"] == "given weights"
+    again = evaluate(str(tmp_path / "run"), votes=3, out=str(tmp_path / "again"), device="cpu")
+    assert again.task == "parts"
+    for name in ("instance_miou", "class_miou", "accuracy", "instance_miou_voted", "class_miou_voted", "categories"):
+        assert again.metrics[name] == m[name]
+    written = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert (written["command"], written["protocol"], written["data"]["split"]) == ("evaluate", "standard", "test")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(parts: Run, tmp_path: Path) -> None:
@@ -156,9 +164,12 @@ def test_protocols(parts: Run, tmp_path: Path) -> None:
     assert "val_instance_miou" in header
 
 
-def test_what_is_left_out_is_not_judged(parts: Run, tmp_path: Path) -> None:
+def test_what_is_left_out_does_not_count(parts: Run, tmp_path: Path) -> None:
     result = parts(tmp_path / "run", model={"leave_out": "plate+mark"}, plan={"epochs": 1})
     assert set(result.metrics["categories"]) == {"rod"}
+    # The run knows what it left out.
+    again = evaluate(str(tmp_path / "run"), device="cpu")
+    assert again.metrics["categories"] == result.metrics["categories"]
     with pytest.raises(InputError, match="neither a class nor a part"):
         parts(tmp_path / "other", model={"leave_out": "plates"})
 
@@ -170,11 +181,11 @@ def test_starts_from_a_student(parts: Run, tmp_path: Path) -> None:
     assert checkpoints.load(tmp_path / "run").model.encoder.config == student.encoder.config
     start = json.loads((tmp_path / "run" / "start.json").read_text())
     assert (start["kind"], start["fresh"]) == ("student", [])
-    with pytest.raises(CheckpointError, match="is no segmenter"):
-        parts(tmp_path / "e", checkpoint=str(tmp_path / "s.safetensors"), evaluate=True)
+    with pytest.raises(CheckpointError, match="holds a student, not a classifier or segmenter"):
+        evaluate(str(tmp_path / "s.safetensors"))
 
 
-def test_scenes_are_learned_written_and_judged_again(scenes: Run, tmp_path: Path) -> None:
+def test_scenes_are_learned_written_and_evaluated_again(scenes: Run, tmp_path: Path) -> None:
     result = scenes(tmp_path / "run", plan={"epochs": 5})
     m = result.metrics
     assert m["miou"] > 60
@@ -185,13 +196,48 @@ def test_scenes_are_learned_written_and_judged_again(scenes: Run, tmp_path: Path
     assert sorted(path.name for path in folder.iterdir()) == [
         "Area_5_room_1.png", "Area_5_room_1_predicted.ply", "Area_5_room_1_true.ply",
     ]  # fmt: skip
-    again = scenes(tmp_path / "again", checkpoint=str(tmp_path / "run"), evaluate=True)
-    assert again.metrics["miou"] == pytest.approx(m["miou"])
-    other = scenes(
-        tmp_path / "other", checkpoint=str(tmp_path / "run"), evaluate=True, rooms={"held_out": "Area_1", "write": 0}
-    )
+    # Points, blocks, rooms and votes of the training are the defaults: the numbers are the same.
+    again = evaluate(str(tmp_path / "run"), data={"batch_size": 8}, out=str(tmp_path / "again"), device="cpu")
+    assert (again.task, again.data["points"], again.votes) == ("scenes", 64, 2)
+    for name in ("miou", "macc", "oa", "blocks", "classes", "points"):
+        assert again.metrics[name] == m[name]
+    written = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert written["test_rooms"] == ["Area_5_room_1", "Area_5_room_2"]
+    assert len(list((tmp_path / "again" / "predictions").glob("*.ply"))) == 4
+    other = evaluate(str(tmp_path / "run"), data={"split": "Area_1"}, device="cpu")
     assert set(other.metrics["rooms"]) == {"Area_1_room_1", "Area_1_room_2"}
-    assert not (tmp_path / "other" / "predictions").exists()
+
+
+def in_another_order(root: Path, out: Path, key: str) -> Path:
+    """A copy of a dataset whose classes (or parts) are listed, and numbered, in another order."""
+    shutil.copytree(root, out)
+    path = next(path for path in (out / "dataset.json", out / "scenes.json") if path.exists())
+    info = json.loads(path.read_text())
+    info.pop("digest", None)
+    path.write_text(json.dumps({**info, key: info[key][::-1]}))
+    return out
+
+
+def own_root(run: Path) -> Path:
+    return Path(checkpoints.load(run).meta["settings"]["data"]["root"])
+
+
+def test_labels_in_another_order_are_refused(parts: Run, scenes: Run, tmp_path: Path) -> None:
+    plan = {"epochs": 1, "max_steps": 1}
+    parts(tmp_path / "p", plan=plan)
+    scenes(tmp_path / "s", plan=plan, rooms={"write": 0})
+    for run, key, what in (("p", "parts", "parts"), ("p", "classes", "categories"), ("s", "classes", "classes")):
+        root = in_another_order(own_root(tmp_path / run), tmp_path / f"{run}-{key}", key)
+        with pytest.raises(CheckpointError, match=f"has the model's {what} in another order"):
+            evaluate(str(tmp_path / run), data={"root": str(root)}, device="cpu")
+        # Training from it takes the encoder only: its head means other labels.
+        (parts if run == "p" else scenes)(
+            tmp_path / f"{run}-{key}-run", checkpoint=str(tmp_path / run), plan=plan, root=str(root)
+        )
+        start = json.loads((tmp_path / f"{run}-{key}-run" / "start.json").read_text())
+        assert (start["kind"], "fresh" in start) == ("segmenter", True)
+    parts(tmp_path / "same", checkpoint=str(tmp_path / "p"), plan=plan)
+    assert "fresh" not in json.loads((tmp_path / "same" / "start.json").read_text())
 
 
 def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path) -> None:
@@ -218,7 +264,6 @@ def test_whole_rooms_are_held_out(scenes: Run, tmp_path: Path) -> None:
         ({"model": {"head_widths": [8, 8]}}, "segmenter.head_widths"),
         ({"model": {"heads": 3}}, "must divide"),
         ({"test_split": "train"}, "is in data.split"),
-        ({"evaluate": True}, "needs the segmenter to test"),
         ({"data": {"batch_size": 1}}, "batch norms"),
     ],
 )

@@ -113,10 +113,10 @@ def test_runs_with_other_settings_are_not_mixed_in(result, place):
 def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
     run_folder = str(place / "runs" / "stage2-seed0")
     report = probe(run_folder, out=str(tmp_path / "p"))
-    assert report.metrics["taught"]["linear"] == pytest.approx(result.metrics["pretrained"][0])
+    assert report.metrics["pretrained"]["linear"] == pytest.approx(result.metrics["pretrained"][0])
     saved = json.loads((tmp_path / "p" / "results.json").read_text())
-    assert saved["metrics"]["oa"] == report.metrics["taught"]["linear"]
-    assert "taught" in capsys.readouterr().out
+    assert saved["metrics"]["oa"] == report.metrics["pretrained"]["linear"]
+    assert "pretrained" in capsys.readouterr().out
     print_report(report)
     with pytest.raises(ConfigError, match="holds results already"):
         probe(run_folder, out=str(tmp_path / "p"))

@@ -102,7 +102,7 @@ def test_defaults_are_allowed_and_every_field_explains_itself(name: str) -> None
         ),
         (FewshotSettings, {"data": {"split": "a+test"}}, "test_split: test is in data.split (a+test) as well"),
         (SegmentSettings, {"data": {"batch_size": 1}}, "data.batch_size: 1 is too few"),
-        (SegmentSettings, {"evaluate": True}, "checkpoint: missing; evaluate needs the segmenter to test"),
+        (SegmentSettings, {"evaluate": True}, "there is no setting 'evaluate'"),
         (DrawFoldsSettings, {"data": {"test_split": "train"}}, "data.test_split: train is in data.split (train)"),
         (FoldData, {"split": "a+b", "test_split": "b"}, "data.test_split: b is in data.split (a+b) as well"),
         (ProbeData, {"test_split": "train"}, "data.test_split: train is in data.split (train) as well"),

@@ -78,7 +78,6 @@ COMMANDS: dict[str, Command] = {
             "act3d segment --config small/parts --data.root data/kicad --data.subset core --checkpoint runs/pretrain",
             "act3d segment --config act/parts --data.root data/ShapeNetPart --checkpoint act.pth",
             "act3d segment --config act/scenes --data.root data/S3DIS --scenes.held_out Area_5 --checkpoint act.pth",
-            "act3d segment --evaluate --checkpoint runs/scenes --data.root data/rooms --out runs/scenes-again",
         ),
     ),
     "fewshot": Command(
@@ -154,10 +153,11 @@ COMMANDS: dict[str, Command] = {
         "Look",
         "act3d.settings.evaluation:EvaluateSettings",
         "act3d.commands.evaluate:evaluate",
-        "Test a classifier: accuracies, a table by class, the confusion matrix",
+        "Test a classifier or segmenter: accuracies or mIoU, a table by class, the confusion matrix",
         (
             "act3d evaluate runs/finetune --data.root data/mine --out runs/finetune/test",
             "act3d evaluate released.pth --data.root data/ModelNet --votes 10",
+            "act3d evaluate runs/scenes --data.root data/rooms --out runs/scenes/test",
         ),
     ),
     "compare": Command(

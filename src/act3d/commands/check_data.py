@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
+from act3d.files import printable
 from act3d.settings.command import command
 from act3d.settings.preparing import CheckDataSettings
 
@@ -26,6 +27,9 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
+    print()
+    for item in found:
+        print(summary(item, settings.root))
     problems = sum(len(item.problems) for item in found)
     if problems:
         raise InputError(f"{settings.root}: {problems} problem{'s' if problems > 1 else ''} found")
@@ -33,17 +37,33 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
 
 
 def print_found(found: "Found") -> None:
-    """Print one dataset."""
-    print(f"{found.dataset}{f', {found.variant}' if found.variant else ''}")
+    """Print what was found of one dataset."""
+    print(printable(_title(found)))
     for split, part in found.parts.items():
         classes = {name: count for name, count in part.classes.items() if name}
         line = f"  {split}: {part.clouds} clouds of {part.points} points"
-        print(line + (f", {len(classes)} classes" if classes else ""))
+        print(printable(line + (f", {len(classes)} classes" if classes else "")))
         if classes:
             listed = ", ".join(f"{name} {count}" for name, count in classes.items())
-            print(f"    {listed}" + (f"; unlabelled {part.classes['']}" if "" in part.classes else ""))
+            print(printable(f"    {listed}" + (f"; unlabelled {part.classes['']}" if "" in part.classes else "")))
     for note in found.notes:
-        print(f"  note: {note}")
+        print(printable(f"  note: {note}"))
     for problem in found.problems:
-        print(f"  problem: {problem}")
+        print(printable(f"  problem: {problem}"))
     print(f"  fingerprint: {found.fingerprint or 'none yet'}")
+
+
+def summary(found: "Found", root: str) -> str:
+    """Return the last line about a dataset: whether it can be used, how much of it there is, and by which command."""
+    if found.problems:
+        return printable(f"{_title(found)}: {len(found.problems)} problems, see above")
+    clouds = sum(part.clouds for part in found.parts.values())
+    classes = {name for part in found.parts.values() for name in part.classes if name}
+    kinds = f", {len(classes)} classes" if classes else ", no class labels"
+    subset = f" --data.subset {found.subset}" if found.subset else ""
+    use = f"; use it by: act3d {found.command} --data.root {root}{subset}" if found.command else ""
+    return printable(f"{_title(found)}: usable, {clouds} {found.unit} in {', '.join(found.parts)}{kinds}{use}")
+
+
+def _title(found: "Found") -> str:
+    return found.dataset + (f", {found.variant}" if found.variant else "")

@@ -19,22 +19,22 @@ def draw_folds(settings: DrawFoldsSettings) -> list[Path]:
         InputError: data that cannot be used, too few classes, or `out` holds folds of something else.
     """
     data, tasks = settings.data, settings.tasks
-    from act3d.commands.fewshot import check_possible
+    from act3d.commands.fewshot import possible_queries
     from act3d.data import fewshot
     from act3d.evaluation.protocol import open_stored
 
     source = CloudChoice(root=data.root, subset=data.subset)
     train, test = open_stored(source, data.split), open_stored(source, data.test_split)
-    check_possible(train, test, tasks)
+    queries = possible_queries(train, test, tasks)
     base = Path(settings.out)
-    fewshot.keep_record(base, train, test, tasks.draw_seed, tasks.queries)
+    fewshot.keep_record(base, train, test, tasks.draw_seed, queries)
     written, there = [], 0
     for way, shot, fold in ((w, s, f) for w in tasks.ways for s in tasks.shots for f in tasks.folds):
         path = fewshot.file_of(base, way, shot, fold)
         if path.exists():
             there += 1
             continue
-        task = fewshot.make_fold(train, test, way, shot, fold, tasks.draw_seed, tasks.queries)
+        task = fewshot.make_fold(train, test, way, shot, fold, tasks.draw_seed, queries)
         written.append(fewshot.write_fold(base, task, way, shot, fold))
         print(f"{path}: {len(task.train)} + {len(task.test)} shapes of {train.points} points")
     new = f"{len(written)} fold{'' if len(written) == 1 else 's'} written"

@@ -1,167 +1,121 @@
-"""`act3d evaluate`: what a classifier gets right on a test set."""
+"""`act3d evaluate`: how good a classifier or a segmenter is on labelled data."""
 
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from act3d.errors import CheckpointError, ConfigError
+from act3d.engine.run_folder import RunFolder, refuse_results
 from act3d.settings.command import command
-from act3d.settings.data import CloudChoice, EvaluationData
 from act3d.settings.evaluation import EvaluateSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from act3d.checkpoints import Checkpoint
-    from act3d.data.clouds import CloudDataset
-    from act3d.evaluation.classification import ClassScores
-    from act3d.models.classifier import Classifier
+    from act3d.data.rooms import Room, RoomFolder
+    from act3d.evaluation.evaluating import EvaluationReport
 
-
-@dataclass
-class EvaluationReport:
-    """What `evaluate` found: scores (percent), what was evaluated, and warnings."""
-
-    scores: "ClassScores"
-    data: dict[str, Any]
-    warnings: list[str]
-    votes: int = 0
+ROOMS_WRITTEN = 3  # rooms whose labels are written
 
 
 @command
-def evaluate(settings: EvaluateSettings) -> EvaluationReport:
-    """Evaluate a classifier.
+def evaluate(settings: EvaluateSettings) -> "EvaluationReport":
+    """Evaluate a classifier or a segmenter.
 
     Returns:
         All numbers.
 
     Raises:
-        CheckpointError: no such checkpoint, damaged, or no classifier.
-        ConfigError: a setting out of its bounds, or `out` holds results already.
+        CheckpointError: no such checkpoint, damaged, neither classifier nor segmenter, or one of other classes.
+        ConfigError: a setting out of its bounds, no data is known, or `out` holds results already.
         InputError: data that cannot be used.
     """
-    checkpoint, data, votes, patches = settings.checkpoint, settings.data, settings.votes, settings.patches
-    out, seed, device = settings.out, settings.seed, settings.device
     began = time.monotonic()
-    if out and (Path(out) / "results.json").exists():
-        raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
-    from act3d.evaluation.classification import score, vote
+    refuse_results(settings.out)
+    from act3d import checkpoints
+    from act3d.models.classifier import Classifier
+    from act3d.models.segmenter import Segmenter
 
-    loaded = load_classifier(checkpoint, device)
-    model = loaded.model
-    model.patches = patches or model.patches
-    clouds, points, warnings = open_for(loaded, data)
-    predicted = vote(model, clouds, points, votes, data.batch_size, seed).argmax(dim=1).numpy()
-    scores = score(predicted, clouds.labels, clouds.classes)
-    about: dict[str, Any] = {
-        "name": clouds.name,
-        "fingerprint": clouds.fingerprint,
-        "split": data.split,
-        "clouds": len(clouds),
-    }
-    report = EvaluationReport(
-        scores, about | {"points": points, "normalization": clouds.normalization}, warnings, votes
-    )
-    print_report(report, loaded.meta.get("protocol", ""))
-    if out:
-        _write(report, loaded, checkpoint, data, Path(out), seed, time.monotonic() - began)
+    loaded: Checkpoint[Any] = checkpoints.load(settings.checkpoint, settings.device, expect=(Classifier, Segmenter))
+    loaded.model.patches = settings.patches or loaded.model.patches
+    report = measure(loaded, settings)
+    print_report(report, str(loaded.meta.get("protocol", "")))
+    if settings.out:
+        _write(report, loaded, settings, time.monotonic() - began)
     return report
 
 
-def load_classifier(checkpoint: str, device: str = "auto") -> "Checkpoint[Classifier]":
-    """Return the classifier of a checkpoint on `device`, in eval mode.
-
-    Raises:
-        CheckpointError: nothing there, or no classifier.
-        InputError: no such device.
-    """
-    from act3d import checkpoints
-    from act3d.models.classifier import Classifier
-
-    return checkpoints.load(checkpoint, device, expect=Classifier)
-
-
-def open_for(loaded: "Checkpoint[Classifier]", data: EvaluationData) -> "tuple[CloudDataset, int, list[str]]":
-    """Open clouds as the classifier wants them: with all stored points, the number to draw, and what is unusual."""
+def measure(loaded: "Checkpoint[Any]", settings: EvaluateSettings) -> "EvaluationReport":
+    """Do what `evaluate` does with a model that is loaded, without writing results or printing them."""
     from act3d.checkpoints import POINTS_PER_PATCH
-    from act3d.evaluation.protocol import open_stored
+    from act3d.engine.seeding import mix
+    from act3d.evaluation.evaluating import evaluate_classifier, evaluate_parts, evaluate_scenes
 
-    model, meta = loaded.model, loaded.meta
-    trained, normal = meta.get("points"), meta.get("normalization")
-    points = data.points or int(trained or POINTS_PER_PATCH * model.patches)
-    how: Any = normal or "auto" if data.normalize == "auto" else data.normalize
-    config = CloudChoice(root=data.root, subset=data.subset, points=points, normalize=how)
-    clouds = open_stored(config, data.split)
-    names = meta.get("classes") or []
-    if len(clouds.classes) != model.classes or (names and list(names) != clouds.classes):
-        raise CheckpointError(
-            f"the classifier knows {model.classes} classes ({', '.join(map(str, names[:3])) or 'unnamed'} ...), "
-            f"{clouds.name} has {len(clouds.classes)} ({', '.join(clouds.classes[:3])} ...): they are not the same"
-        )
-    warnings = []
-    if trained and points != trained:
-        warnings.append(f"{points} points a cloud; the classifier was trained with {trained}")
-    if normal and clouds.normalization != normal:
-        warnings.append(f"normalization {clouds.normalization!r}; the classifier was trained with {normal!r}")
-    if not trained:
-        warnings.append(f"the checkpoint does not say how many points it was trained with; {points} are used")
-    return clouds, points, warnings
+    model, meta, choice = loaded.model, loaded.meta, settings.data
+    data = choice.model_dump(include={"root", "split", "points", "normalize", "subset", "up"})
+    data["usual_points"] = POINTS_PER_PATCH * model.patches
+    votes, size = settings.votes, choice.batch_size
+    if model.kind == "classifier":
+        return evaluate_classifier(model, meta, data, size, votes, settings.seed)
+    if model.categories:
+        # The seed of the vote after training, so that the numbers are the same.
+        return evaluate_parts(model, meta, data, size, votes, mix(settings.seed, votes))
+    return evaluate_scenes(model, meta, data, size, votes, _writer(settings.out) if settings.out else None)
 
 
-def print_report(report: EvaluationReport, protocol: str = "") -> None:
-    """Print the table of an evaluation."""
-    from rich.console import Console
-    from rich.table import Table
+def _writer(out: str) -> Any:
+    """What writes the labels of the first rooms beside the true ones."""
+    from act3d.recipes.scenes import write_room
+    from act3d.report.room_picture import render_room
 
+    written: list[Path] = []
+
+    def keep(folder: "RoomFolder", room: "Room", labels: "np.ndarray") -> list[Path]:
+        if len(written) >= ROOMS_WRITTEN:
+            return []
+        paths = write_room(Path(out) / "predictions", room, labels, folder.classes, render_room)
+        written.append(paths[0])
+        return paths
+
+    return keep
+
+
+def print_report(report: "EvaluationReport", protocol: str = "") -> None:
+    """Print what was chosen, what differs from training, and the table of an evaluation."""
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    s, about = report.scores, report.data
-    print(f"{about['name']} ({about['split']}), {about['clouds']} clouds of {about['points']} points")
-    table = Table("class", "clouds", "% right", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, value in s.per_class.items():
-        table.add_row(name, str(s.counts[name]), f"{value:.1f}")
-    Console().print(table)
-    how = f"{report.votes} votes" if report.votes else "no vote"
+    report.table().print()
     trained = f", trained under protocol {protocol}" if protocol else ""
-    print(f"OA {s.oa:.2f} %  mAcc {s.macc:.2f} %  ({how}{trained}, data {about['fingerprint']})")
+    print(f"{report.summary()}{trained}, data {report.data['fingerprint']}")
 
 
-def _write(
-    report: EvaluationReport,
-    loaded: "Checkpoint[Classifier]",
-    checkpoint: str,
-    data: EvaluationData,
-    out: Path,
-    seed: int,
-    seconds: float,
-) -> None:
-    import yaml
-
-    from act3d.engine.run_folder import versions
-    from act3d.files import write_json, write_text
+def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: EvaluateSettings, seconds: float) -> None:
     from act3d.report.confusion import write_confusion
 
-    model, meta = loaded.model, loaded.meta
-    settings: dict[str, Any] = {"checkpoint": checkpoint, "data": data.model_dump(), "votes": report.votes}
-    settings |= {"patches": model.patches, "out": str(out), "seed": seed}
-    write_text(out / "config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    results = {
-        "command": "evaluate",
-        "protocol": meta.get("protocol", "unknown"),
-        "protocol_name": meta.get("protocol_name") or meta.get("protocol", "unknown"),
-        "metrics": report.scores.as_metrics(),
-        "votes": report.votes,
-        "warnings": report.warnings,
-        "start": meta.get("start"),
-        "transfer": model.transfer,
-        "points": report.data["points"],
-        "seed": meta.get("seed", seed),
-        "data": report.data,
-        "versions": versions(),
-        "duration_s": round(seconds, 1),
-    }
-    write_confusion(report.scores.confusion, meta.get("classes") or list(range(model.classes)), out)
-    write_json(out / "results.json", results)
-    print(f"written: {out}/results.json, confusion.csv, confusion.png")
+    model, meta, folder = loaded.model, loaded.meta, RunFolder(settings.out)
+    folder.write_config(settings, "evaluate")
+    files = ["results.json"]
+    if report.scores is not None:
+        write_confusion(report.scores.confusion, meta.get("classes") or list(range(model.classes)), folder.path)
+        files += ["confusion.csv", "confusion.png"]
+    rooms = {"test_rooms": report.data["rooms"]} if report.task == "scenes" else {}
+    folder.write_results(
+        command="evaluate",
+        task=report.task,
+        protocol=meta.get("protocol", "unknown"),
+        protocol_name=meta.get("protocol_name") or meta.get("protocol", "unknown"),
+        metrics=report.metrics,
+        votes=report.votes,
+        warnings=report.warnings,
+        start=meta.get("start"),
+        transfer=getattr(model, "transfer", ""),
+        points=report.data["points"],
+        seed=meta.get("seed", settings.seed),
+        data=report.data,
+        duration_s=round(seconds, 1),
+        **rooms,
+    )
+    print(f"written: {folder.path}/{', '.join(files)}")

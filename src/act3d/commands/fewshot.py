@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.engine.run_folder import RunFolder, RunResult
-from act3d.files import write_json
+from act3d.errors import ConfigError, InputError
+from act3d.files import read_json, write_json
 from act3d.settings.command import command
 from act3d.settings.model import to_dict
 from act3d.settings.tasks import (
@@ -100,26 +101,32 @@ def fold_source(data: DataConfig, config: FewShotConfig, test_split: str) -> tup
         about = {"name": folds.origin(base)["name"], "fingerprint": mark, "folds": "drawn" if drawn else "released"}
         return (lambda way, shot, fold: folds.read_fold(base, way, shot, fold, mark)), about
     train, test = open_stored(data, data.split), open_stored(data, test_split)
+    queries = possible_queries(train, test, config)
     about = {"name": train.name, "fingerprint": train.fingerprint}
-    about |= {"folds": f"drawn by seed {config.draw_seed}, {config.queries} test shapes a class"}
+    about |= {"folds": f"drawn by seed {config.draw_seed}, {queries} test shapes a class"}
 
     def make(way: int, shot: int, fold: int) -> "Fold":
-        return folds.make_fold(train, test, way, shot, fold, config.draw_seed, config.queries)
+        return folds.make_fold(train, test, way, shot, fold, config.draw_seed, queries)
 
-    check_possible(train, test, config)  # before hours are spent
     return make, about
 
 
-def check_possible(train: "CloudDataset", test: "CloudDataset", config: FoldsConfig) -> None:
-    """Draw the largest tasks once.
+def possible_queries(train: "CloudDataset", test: "CloudDataset", config: FoldsConfig) -> int:
+    """Return how many test shapes a class the tasks have: `config.queries`, or fewer, after saying so.
 
     Raises:
         InputError: too few classes with enough shapes.
     """
-    from act3d.data.fewshot import draw_fold
+    from act3d.data.fewshot import choose_queries
 
-    for way in config.ways:
-        draw_fold(train.labels, test.labels, way, max(config.shots), 0, config.draw_seed, config.queries)
+    found = choose_queries(train.labels, test.labels, config.ways, config.shots, config.queries)
+    if found < config.queries:
+        print(
+            f"note: tasks have {found} test shapes a class, not {config.queries}: {test.name} has no more for "
+            f"{max(config.ways)} classes; --tasks.queries {found} says the same",
+            file=sys.stderr,
+        )
+    return found
 
 
 def _run_fold(
@@ -160,34 +167,31 @@ def _mark(settings: FewshotSettings, about: dict[str, Any]) -> str:
 
 
 def _read_fold(file: Path, mark: str) -> dict[str, Any] | None:
-    from act3d.errors import ConfigError
-
     if not file.exists():
         return None
-    done: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    done = read_json(file)
+    if not isinstance(done, dict) or not {"settings", "oa", "start"} <= done.keys():
+        raise InputError(f"{file} is damaged; remove it and this fold will be run again")
     if done["settings"] != mark:
         raise ConfigError(f"out: {file} was run with other settings or data; choose another folder by --out")
     return done
 
 
 def summary(folds: dict[int, float]) -> dict[str, Any]:
-    """Mean and standard deviation (of a sample; 0 for one fold) over the folds of a setting, in percent."""
+    """Mean and standard deviation (of a sample; None for one fold) over the folds of a setting, in percent."""
     values = list(folds.values())
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    spread = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "std": spread, "folds": {str(fold): oa for fold, oa in folds.items()}}
 
 
 def print_summary(settings: dict[str, dict[str, Any]], dataset: str, protocol: str, beside: bool = True) -> None:
     """Print the table of all settings, with published numbers beside it where there are some and they are wanted."""
-    from rich.console import Console
-    from rich.table import Table
-
     from act3d.evaluation.published import published
+    from act3d.tables import Table
 
-    print(f"{dataset}, protocol {protocol}, % right")
-    table = Table("setting", "mean", "±", "folds", "published", box=None)
+    rows = []
     for name, found in settings.items():
-        rows = published(dataset, setting=name) if beside else {}
-        others = ", ".join(f"{method} {value}" for method, value in rows.items())
-        table.add_row(name, f"{found['mean']:.1f}", f"{found['std']:.1f}", str(len(found["folds"])), others)
-    Console().print(table)
+        others = published(dataset, setting=name) if beside else {}
+        shown = ", ".join(f"{method} {value}" for method, value in others.items())
+        rows.append([name, found["mean"], found["std"], len(found["folds"]), shown])
+    Table(["setting", "mean", "±", "folds", "published"], rows, f"{dataset}, protocol {protocol}, % right").print()

@@ -80,10 +80,7 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
     say(f"Seed {seed}, probes on frozen features")
     probe = measure(str(second.last), ProbeData(root=root), seed)
-    names = {"taught": "pretrained", "untaught": "random", "fitted": "data_dependent", "plain": "plain"}
-    metrics = {names.get(kind, kind): numbers for kind, numbers in probe.metrics.items()}
-    features = {names.get(kind, kind): pair for kind, pair in probe.features.items()}
-    return SeedRun(seed, first.out, second.out, metrics, features["pretrained"], probe.data)
+    return SeedRun(seed, first.out, second.out, probe.metrics, probe.features["pretrained"], probe.data)
 
 
 def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":

@@ -10,7 +10,7 @@ from act3d.settings.training import DataConfig
 
 @command
 def segment(settings: SegmentSettings) -> RunResult:
-    """Train a segmenter, or test one.
+    """Train a segmenter.
 
     Returns:
         Test metrics and where the weights lie.
@@ -40,8 +40,6 @@ def segment(settings: SegmentSettings) -> RunResult:
         from act3d.recipes.parts import PartTraining
 
         recipe = PartTraining.build(settings, folder, settings.resume)
-    if settings.evaluate:
-        return _evaluate(recipe, folder)
     result = folder.result(train(recipe, folder, settings.resume))
     print_result(result, recipe.clouds.name, recipe.facts["protocol_name"])
     return result
@@ -56,59 +54,10 @@ def task_of(data: DataConfig, segmenter: SegmenterConfig) -> str:
     return "parts" if find_rooms(data.root) is None else "scenes"
 
 
-def _evaluate(recipe: Any, folder: RunFolder) -> RunResult:
-    """Test given weights: no training; config.yaml and results.json like any run's."""
-    import time
-
-    from act3d.engine.machine import choose_training_device
-    from act3d.errors import CheckpointError
-
-    began = time.monotonic()
-    if recipe.start["kind"] != "segmenter" or "fresh" in recipe.start:
-        raise CheckpointError(f"checkpoint: {recipe.start['checkpoint']} is no segmenter of the data's labels")
-    folder.begin(recipe.settings, "segment")
-    device = choose_training_device(recipe.plan)
-    recipe.model.to(device)
-    recipe.to(device)
-    metrics = recipe.test(folder) | {"weights": "given"}
-    clouds = recipe.clouds
-    folder.write_results(
-        command="segment",
-        protocol="given weights",
-        metrics=metrics,
-        seed=recipe.seed,
-        data={"name": clouds.name, "fingerprint": clouds.fingerprint},
-        duration_s=round(time.monotonic() - began, 1),
-        **recipe.facts | {"protocol_name": "given weights"},
-    )
-    result = folder.result(metrics)
-    print_result(result, clouds.name, "given weights")
-    return result
-
-
 def print_result(result: RunResult, dataset: str, how: str) -> None:
-    """Print the tables that a run ends with."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print the table and the line that a run ends with."""
+    from act3d.evaluation.evaluating import segmentation_summary, segmentation_table
 
-    m = result.metrics
-    rows: dict[str, Any] = m.get("categories") or m.get("classes") or {}
-    if not rows:
-        return
-    names = ("shapes", "miou") if "categories" in m else ("points", "iou", "accuracy")
-    table = Table("category" if "categories" in m else "class", *names, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, row in rows.items():
-        values = [row[key] for key in names]
-        table.add_row(name, *("" if v is None else f"{v:.1f}" if isinstance(v, float) else str(v) for v in values))
-    Console().print(table)
-    if "categories" in m:
-        text = f"instance mIoU {m['instance_miou']:.2f}, class mIoU {m['class_miou']:.2f}, accuracy {m['accuracy']:.2f}"
-        if "votes" in m:
-            text += f"; {m['votes']} votes: {m['instance_miou_voted']:.2f}, {m['class_miou_voted']:.2f}"
-    else:
-        text = f"whole rooms, {m['votes']} votes: mIoU {m['miou']:.2f}, mAcc {m['macc']:.2f}, OA {m['oa']:.2f}"
-        b = m["blocks"]
-        text += f"; blocks: {b['miou']:.2f}, {b['macc']:.2f}, {b['oa']:.2f}"
-    print(f"{dataset}, {how}: {text}  ->  {result.out}")
+    if "categories" in result.metrics or "classes" in result.metrics:
+        segmentation_table(result.metrics).print()
+        print(f"{dataset}, {how}: {segmentation_summary(result.metrics)}  ->  {result.out}")

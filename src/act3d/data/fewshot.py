@@ -254,7 +254,7 @@ def write_fold(base: Path, task: Fold, way: int, shot: int, fold: int) -> Path:
 
 
 def _check(base: Path) -> list[Found]:
-    found = Found("ModelNet40 few-shot")
+    found = Found("ModelNet40 few-shot", command="fewshot", unit="shapes")
     mark = fingerprint(base)
     drawn = (base / RECORD).is_file()
     if drawn:
@@ -263,7 +263,7 @@ def _check(base: Path) -> list[Found]:
         except InputError as error:
             found.problems.append(str(error))
             return [found]
-        found = Found("few-shot folds", about["name"])
+        found = Found("few-shot folds", about["name"], command="fewshot", unit="shapes")
         found.notes.append(f"drawn by act3d from data {about.get('fingerprint')}, draw_seed {about.get('draw_seed')}")
     for (way, shot), folds in settings_in(base).items():
         missing = [fold for fold in range(FOLDS) if fold not in folds]

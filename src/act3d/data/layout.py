@@ -46,6 +46,8 @@ class Found:
         parts: by split.
         problems: what is missing, cut off or wrong, one line each; empty = usable.
         notes: what is good to know and no problem.
+        command: the command that takes this data, with `subset` as its --data.subset where there are several.
+        unit: what is counted in `parts`.
     """
 
     dataset: str
@@ -54,6 +56,9 @@ class Found:
     parts: dict[str, Part] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    command: str = ""
+    subset: str = ""
+    unit: str = "clouds"
 
 
 @dataclass(frozen=True)

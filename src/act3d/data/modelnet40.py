@@ -241,7 +241,7 @@ def _open(base: Path, wanted: Wanted) -> ModelNet40:
 
 
 def _check(base: Path) -> list[Found]:
-    found = Found("ModelNet40")
+    found = Found("ModelNet40", command="finetune")
     try:
         classes = read_lines(base / SHAPE_NAMES)
     except InputError as error:

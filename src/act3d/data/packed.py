@@ -185,7 +185,7 @@ def _open(base: Path, wanted: Wanted) -> PackedDataset:
 
 
 def _check(base: Path) -> list[Found]:
-    found = Found("prepared dataset")
+    found = Found("prepared dataset", command="autoencode")
     try:
         info = read_description(base)
     except InputError as error:

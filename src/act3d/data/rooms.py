@@ -228,7 +228,7 @@ def _some(names: list[str]) -> str:
 
 def _check(folder: Path) -> list[Found]:
     """Rooms for scene segmentation, area by area; every room is read. Classes count points here."""
-    found = Found("rooms")
+    found = Found("rooms", command="segment", unit="rooms")
     try:
         opened = open_rooms(folder)
     except InputError as error:

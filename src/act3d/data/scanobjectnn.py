@@ -161,7 +161,7 @@ def _check(base: Path) -> list[Found]:
 
 
 def _check_variant(base: Path, variant: str) -> Found:
-    found = Found("ScanObjectNN", variant)
+    found = Found("ScanObjectNN", variant, command="finetune", subset=variant)
     files = {split: file_of(base, variant, split) for split in SPLITS}
     for split, path in files.items():
         try:

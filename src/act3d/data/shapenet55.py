@@ -141,7 +141,7 @@ def _open(base: Path, wanted: Wanted) -> ShapeNet55:
 
 
 def _check(base: Path) -> list[Found]:
-    return [check_by_opening(Found("ShapeNet-55"), lambda split: ShapeNet55(base, split), SPLITS)]
+    return [check_by_opening(Found("ShapeNet-55", command="autoencode"), lambda split: ShapeNet55(base, split), SPLITS)]
 
 
 LAYOUT = Layout("ShapeNet-55", find_base, _open, _check)

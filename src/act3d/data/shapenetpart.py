@@ -223,7 +223,8 @@ def _open(base: Path, wanted: Wanted) -> ShapeNetPart:
 
 
 def _check(base: Path) -> list[Found]:
-    return [check_by_opening(Found("ShapeNetPart"), lambda split: ShapeNetPart(base, split), SPLITS)]
+    found = Found("ShapeNetPart", command="segment", unit="shapes")
+    return [check_by_opening(found, lambda split: ShapeNetPart(base, split), SPLITS)]
 
 
 LAYOUT = Layout("ShapeNetPart", find_base, _open, _check)

@@ -139,6 +139,16 @@ class RunFolder:
         write_json(self.results, {**entries, "versions": versions()})
 
 
+def refuse_results(out: str) -> None:
+    """Check that a command that trains nothing may write its results to a folder; "" = it writes none.
+
+    Raises:
+        ConfigError: results lie there already.
+    """
+    if out and RunFolder(out).finished:
+        raise ConfigError(f"out: {out} holds results already; choose another folder by --out")
+
+
 def versions() -> dict[str, str]:
     """Return the versions of all that shapes a result."""
     names = ("act3d", "torch", "lightning-fabric", "numpy")

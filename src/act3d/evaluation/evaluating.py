@@ -53,11 +53,7 @@ class EvaluationReport(Tabular):
         if self.task == "classes":
             counts, right = self.metrics["counts"], self.metrics["per_class"]
             return Table(["class", "clouds", "% right"], [[name, counts[name], right[name]] for name in right], title)
-        if self.task == "parts":
-            rows = [[name, row["shapes"], row["miou"]] for name, row in self.metrics["categories"].items()]
-            return Table(["category", "shapes", "mIoU"], rows, title)
-        rows = [[name, row["points"], row["iou"], row["accuracy"]] for name, row in self.metrics["classes"].items()]
-        return Table(["class", "points", "IoU", "accuracy"], rows, title)
+        return segmentation_table(self.metrics, title)
 
     def summary(self) -> str:
         """Return the main numbers in one line."""
@@ -66,6 +62,15 @@ class EvaluationReport(Tabular):
             how = f"{self.votes} votes" if self.votes else "no vote"
             return f"OA {m['oa']:.2f} %, mAcc {m['macc']:.2f} %, {how}"
         return segmentation_summary(m)
+
+
+def segmentation_table(metrics: Mapping[str, Any], title: str = "") -> Table:
+    """Return one row a category of parts, or a class of scenes."""
+    if "categories" in metrics:
+        rows = [[name, row["shapes"], row["miou"]] for name, row in metrics["categories"].items()]
+        return Table(["category", "shapes", "mIoU"], rows, title)
+    rows = [[name, row["points"], row["iou"], row["accuracy"]] for name, row in metrics["classes"].items()]
+    return Table(["class", "points", "IoU", "accuracy"], rows, title)
 
 
 def segmentation_summary(metrics: Mapping[str, Any]) -> str:

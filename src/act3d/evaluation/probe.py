@@ -1,5 +1,6 @@
 """Probes: what a simple classifier reads off frozen features. Test shapes choose nothing here."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -202,7 +203,9 @@ def _nearest(train_x: NDArray[Any], train_y: NDArray[np.int64], other: NDArray[A
     mean, spread = _moments(train_x)
     # Cosine similarity is 1 - distance, in [-1, 1]; 1 + similarity keeps every vote positive.
     vote = KNeighborsClassifier(min(k, len(train_x)), algorithm="brute", metric="cosine", weights=lambda d: 2 - d)
-    return np.asarray(vote.fit((train_x - mean) / spread, train_y).predict((other - mean) / spread))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few shapes of many classes are meant
+        return np.asarray(vote.fit((train_x - mean) / spread, train_y).predict((other - mean) / spread))
 
 
 def _result(predicted: NDArray[np.int64], truth: NDArray[np.int64], **rest: Any) -> ProbeResult:

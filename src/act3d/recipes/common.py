@@ -1,6 +1,7 @@
 """What several recipes share: facts of a checkpoint, where an encoder starts from, and which weights are tested."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,11 +42,13 @@ class Start(NamedTuple):
         about: kind and path of the checkpoint, and the size of its encoder; goes into results.json as "start".
         size: arguments of `PointEncoder`: width, depth, heads ...
         source: the model whose encoder is taken over; None from scratch, and for a run that is resumed.
+        meta: what the checkpoint says of the source.
     """
 
     about: dict[str, Any]
     size: dict[str, Any]
     source: Any = None
+    meta: Mapping[str, Any] = {}
 
     def fill(self, model: Any) -> None:
         """Give a model with `start_from` the source's encoder, and note what the source did not have.
@@ -78,12 +81,13 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Sta
         return Start(about, about["encoder"] or scratch)
     if not checkpoint:
         return Start({"kind": "scratch", "checkpoint": "", "encoder": None}, scratch)
-    source = checkpoints.load(checkpoint).model
+    loaded = checkpoints.load(checkpoint)
+    source = loaded.model
     encoder = getattr(source, "encoder", None)
     if not isinstance(encoder, PointEncoder):
         raise CheckpointError(f"checkpoint: {checkpoint} holds {source.kind!r}, which has no point encoder")
     about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
-    return Start(about, dict(encoder.config), source)
+    return Start(about, dict(encoder.config), source, loaded.meta)
 
 
 def best_or_last(recipe: Recipe, folder: RunFolder | None) -> tuple[nn.Module, str]:

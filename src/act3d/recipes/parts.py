@@ -83,7 +83,7 @@ class PartTraining(Recipe):
         clouds = open_parts(
             settings.data, settings.protocol, settings.select, settings.seed, settings.test_split, leave_out
         )
-        labels, categories = len(clouds.train.parts), len(clouds.train.classes)
+        labels, categories = clouds.train.parts, clouds.train.classes
         model, start = build_segmenter(settings, labels, categories, folder.start if resume else None)
         return cls(settings, model, clouds, start)
 

@@ -1,5 +1,6 @@
 """The segmenter that both recipes of segmentation build."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ from act3d.recipes.common import encoder_start
 
 
 def build_segmenter(
-    settings: Any, classes: int, categories: int, kept: Path | None = None
+    settings: Any, labels: Sequence[str], categories: Sequence[str], kept: Path | None = None
 ) -> tuple[Segmenter, dict[str, Any]]:
     """Return a segmenter with the checkpoint's encoder, or a fresh one, and where it starts from.
 
-    A segmenter of as many labels and categories is taken over whole, with its head.
+    A segmenter of the same labels and categories, in the same order, is taken over whole, with its head; of any other
+    only the encoder.
 
     Args:
         settings: `SegmentSettings`.
-        classes: labels.
-        categories: categories of shapes; 0 for scenes.
+        labels: names of parts or classes of points.
+        categories: categories of shapes; none for scenes.
         kept: a resumed run's `start.json`.
 
     Raises:
@@ -28,12 +30,20 @@ def build_segmenter(
     config = settings.segmenter
     start = encoder_start(settings.checkpoint, config, kept)
     source = start.source
-    if isinstance(source, Segmenter) and (source.classes, source.categories) == (classes, categories):
+    if isinstance(source, Segmenter) and _knows(source, start.meta, labels, categories):
         return source, start.about
     torch.manual_seed(settings.seed)  # initial weights
     model = Segmenter(
-        classes, categories, config.patches, config.patch_size, **start.size, drop_path=config.drop_path,
+        len(labels), len(categories), config.patches, config.patch_size, **start.size, drop_path=config.drop_path,
         head_widths=config.head_widths, dropout=config.dropout,
     )  # fmt: skip
     start.fill(model)
     return model, start.about
+
+
+def _knows(model: Segmenter, meta: Mapping[str, Any], labels: Sequence[str], categories: Sequence[str]) -> bool:
+    """Whether a segmenter has these labels and categories; a released file does not name its own."""
+    if (model.classes, model.categories) != (len(labels), len(categories)):
+        return False
+    known = (meta.get("parts"), meta.get("classes")) if categories else (meta.get("classes"), None)
+    return all(not names or list(names) == list(own) for names, own in zip(known, (labels, categories), strict=True))

@@ -67,15 +67,32 @@ class DataConfig(CloudChoice):
     val_fraction: float = option(0.1, 'share of every class that "holdout" keeps out of training', gt=0, le=0.5)
 
 
-class EvaluationData(CloudChoice):
+class OwnDataChoice(CloudChoice):
+    """Clouds to open for a model that was trained, by default those that it was trained on."""
+
+    root: Place = option(
+        "",
+        'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one; empty = the data that '
+        "the model was trained on",
+    )
+    up: Literal["auto", "x", "y", "z"] = option(
+        "auto", "axis along which the clouds stand; auto = as the dataset declares"
+    )
+
+
+class EvaluationData(OwnDataChoice):
     """The labelled clouds to test on."""
 
-    split: str = option("test", "split to evaluate on")
+    split: str = option(
+        "test",
+        'split to evaluate on; of rooms "test" = those that were held out in training, else names or beginnings of '
+        "names",
+    )
     subset: str = option("", 'a named part, such as "core", or the variant of ScanObjectNN; empty = all of it')
     batch_size: int = option(32, "clouds at once", unit="clouds", ge=1)
 
 
-class ProbeData(CloudChoice):
+class ProbeData(OwnDataChoice):
     """The labelled shapes to probe on."""
 
     split: str = option("train", "split whose shapes train the classifiers")

@@ -7,21 +7,27 @@ DEVICE_HELP = "where to compute, such as cpu or cuda:0; auto = CUDA where there 
 
 
 class EvaluateSettings(Settings, command="evaluate"):
-    """Evaluate a classifier.
+    """Evaluate a classifier or a segmenter.
 
-    Prints overall accuracy (OA), mean class accuracy (mAcc) and a table by class. With `out`, writes results.json and
-    the confusion matrix as numbers (confusion.csv) and as a picture (confusion.png). A warning says so when clouds
-    are given with another number of points, or another normalisation, than in training.
+    Clouds are treated as in training: as many points, the same normalization and up axis, rooms cut in the same way. A
+    note says what was chosen, a warning what differs from training; classes under other names or in another order are
+    refused. Prints overall accuracy (OA) and mean class accuracy (mAcc), or mIoU of parts or scenes, and a table by
+    class. With `out`, writes results.json; of classifiers the confusion matrix as numbers (confusion.csv) and as a
+    picture (confusion.png), of scenes the labels of three rooms as coloured PLY files.
     """
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(..., "a run folder of `act3d finetune`, its .safetensors, or a released .pth file")
+    checkpoint: Place = option(
+        ...,
+        "a run folder of `act3d finetune` or `act3d segment`, its .safetensors, or a released .pth file",
+    )
     data: EvaluationData = option(EvaluationData(), "the labelled clouds")
     votes: int = option(
         0,
         "average the logits of so many passes over random, scaled and shifted versions of every cloud: one fixed vote "
-        "by `seed`, not the best of many; 0 = one plain pass",
+        "by `seed`, not the best of many; 0 = one plain pass. Of rooms: times a whole room is gone through; 0 = as in "
+        "training",
         ge=0,
     )
     patches: int = option(

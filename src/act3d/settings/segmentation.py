@@ -65,7 +65,7 @@ class SceneConfig(Section, section="scenes"):
 
 
 class SegmentSettings(TransferSettings, command="segment"):
-    """Train a segmenter, or test one.
+    """Train a segmenter.
 
     Parts: shapes with part labels (ShapeNetPart as released, or any prepared dataset with parts). Results are instance
     mIoU, class mIoU and accuracy, all of one epoch, a table by category, and the same with votes.
@@ -74,7 +74,9 @@ class SegmentSettings(TransferSettings, command="segment"):
     by blocks and over whole rooms with votes; labels are written as coloured PLY files beside the ground truth.
     """
 
-    checkpoint: Place = option("", CHECKPOINT_HELP + ". With evaluate: the segmenter to test")
+    retired = frozenset({"evaluate"})  # `act3d evaluate` takes segmenters
+
+    checkpoint: Place = option("", CHECKPOINT_HELP)
     data: DataConfig = option(
         DataConfig(points=2048, batch_size=16),
         'labelled shapes, or rooms; `val_split` and `val_fraction` say what is held out when select is "best"',
@@ -88,7 +90,6 @@ class SegmentSettings(TransferSettings, command="segment"):
         "last", 'under "standard", report the "last" epoch, or the "best" on shapes or rooms held out of training'
     )
     test_split: str = option("test", "split of the dataset to test parts on (rooms: scenes.held_out)")
-    evaluate: bool = option(False, "train nothing; test the segmenter in `checkpoint`")
     out: Place = option(
         "runs/segment",
         "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, predictions/, results.json",
@@ -99,6 +100,4 @@ class SegmentSettings(TransferSettings, command="segment"):
         check_patches(self.segmenter, self.data.points)
         if self.data.batch_size < 2:
             raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
-        if self.evaluate and not self.checkpoint:
-            raise ConfigError("checkpoint: missing; evaluate needs the segmenter to test")
         return self
