@@ -57,7 +57,9 @@ def test_the_table_of_rooms_is_complete_and_in_the_order_of_the_import_rules() -
     rooms = [room for row in rows for room in re.findall(r"`(\w+)/`", row)]
     folders = {path.parent.name for path in (ROOT / "src/act3d").glob("*/*.py")}
     assert set(rooms) == folders
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
     ordered = [name.strip().removeprefix("act3d.") for layer in layers for name in layer.split("|")]
     assert [room for room in rooms if room in ordered] == ordered

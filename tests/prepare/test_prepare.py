@@ -186,7 +186,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: sig
     assert 0 < len(finished) < 4
     assert not (tmp_path / "out").exists()
     summary = prepare(tmp_path / "in", tmp_path / "out", points=32, workers=1)
-    assert any("went on from" in note for note in summary.notes)
+    assert any("continued after" in note for note in summary.notes)
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == when for name, when in finished.items())
     prepare(tmp_path / "in", tmp_path / "whole", points=32, workers=1)
     assert content(tmp_path / "out") == content(tmp_path / "whole")

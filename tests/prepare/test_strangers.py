@@ -119,7 +119,7 @@ def test_suffixes_left_alone_are_named(tmp_path: Path, capsys: pytest.CaptureFix
     for name in ("x.step", "y.STEP", "z.mtl", "README", "bad\n.new\nline"):
         (tmp_path / "in" / "a" / name).write_text("x")
     prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
-    shown = "5 files of other kinds left alone (.step: 2, no suffix: 1, .mtl: 1, .new\\nline: 1)"
+    shown = "5 files of other kinds were not read (.step: 2, no suffix: 1, .mtl: 1, .new\\nline: 1)"
     assert shown in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""Taking a Debian package apart without Debian's tools: an `ar` archive that holds a compressed `tar`."""
+"""Unpacking a Debian package without Debian's tools: an `ar` archive that holds a compressed `tar`."""
 
 import tarfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from act3d.errors import InputError
 
 
 class _Window:
-    """A read-only file that is a stretch of another."""
+    """A read-only file over a part of another file."""
 
     def __init__(self, file: BinaryIO, size: int):
         self.file, self.left = file, size

@@ -29,8 +29,8 @@ class Found(NamedTuple):
 def find_files(root: Path, without: Path, suffixes: Collection[str] = READERS) -> Found:
     """Look through a folder and what links in it lead to; leave out hidden files and folders, and `without`.
 
-    A folder is read once, under its own name rather than under that of a link to it, so that links that lead back to
-    where they stand end.
+    A folder is read once, under its own name rather than under that of a link to it, so links to a folder above them
+    do not loop.
     """
     seen = {_identity(without)} if without.exists() else set()
     files: list[Path] = []
@@ -76,7 +76,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 def split_level(folders: Iterable[tuple[str, ...]]) -> int | None:
     """The level (0 or 1) whose folders are splits: all of them, or none is. `folders` are those above each file.
 
-    A single folder called "train" among classes is a class: trains are vehicles too.
+    A single folder called "train" among classes is a class: a vehicle.
     """
     for level in (0, 1):
         names = {parts[level].lower() for parts in folders if len(parts) > level}
@@ -95,7 +95,7 @@ def place_of(relative: PurePath, level: int | None) -> tuple[str, str]:
 def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_fraction: float, seed: int) -> Source:
     """List a folder. When no file says its split, `test_fraction` of every class goes to the test split, by seed.
 
-    Files that differ in their suffix only are taken for one shape: they land on the same side.
+    Files that differ only in their suffix count as one shape and get the same split.
     """
     found = find_files(root, out)
     if not found.files:
@@ -135,7 +135,7 @@ def _names(relatives: list[Path]) -> list[str]:
 def _choose_test(
     relatives: list[Path], names: list[str], classes: list[str], fraction: float, seed: int
 ) -> tuple[set[str], list[str]]:
-    """The names in the test split, and a note if some shapes come in several files: all of these are on one side."""
+    """The names in the test split, and a note if some shapes come in several files: all of one shape get one split."""
     shapes: dict[tuple[str, Path], list[str]] = {}
     for relative, name, cls in zip(relatives, names, classes, strict=True):
         shapes.setdefault((cls, relative.with_suffix("")), []).append(name)
@@ -147,21 +147,23 @@ def _choose_test(
     several = [files for files in shapes.values() if len(files) > 1]
     if not several:
         return tests, []
-    return tests, [f"{len(several)} shapes come in several files ({' and '.join(several[0])}): each is on one side"]
+    return tests, [
+        f"{len(several)} shapes come in several files ({' and '.join(several[0])}): all files of a shape get one split"
+    ]
 
 
 def _others_note(others: dict[str, int]) -> list[str]:
-    """What was left alone, by suffix."""
+    """A note on files of other kinds, by suffix."""
     if not others:
         return []
     often = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
     shown = ", ".join(f"{printable(suffix) or 'no suffix'}: {count}" for suffix, count in often[:SHOWN])
     more = ", ..." if len(often) > SHOWN else ""
-    return [f"{sum(others.values())} files of other kinds left alone ({shown}{more})"]
+    return [f"{sum(others.values())} files of other kinds were not read ({shown}{more})"]
 
 
 def up_notes(source: Source) -> list[str]:
-    """What was inferred about the up axis of files that do not say it, and what the others say."""
+    """Notes on the up axis: inferred for files that do not declare it, and as declared by the others."""
     if source.up_asked or source.kind != "folder":
         return []
     notes = []

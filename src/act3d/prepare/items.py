@@ -35,7 +35,7 @@ class Item:
     extra: dict[str, str] = field(default_factory=dict)
 
     def state(self) -> list[object]:
-        """What decides this item's cloud, to notice when a file changed between two runs."""
+        """The facts that determine this item's cloud, to notice when a file changed between two runs."""
         try:
             file = self.path.stat()
             state = [file.st_size, int(file.st_mtime)]
@@ -61,7 +61,7 @@ class Source:
         scale: Factor on the coordinates.
         unit: Unit of the scaled coordinates, "" if unknown.
         licence: One line.
-        notes: What the summary should mention.
+        notes: Lines for the summary.
     """
 
     kind: str
@@ -83,14 +83,14 @@ class Source:
 
 
 def random_for(seed: int, name: str) -> np.random.Generator:
-    """The random numbers of one item: the same whoever reads it, whenever."""
+    """The random numbers of one item: the same in every process and run."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little"))
 
 
 def choose_test(names: Sequence[str], fraction: float, seed: int) -> set[str]:
     """The names that go to the test split: `fraction` of them, at least one of two or more, at most all but one.
 
-    A name's place depends on itself and the seed only, so files that come later disturb the others little.
+    A name's random number depends on the name and the seed only, so new files change the split of few others.
     """
     if fraction <= 0 or len(names) < 2:
         return set()

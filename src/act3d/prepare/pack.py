@@ -25,7 +25,7 @@ from act3d.readers.up_axis import to_y_up
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides a cloud beside its file."""
+    """The settings that determine a cloud besides its file."""
 
     kind: str
     points: int
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass
 class Summary:
-    """What `prepare` did.
+    """Result of `prepare`.
 
     Attributes:
         out: The dataset's folder.
@@ -47,7 +47,7 @@ class Summary:
         failures: (name, reason) of every file that gave none.
         seconds: Wall time.
         fingerprint: Of the data.
-        notes: What else is worth knowing.
+        notes: Further lines for the user.
     """
 
     out: Path
@@ -87,7 +87,7 @@ def make_cloud(item: Item, settings: Settings) -> Cloud:
 
 
 def shard_size_for(items: int) -> int:
-    """Small shards lose little when killed; large collections get larger ones to keep the number of files low."""
+    """Clouds a shard: few, so that a kill loses little; more in large collections, to keep the number of files low."""
     return min(4096, max(128, -(-items // 256)))
 
 
@@ -130,7 +130,7 @@ def pack(
         notes.append("was already complete: nothing to do")
     done = count - len(items)
     if done and not writer.complete:
-        notes.append(f"went on from {done} models prepared before")
+        notes.append(f"continued after {done} models that were prepared before")
     with closing(results):  # an interruption must not wait for the models still queued
         for shard in pending:
             batch: list[Cloud | Failure] = []
@@ -146,7 +146,7 @@ def pack(
 
 
 def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]]:
-    """A few clouds (P, 3) of a finished dataset, of as many classes as there are, and what to call them."""
+    """A few clouds (P, 3) of a finished dataset, of as many classes as there are, and their titles."""
     table, info = read_table(out / TABLE), read_description(out)
     shards = [np.load(out / shard["points"], mmap_mode="r", allow_pickle=False) for shard in info["shards"]]
     ends = np.cumsum([len(shard) for shard in shards])
@@ -164,7 +164,7 @@ def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]
 
 
 def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:
-    """Count what lies in a finished dataset."""
+    """Count the clouds of a finished dataset."""
     table = read_table(out / TABLE)
     counts: dict[str, dict[str, int]] = {cls: {} for cls in description["classes"]}
     for cls, split in zip(table["class"], table["split"], strict=True):

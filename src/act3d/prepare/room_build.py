@@ -1,4 +1,4 @@
-"""The shell of a random room: walls with doors and windows, beams, columns, a board; and what furnishing builds on."""
+"""The shell of a random room: walls with doors and windows, beams, columns, a board; functions for furnishing it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Design:
 
 
 class ShellDesigner:
-    """Builds the shell of one room, with random numbers of its own, and keeps what stands where.
+    """Builds the shell of one room, with its own random numbers, and records which floor is taken.
 
     Args:
         kind: One of `KINDS`.
@@ -108,7 +108,7 @@ class ShellDesigner:
             at = np.array([*wall.point(middle, -min(0.6 * thickness, 0.08)), 0.0])
             self._add("door", place(model, (width, min(model.size[1], 0.12), o.v1), at, wall.angle))
             self.room.models.append(model)
-        # Nothing stands in the way of a door.
+        # The floor in front of a door stays free.
         self._take(wall.point(middle, 0.5), width + 0.2, 1.0, wall)
 
     def _window(self, thickness: float) -> None:

@@ -1,4 +1,4 @@
-"""Rooms designed at random: a shell, and furniture standing where furniture stands."""
+"""Rooms designed at random: a shell, and furniture in plausible places."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a room is made of before anyone moves in: floor, ceiling, walls with openings, beams, columns, boards."""
+"""The shell of an empty room: floor, ceiling, walls with openings, beams, columns, boards."""
 
 from collections.abc import Sequence
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""The formats of `act3d prepare` that give rooms."""
+"""The formats of `act3d prepare` whose result is a folder of rooms."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class RoomReport:
-    """What became of one room: its name, points of each class, and repairs, one line each."""
+    """Result of one room: its name, points of each class, and repairs, one line each."""
 
     name: str
     counts: np.ndarray
@@ -33,13 +33,13 @@ class RoomReport:
 
 @dataclass
 class SceneSummary:
-    """What the preparation of rooms did.
+    """Result of preparing rooms.
 
     Attributes:
         out: The folder of rooms.
         classes: Class names.
         counts: Points of every class, by room.
-        notes: Repairs and what else is worth knowing.
+        notes: Repairs and further lines for the user.
         seconds: Wall time.
         failures: (name, reason) of every file that gave no room.
     """
@@ -82,14 +82,14 @@ def parse_points(data: bytes, where: str) -> tuple[np.ndarray, list[str]]:
         try:
             return np.array(data.split(), dtype=np.float64).reshape(-1, COLUMNS), []
         except ValueError:
-            pass  # some line is to blame: find it below
+            pass  # some line is wrong: it is found below
     rows, notes = [], []
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         row = _six(line)
         if row is None:
-            # The blank first: a stray character between two numbers has taken the place of one.
+            # The blank first: the stray character between two numbers replaced a blank.
             stray = rb"[^0-9+\-.eE \t\r\n]+"
             row = _six(re.sub(stray, b" ", line)) or _six(re.sub(stray, b"", line))
             done = "left out" if row is None else f"read as {' '.join(f'{value:g}' for value in row)}"

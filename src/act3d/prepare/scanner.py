@@ -1,4 +1,4 @@
-"""What a laser scanner standing in a room sees of triangles: visible surfaces only, denser where they are near."""
+"""A simulated laser scanner in a room of triangles: points on visible surfaces only, denser where they are near."""
 
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ class Scan(NamedTuple):
 def scan(triangles: np.ndarray, eye: np.ndarray, rays: int, rng: np.random.Generator) -> Scan:
     """Send `rays` in all directions, evenly over the sphere, and return where each first meets a triangle.
 
-    A z-buffer over directions: every triangle is strewn with candidate points in proportion to the solid angle it
-    takes up; each direction keeps its nearest. Since directions are even, the density of points falls with the square
-    of the distance, and with the angle of the surface, as a scanner's does. Distances get noise of 2 mm + 0.5 mm/m.
+    A z-buffer over directions: candidate points are spread over every triangle in proportion to its solid angle; each
+    direction keeps the nearest. Since directions are even, the density of points falls with the square of the
+    distance, and with the angle of the surface, as a scanner's does. Distances get noise of 2 mm + 0.5 mm/m.
 
     Args:
         triangles: (T, 3, 3), seen from both sides.
@@ -42,13 +42,13 @@ def scan(triangles: np.ndarray, eye: np.ndarray, rays: int, rng: np.random.Gener
     depth = np.linalg.norm(points, axis=1)
     ahead = np.abs((points * normal[piece]).sum(axis=1)) / np.maximum(depth, 1e-9)
     seen = _first(points, depth, step)
-    # A ray whose own candidates all missed a surface goes through it: its neighbours know better.
+    # A ray may have no candidate on a surface that it hits; then the distances of neighbouring rays decide.
     blocker = np.full(_cell_count(2 * step), np.inf)
     coarse = _cells(points, depth, 2 * step)
     np.minimum.at(blocker, coarse, depth)
     slack = 0.04 + 4 * step * depth[seen] / np.maximum(ahead[seen], 0.05)
     seen = seen[depth[seen] <= blocker[coarse[seen]] + slack]
-    # Nothing comes back from nearer than the scanner's foot, and little from surfaces that are hardly turned to it.
+    # No points nearer than the scanner's foot, and few from surfaces seen at a grazing angle.
     seen = seen[(depth[seen] > NEAR) & (rng.random(len(seen)) < ahead[seen] / 0.08)]
     noise = rng.normal(size=len(seen)) * (0.002 + 0.0005 * depth[seen])
     points = points[seen] * (1 + noise / depth[seen])[:, None] + eye

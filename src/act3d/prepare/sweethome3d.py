@@ -13,7 +13,7 @@ from act3d.readers.shape import Shape
 
 CATALOG = "PluginFurnitureCatalog.properties"
 LICENCE = "CC0-1.0 and CC-BY-3.0 (attribution: column creator), see the column licence"
-# Classes whose models look alike enough to be told apart; the other four are grab bags.
+# Classes whose models look similar; the other four mix many kinds of objects.
 CORE_EXCLUDES = {"appliance", "electronics", "hand_tool", "vessel"}
 
 

@@ -1,6 +1,6 @@
 """Rooms made of real furniture models, scanned, and written in S3DIS's own layout.
 
-Test material with true labels, not a claim about S3DIS: shells are boxes, and colours say nothing.
+Test material with true labels; numbers on it say nothing about S3DIS: shells are boxes, and colours are arbitrary.
 """
 
 import csv
@@ -48,7 +48,7 @@ class Task(NamedTuple):
 
 
 def tasks(rooms: int) -> list[Task]:
-    """Rooms dealt out over six areas and six kinds; kinds are counted within an area, as in S3DIS."""
+    """Rooms distributed over six areas and six kinds; kinds are counted within an area, as in S3DIS."""
     seen: dict[tuple[int, str], int] = {}
     made = []
     for number in range(rooms):
@@ -106,7 +106,7 @@ def write_raw(room: ScannedRoom, task: Task, root: Path) -> None:
     work = final.with_name(f".{task.name}.partial")
     shutil.rmtree(work, ignore_errors=True)
     (work / "Annotations").mkdir(parents=True)
-    offset = np.array([17.0 * task.area, 9.0 * task.number, 0.0])  # rooms of a building do not lie on top of each other
+    offset = np.array([17.0 * task.area, 9.0 * task.number, 0.0])  # rooms of a building do not overlap
     count: dict[str, int] = {}
     order = np.argsort(room.things, kind="stable")
     ends = np.cumsum(np.bincount(room.things, minlength=len(room.design.things)))
@@ -179,7 +179,7 @@ def prepare_rooms(
 
 
 def _claim(out: Path, settings: dict[str, int], overwrite: bool) -> None:
-    """Make `out` ours: refuse what would be lost; clear what an unfinished or replaced run left."""
+    """Prepare the folder `out`: refuse to overwrite other data, remove what an unfinished or replaced run left."""
     mark = out / SETTINGS
     ours = mark.is_file()
     if out.exists() and any(out.iterdir()) and not ours:
