@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from act3d.kernels.batch_norm import mean_and_covariance, variance_after_linear
 from act3d.kernels.dispatch import folds_batch_norm
+from act3d.kernels.exponential import exponential_like
 from act3d.kernels.folding_layers import normed_linear, seeded_linear
 from act3d.kernels.patch_maximum import linear_max, mlp_max
-from act3d.models.autoencoder import Autoencoder, _exponential_like
+from act3d.models.autoencoder import Autoencoder
 from act3d.models.patch_embedding import PatchEmbedding
 from tests.helpers import SMALL, assert_agree, backbone_spec
 
@@ -160,5 +161,5 @@ def test_exponential_draws_are_those_of_torch(shape: tuple[int, ...], dtype: tor
     torch.manual_seed(3)
     expected, after = torch.empty(shape, dtype=dtype).exponential_(), torch.rand(4)
     torch.manual_seed(3)
-    assert_agree(_exponential_like(expected), expected, 1e-6 if dtype == torch.float32 else 1e-14)
+    assert_agree(exponential_like(expected), expected, 1e-6 if dtype == torch.float32 else 1e-14)
     assert torch.equal(torch.rand(4), after)

@@ -9,8 +9,9 @@ from torch import nn
 
 from act3d.geometry import Patches, chamfer, patchify
 from act3d.geometry.precision import raise_half
+from act3d.kernels.exponential import exponential_like
 from act3d.kernels.linear import linear
-from act3d.models.folding import Folded, FoldingDecoder
+from act3d.models.folding import DecodedPatches, FoldingDecoder
 from act3d.models.graph_network import GraphNetwork, center_graph
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.prompting import PromptedTransformer
@@ -155,7 +156,7 @@ class Autoencoder(nn.Module):
         """Gumbel-softmax over codes, then the codebook: (B, G, K) -> (B, G, C)."""
         logits = raise_half(logits)  # a low temperature would magnify bfloat16's rounding
         if noise_scale:
-            logits = torch.sub(logits, _exponential_like(logits).log_(), alpha=noise_scale)
+            logits = torch.sub(logits, exponential_like(logits).log_(), alpha=noise_scale)
         return linear(F.softmax(logits / temperature, dim=2), self.codebook.t())
 
     # ------------------------------------------------------------------ use after training
@@ -176,16 +177,6 @@ class Autoencoder(nn.Module):
 
     def decode(self, features: torch.Tensor, centers: torch.Tensor) -> Reconstruction:
         """Features (B, G, C) of patches at centers (B, G, 3) -> their points, and the whole cloud that they make."""
-        decoded: Folded = self.decoder(features)
+        decoded: DecodedPatches = self.decoder(features)
         whole = (decoded.fine + centers.unsqueeze(2)).flatten(1, 2)  # (B, G, M, 3) -> (B, G M, 3)
         return Reconstruction(whole, decoded.coarse, decoded.fine, centers)
-
-
-def _exponential_like(x: torch.Tensor) -> torch.Tensor:
-    """Draws from the exponential distribution, the very ones of `exponential_`.
-
-    On the CPU torch takes a logarithm after every draw of its one generator; all of them at once are twice as fast.
-    """
-    if x.device.type != "cpu":
-        return torch.empty_like(x).exponential_()
-    return torch.rand(x.shape, dtype=torch.float64).neg_().log1p_().neg_().to(x.dtype)

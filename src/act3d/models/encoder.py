@@ -31,11 +31,11 @@ class NormedResidualBlock(Block):
     """A block of ReCon (Qi et al., 2023): what attention and MLP give is added to the normed tokens."""
 
     def forward(
-        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, keys_values: torch.Tensor | None = None
     ) -> torch.Tensor:
         """(B, T, C) -> (B, T, C)."""
         x = self.norm1(x)
-        x = x + self.drop_path(self.attn(x, prefix, pair))
+        x = x + self.drop_path(self.attn(x, prefix, keys_values))
         x = self.norm2(x)
         return x + self.drop_path(self.mlp(x))
 

@@ -13,8 +13,8 @@ from act3d.kernels.linear import Linear, pointwise
 SEEDS = ((-0.05, -0.05), (0.05, -0.05), (-0.05, 0.05), (0.05, 0.05))  # a square around each coarse point
 
 
-class Folded(NamedTuple):
-    """Points in their patch's coordinates: coarse (B, G, M/4, 3) and fine (B, G, M, 3)."""
+class DecodedPatches(NamedTuple):
+    """Points relative to their patch's center: coarse (B, G, M/4, 3) and fine (B, G, M, 3)."""
 
     coarse: torch.Tensor
     fine: torch.Tensor
@@ -66,14 +66,14 @@ class FoldingDecoder(nn.Module):
         """The layer that gives the offsets of fine from coarse points, C_out = 3."""
         return cast(nn.Conv1d, self.final_conv[-1])
 
-    def forward(self, features: torch.Tensor) -> Folded:
+    def forward(self, features: torch.Tensor) -> DecodedPatches:
         """Points of every patch.
 
         Args:
             features: Tensor with shape (B, G, C).
 
         Returns:
-            Folded with coarse (B, G, M/4, 3) and fine (B, G, M, 3) points relative to the center.
+            DecodedPatches with coarse (B, G, M/4, 3) and fine (B, G, M, 3) points relative to the center.
         """
         batch, patches, width = features.shape
         rows = features.reshape(-1, width)  # (B, G, C) -> (P, C) with P = B G
@@ -90,4 +90,4 @@ class FoldingDecoder(nn.Module):
             x = F.relu(norm1((x + of_seed).view(-1, self.hidden)))  # (P M, hidden)
             offsets = pointwise(conv3, F.relu(norm2(pointwise(conv2, x))))
         fine = coarse + offsets.view(-1, self.coarse_points, 4, 3)  # (P, M/4, 4, 3)
-        return Folded(coarse.view(batch, patches, -1, 3), fine.view(batch, patches, -1, 3))
+        return DecodedPatches(coarse.view(batch, patches, -1, 3), fine.view(batch, patches, -1, 3))

@@ -78,8 +78,8 @@ class PromptedTransformer(nn.Module):
             for layer, block in enumerate(self.backbone.blocks):
                 x = block(x + pos, self._layer_prompts(layer, x.shape[0]))
             return x
-        for block, pair in zip(self.backbone.blocks, self._kept_keys_values(), strict=True):
-            x = block(x + pos, pair=pair)
+        for block, keys_values in zip(self.backbone.blocks, self._kept_keys_values(), strict=True):
+            x = block(x + pos, keys_values=keys_values)
         return x
 
     def _keeps_prompts(self) -> bool:
@@ -99,12 +99,12 @@ class PromptedTransformer(nn.Module):
         ]
         sources += self.backbone.norm_pre.parameters()
         for block in blocks:
-            sources += block.keys_values_parameters()
+            sources += block.prefix_parameters()
         for tensor in sources:
             if tensor is not None:  # a backbone of one block has no deep prompts
                 state += [tensor.data_ptr(), tensor._version, tensor.dtype]
         if self._kept is None or self._kept[0] != state:
-            self._kept = (state, [b.keys_values(self._layer_prompts(i, 1)) for i, b in enumerate(blocks)])
+            self._kept = (state, [b.prefix_keys_values(self._layer_prompts(i, 1)) for i, b in enumerate(blocks)])
         return self._kept[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from act3d.errors import InputError
 from act3d.geometry import Patches, interpolate
+from act3d.kernels.linear import pointwise
 from act3d.models.encoder import EncoderModel, PointEncoder
-from act3d.models.patch_embedding import pointwise
 
 NEIGHBORS = 3  # centers that a point's features are mixed from
 CATEGORY_WIDTH = 64

@@ -45,14 +45,14 @@ class Attention(nn.Module):
         self.proj = Linear(width, width)
 
     def forward(
-        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, keys_values: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Attention of every token of `x` to the prefix tokens and `x`.
 
         Args:
             x: Tensor with shape (B, T, C).
             prefix: Prefix tokens, Tensor with shape (B, P, C), or (1, P, C) if all clouds share them.
-            pair: Instead of `prefix`, its keys and values from `keys_values`.
+            keys_values: Instead of `prefix`, its keys and values, from `prefix_keys_values`.
 
         Returns:
             Tensor with shape (B, T, C).
@@ -60,15 +60,15 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         # (B, T, 3C) -> 3 x (B, heads, T, C / heads)
         query, key, value = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if pair is None and prefix is not None:
-            pair = self.keys_values(prefix)
-        if pair is not None:
-            pair = pair.expand(-1, batch, -1, -1, -1)
-            key, value = torch.cat([pair[0], key], dim=2), torch.cat([pair[1], value], dim=2)
+        if keys_values is None and prefix is not None:
+            keys_values = self.prefix_keys_values(prefix)
+        if keys_values is not None:
+            keys_values = keys_values.expand(-1, batch, -1, -1, -1)
+            key, value = torch.cat([keys_values[0], key], dim=2), torch.cat([keys_values[1], value], dim=2)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
-    def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
+    def prefix_keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
         """Keys and values of prefix tokens: (B, P, C) -> (2, B, heads, P, C / heads)."""
         batch, tokens, width = prefix.shape
         bias = None if self.qkv.bias is None else self.qkv.bias[width:]
@@ -146,32 +146,32 @@ class Block(nn.Module):
         self.ls2 = nn.Parameter(torch.ones(width)) if layer_scale else None
 
     def forward(
-        self, x: torch.Tensor, prefix: torch.Tensor | None = None, pair: torch.Tensor | None = None
+        self, x: torch.Tensor, prefix: torch.Tensor | None = None, keys_values: torch.Tensor | None = None
     ) -> torch.Tensor:
         """One block over `x`, whose attention also sees the prefix tokens.
 
         Args:
             x: Tensor with shape (B, T, C).
             prefix: Prefix tokens, Tensor with shape (B, P, C) or (1, P, C): keys and values only.
-            pair: Instead of `prefix`, its keys and values from `keys_values`.
+            keys_values: Instead of `prefix`, its keys and values, from `prefix_keys_values`.
 
         Returns:
             Tensor with shape (B, T, C), the outputs for `x`; prefix tokens have none.
         """
-        if pair is None and prefix is not None:
-            pair = self.keys_values(prefix)
+        if keys_values is None and prefix is not None:
+            keys_values = self.prefix_keys_values(prefix)
         if self.norm_first:
-            x = x + self.drop_path(_scaled(self.attn(self.norm1(x), pair=pair), self.ls1))
+            x = x + self.drop_path(_scaled(self.attn(self.norm1(x), keys_values=keys_values), self.ls1))
             return x + self.drop_path(_scaled(self.mlp(self.norm2(x)), self.ls2))
-        x = self.norm1(x + self.drop_path(_scaled(self.attn(x, pair=pair), self.ls1)))
+        x = self.norm1(x + self.drop_path(_scaled(self.attn(x, keys_values=keys_values), self.ls1)))
         return self.norm2(x + self.drop_path(_scaled(self.mlp(x), self.ls2)))
 
-    def keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
+    def prefix_keys_values(self, prefix: torch.Tensor) -> torch.Tensor:
         """Keys and values of prefix tokens in this block: (B, P, C) -> (2, B, heads, P, C / heads)."""
-        return self.attn.keys_values(self.norm1(prefix) if self.norm_first else prefix)
+        return self.attn.prefix_keys_values(self.norm1(prefix) if self.norm_first else prefix)
 
-    def keys_values_parameters(self) -> list[torch.Tensor]:
-        """The parameters that `keys_values` depends on."""
+    def prefix_parameters(self) -> list[torch.Tensor]:
+        """The parameters that `prefix_keys_values` depends on."""
         qkv, norm = self.attn.qkv, self.norm1
         found = [qkv.weight, qkv.bias, *((norm.weight, norm.bias) if self.norm_first else ())]
         return [parameter for parameter in found if parameter is not None]
