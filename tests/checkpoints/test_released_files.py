@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import act3d
+from act3d import checkpoints
 from act3d.errors import CheckpointError
 from benchmarks.textbook.autoencoder import PromptedAutoencoder, vit
 from tests.helpers import assert_agree, randomize, textbook_autoencoder
@@ -231,18 +232,45 @@ def test_an_encoder_alone_is_enough_and_said(tmp_path: Path) -> None:
         act3d.load(write(state, tmp_path / "bare.pth"))
 
 
-def test_recon_as_far_as_its_encoder_allows(tmp_path: Path) -> None:
+def recon_state() -> dict[str, Tensor]:
+    """What ReCon's file holds beside Point-MAE's: the second stream of both blocks, its tokens, a head for texts."""
+    torch.manual_seed(5)
+    shapes = {"norm1_contrast.weight": (128,), "norm1_contrast.bias": (128,), "norm2_contrast.weight": (128,)}
+    shapes |= {"norm2_contrast.bias": (128,), "attn_contrast.q.weight": (128, 128)}
+    shapes |= {"attn_contrast.kv.weight": (256, 128), "attn_contrast.proj.weight": (128, 128)}
+    shapes |= {"attn_contrast.proj.bias": (128,), "mlp_contrast.fc1.weight": (512, 128)}
+    shapes |= {"mlp_contrast.fc1.bias": (512,), "mlp_contrast.fc2.weight": (128, 512), "mlp_contrast.fc2.bias": (128,)}
+    names = {f"blocks.blocks.{i}.{name}": shape for i in range(2) for name, shape in shapes.items()}
+    names |= {f"{token}_{kind}": (1, 1, 128) for token in ("cls", "img", "text") for kind in ("token", "pos")}
+    state = {f"MAE_encoder.{name}": torch.randn(shape) for name, shape in names.items()}
+    return state | {"text_proj.weight": torch.randn(40, 128), "text_proj.bias": torch.randn(40)}
+
+
+def test_recon(tmp_path: Path) -> None:
     state, parts = encoder_state("MAE_encoder.", tokens=False)
-    extra = {
-        "MAE_encoder.blocks.blocks.0.norm1_contrast.weight": torch.ones(128),
-        "MAE_encoder.img_token": torch.zeros(1),
-    }
-    model = act3d.load(write(state | around() | extra, tmp_path / "recon.pth"))
-    assert_agree(model.patch_features(POINTS), textbook_features(parts, recon=True), 1e-4)
-    assert set(model.left_over) == {"encoder.blocks.0.norm1_contrast.weight", "encoder.img_token"}
+    state |= around() | recon_state() | {"text_encoder.weight": torch.zeros(3)}
+    found = checkpoints.load(write(state, tmp_path / "recon.pth"))
+    assert (found.model.kind, found.missing, found.left_over) == ("recon", [], ["text_encoder.weight"])
+    assert (found.model.config["image_width"], found.model.config["text_width"]) == (None, 40)
+    patches = found.model.patchify(POINTS)
+    encoded = found.model.encoder(patches)
+    assert_agree(encoded.patches, textbook_features(parts, recon=True), 1e-4)
+    tokens = [state[f"MAE_encoder.{name}_token"] for name in ("cls", "img", "text")]
+    assert torch.equal(found.model.encoder.global_tokens, torch.cat(tokens, dim=1))
+
+
+@pytest.mark.parametrize("lost", ["blocks.blocks.1.attn_contrast.kv.weight", "text_pos", "blocks.blocks.0.norm1.bias"])
+def test_recon_that_lacks_a_piece_is_refused(lost: str, tmp_path: Path) -> None:
+    state = encoder_state("MAE_encoder.", tokens=False)[0] | around() | recon_state()
+    del state[f"MAE_encoder.{lost}"]
+    with pytest.raises(CheckpointError, match=r"recon\.pth.*lacks"):
+        checkpoints.load(write(state, tmp_path / "recon.pth"))
+
+
+def test_a_fine_tuned_recon_is_refused(tmp_path: Path) -> None:
     tuned = {"img_token": torch.zeros(1), "cls_head_finetune.0.weight": torch.zeros(2, 2)}
     with pytest.raises(CheckpointError, match="fine-tuned ReCon"):
-        act3d.load(write(tuned, tmp_path / "tuned.pth"))
+        checkpoints.load(write(tuned, tmp_path / "tuned.pth"))
 
 
 def test_point_bert(tmp_path: Path) -> None:

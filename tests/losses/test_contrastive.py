@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from act3d.losses.contrastive import MultiPositiveContrast, same_meaning
+from act3d.losses.contrastive import MeanPositiveContrast, MultiPositiveContrast, same_meaning
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -162,3 +162,30 @@ def test_shapes_that_do_not_fit(shapes: tuple[int, ...], texts: tuple[int, ...])
         MultiPositiveContrast()(torch.ones(shapes), torch.ones(texts))
     with pytest.raises(ValueError, match=r"positives \(3, 3\) must be \(B, B\) with B = 4"):
         MultiPositiveContrast()(torch.ones(4, 8), torch.ones(4, 8), torch.eye(3, dtype=torch.bool))
+
+
+def test_mean_positive_contrast_written_out() -> None:
+    features = unit(3, 8)
+    same = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
+    s = (features @ features.T / 0.1).tolist()
+    exp, log = math.exp, math.log
+    rows = [(s[0][0] + s[0][1]) / 2, (s[1][0] + s[1][1]) / 2, s[2][2]]
+    others = [exp(s[0][2]), exp(s[1][2]), exp(s[2][0]) + exp(s[2][1])]
+    wanted = sum(-log(exp(m) / (exp(m) + n)) for m, n in zip(rows, others, strict=True)) / 3
+    assert MeanPositiveContrast()(5 * features, same).item() == pytest.approx(wanted)
+
+
+def test_mean_positive_contrast_without_negatives_says_nothing() -> None:
+    features = unit(4, 8).requires_grad_()
+    loss = MeanPositiveContrast()(features, torch.ones(4, 4, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert features.grad.abs().max() == 0
+    with pytest.raises(ValueError, match=r"same \(3, 4\) \(B, B\)"):
+        MeanPositiveContrast()(features, torch.ones(3, 4, dtype=torch.bool))
+
+
+def test_mean_positive_contrast_gradients() -> None:
+    same = torch.eye(5, dtype=torch.bool)
+    same[1, 4] = same[4, 1] = True
+    torch.autograd.gradcheck(lambda x: MeanPositiveContrast(0.5)(x, same), unit(5, 6).requires_grad_())

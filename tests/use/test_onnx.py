@@ -12,6 +12,7 @@ from act3d.errors import CheckpointError
 from act3d.geometry import patchify
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
+from act3d.models.recon import ReCon
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
 from tests.helpers import randomize
@@ -48,12 +49,18 @@ MODELS: dict[str, Any] = {
     "student": lambda: Student(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1),
     "classifier": lambda: Classifier(3, 6, 8, 64, 1, 1),
     "autoencoder": lambda: Autoencoder(6, 8, 16, 24, {"width": 64, "depth": 2, "heads": 1}, prompts=2),
+    "recon": lambda: ReCon(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1),
     "segmenter": lambda: Segmenter(4, categories=2, patches=6, patch_size=8, width=64, depth=3, heads=1),
 }
 
 
 @pytest.mark.parametrize(
-    "kind", ["student", "classifier", *(pytest.param(k, marks=pytest.mark.slow) for k in ("autoencoder", "segmenter"))]
+    "kind",
+    [
+        "student",
+        "classifier",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("autoencoder", "recon", "segmenter")),
+    ],
 )
 def test_export_is_the_same_function(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State, read_released
-from act3d.checkpoints.released_relatives import load_point_bert, load_point_mae, refuse_recon_classifier
+from act3d.checkpoints.released_relatives import load_point_bert, load_point_mae, load_recon, refuse_recon_classifier
 from act3d.checkpoints.released_teachers import HEAD_WIDTH, teacher_spec, teacher_state
 from act3d.errors import Act3dError, CheckpointError
 from act3d.models.autoencoder import Autoencoder
@@ -157,6 +157,7 @@ def _load_classifier(state: State, where: str) -> Loaded:
 
 _KINDS: tuple[tuple[str, Callable[[State, str], Loaded]], ...] = (
     ("ACT_encoder.cls_token", _load_student),
+    ("MAE_encoder.img_token", load_recon),
     ("MAE_encoder.norm.weight", load_point_mae),
     ("transformer_q.norm.weight", load_point_bert),
     ("img_token", refuse_recon_classifier),

@@ -1,7 +1,10 @@
 """Released students of ACT's relatives: Point-MAE, ReCon, Point-BERT."""
 
+import re
 from functools import partial
 from typing import Any
+
+import torch
 
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State
@@ -9,6 +12,7 @@ from act3d.checkpoints.released_teachers import HEAD_WIDTH
 from act3d.errors import CheckpointError
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
+from act3d.models.recon import ReCon
 
 _ENCODER_NAMES = (
     ("encoder.", "patch_embedding."),
@@ -16,7 +20,7 @@ _ENCODER_NAMES = (
     ("blocks.blocks.", "blocks."),
 )
 # What pretraining needs and the encoder does not: a file may lack it.
-_AROUND_ENCODER = ("decoder", "mask_token", "head.", "code_head.", "contrast_head.")
+_AROUND_ENCODER = ("decoder", "mask_token", "head.", "code_head.", "image_head.", "text_head.", "contrast_head.")
 
 
 def encoder_config(encoder: State) -> dict[str, Any]:
@@ -26,27 +30,46 @@ def encoder_config(encoder: State) -> dict[str, Any]:
 
 
 def load_point_mae(state: State, where: str) -> Loaded:
-    """Point-MAE's student; ReCon's too, which has the same parts beside a class, an image and a text token.
+    """Point-MAE's student."""
+    config, own = _masked_autoencoder(state)
+    return fill(partial(PointMAE, **config), own, where, _AROUND_ENCODER)
 
-    ReCon's three tokens only read the patches, through attention of their own: without them the patches' features
-    are exactly the released ones. They are left over, so the embedding is the mean and the maximum over patches.
-    """
+
+# ReCon's second stream, inside a block: the release keeps it beside the first, act3d in a list of its own.
+_READER = re.compile(r"encoder\.blocks\.(\d+)\.(norm1|attn|norm2|mlp)_contrast\.(.+)")
+_RECON_HEADS = (("img_proj.", "image_head."), ("text_proj.", "text_head."), ("cls_proj.", "contrast_head."))
+
+
+def load_recon(state: State, where: str) -> Loaded:
+    """ReCon's student: Point-MAE's, and the class, image and text token that read it."""
+    config, own = _masked_autoencoder(state)
+    own = {_READER.sub(r"encoder.readers.\1.\2.\3", k): v for k, v in rename(own, _RECON_HEADS).items()}
+    for kind, ours in (("token", "global_tokens"), ("pos", "global_pos")):
+        parts = [own.pop(f"encoder.{name}_{kind}") for name in ("cls", "img", "text")]
+        own[f"encoder.{ours}"] = torch.cat(parts, dim=1)  # 3 x (1, 1, C) -> (1, 3, C)
+    for name in ("image", "text"):
+        head = own.get(f"{name}_head.weight")
+        config[f"{name}_width"] = None if head is None else head.shape[0]
+    config["contrast"] = "contrast_head.0.weight" in own
+    return fill(partial(ReCon, **config), own, where, _AROUND_ENCODER)
+
+
+def _masked_autoencoder(state: State) -> tuple[dict[str, Any], State]:
+    """What Point-MAE and ReCon have in common: arguments read off the shapes, and all tensors under our names."""
     encoder = subset(state, "MAE_encoder.")
-    recon = "blocks.blocks.0.norm1_contrast.weight" in encoder
     config = encoder_config(encoder)
     rows = state["increase_dim.0.weight"].shape[0] if "increase_dim.0.weight" in state else 3 * 32
     config |= {
         "patch_size": rows // 3,
         "decoder_depth": count(state, r"MAE_decoder\.blocks\.(\d+)\."),
         "decoder_heads": config["heads"],
-        "normed_residual": recon,
     }
     own = {f"encoder.{k}": v for k, v in rename(encoder, _ENCODER_NAMES).items()}
     rest = {k: v for k, v in state.items() if not k.startswith("MAE_encoder.")}
     own |= rename(rest, (("MAE_decoder.", "decoder."), ("increase_dim.0.", "head.")))
     if "head.weight" in own:
         own["head.weight"] = own["head.weight"].flatten(1)  # a 1x1 convolution there
-    return fill(partial(PointMAE, **config), own, where, _AROUND_ENCODER)
+    return config, own
 
 
 def load_point_bert(state: State, where: str) -> Loaded:

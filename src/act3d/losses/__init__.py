@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from act3d.losses.contrastive import MultiPositiveContrast, same_meaning
+from act3d.losses.contrastive import MeanPositiveContrast, MultiPositiveContrast, same_meaning
 from act3d.losses.distillation import BarlowTwinsLoss, CosineLoss, L2Loss, NTXentLoss, SmoothL1Loss
 
 LOSSES: dict[str, type[nn.Module]] = {
@@ -30,6 +30,7 @@ __all__ = [
     "BarlowTwinsLoss",
     "CosineLoss",
     "L2Loss",
+    "MeanPositiveContrast",
     "MultiPositiveContrast",
     "NTXentLoss",
     "SmoothL1Loss",

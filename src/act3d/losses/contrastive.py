@@ -76,6 +76,41 @@ class MultiPositiveContrast(nn.Module):
         return (logits.logsumexp(dim=1) - inside).mean()
 
 
+class MeanPositiveContrast(nn.Module):
+    """Contrast of clouds among themselves: the mean similarity of the positives against all negatives (ReCon's `smc`).
+
+        mean over i of -log (exp(m_i) / (exp(m_i) + sum over negatives n of exp(s_in))),  m_i = mean over P(i) of s_ip
+
+    with cosines s divided by the temperature. As in the release, a cloud is one of its own positives.
+    """
+
+    def __init__(self, temperature: float = 0.1) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, features: torch.Tensor, same: torch.Tensor) -> torch.Tensor:
+        """Loss of a batch.
+
+        Args:
+            features: Tensor with shape (B, D), of any length.
+            same: bool Tensor with shape (B, B), True on the diagonal: which clouds are positives of which.
+
+        Returns:
+            Scalar; 0 for a batch without negatives.
+
+        Raises:
+            ValueError: Shapes that do not fit.
+        """
+        if features.ndim != 2 or same.shape != (len(features), len(features)):
+            raise ValueError(f"features {tuple(features.shape)} must be (B, D) and same {tuple(same.shape)} (B, B)")
+        features = F.normalize(raise_half(features), dim=1)
+        with without_autocast(features):
+            similarity = features @ features.T / self.temperature
+        positive = (similarity * same).sum(dim=1) / same.sum(dim=1)
+        negative = similarity.masked_fill(same, -torch.inf).logsumexp(dim=1)
+        return F.softplus(negative - positive).mean()
+
+
 @torch.no_grad()
 def same_meaning(texts: torch.Tensor, threshold: float = 0.95) -> torch.Tensor:
     """Which texts are positives of which: bool Tensor (B, B), symmetric, True on the diagonal.

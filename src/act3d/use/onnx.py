@@ -24,6 +24,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("tokens", "features", "reconstruction"),
     "student": ("embedding", "patch_features"),
     "point_mae": ("embedding", "patch_features"),
+    "recon": ("embedding", "patch_features"),
     "point_bert": ("embedding", "patch_features"),
     "classifier": ("logits",),
     "segmenter": ("logits",),
