@@ -230,3 +230,42 @@ def test_help_is_quick() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        ("pretrain", "teacher.checkpoint: missing; give stage I's weights", 2),
+        ("pretrain --teacher.checkpoint NO", "teacher.checkpoint: NO: no such file or run folder", 1),
+        ("pretrain --teacher.checkpoint EMPTY", "teacher.checkpoint: EMPTY: holds no finished weights", 1),
+        ("pretrain --method point_mae --data.root NO", "data.root: NO is not a folder", 2),
+        ("autoencode --data.root NO", "data.root: NO is not a folder", 2),
+        ("finetune --checkpoint NO", "checkpoint: NO: no such file or run folder", 1),
+        ("finetune --resume NO", "--resume: NO holds no run", 2),
+        ("evaluate NO", "checkpoint: NO: no such file or run folder", 1),
+        ("evaluate EMPTY/checkpoints/last.ckpt", "give its run folder, EMPTY", 1),
+        ("probe NO", "checkpoint: NO: no such file or run folder", 1),
+        ("embed NO --checkpoint NO --out x.npz", "input: NO: no such file, folder or pattern", 2),
+        ("embed EMPTY --checkpoint NO --out x.npz", "checkpoint: NO: no such file or run folder", 1),
+        ("search EMPTY --index NO", "index: NO does not exist", 2),
+        ("export NO --out x.onnx", "checkpoint: NO: no such file or run folder", 1),
+        ("prepare NO --out OUT", "source: NO does not exist", 2),
+    ],
+)
+def test_what_is_not_there_is_said_before_torch_is_imported(
+    tmp_path: Path, words: str, message: str, code: int
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"NO": str(tmp_path / "nowhere"), "EMPTY": str(tmp_path / "empty"), "OUT": str(tmp_path / "out")}
+    for short, path in places.items():
+        words, message = words.replace(short, path), message.replace(short, path)
+    program = (
+        "import sys; from act3d.cli import main; code = main(sys.argv[1:]); "
+        "heavy = {'torch', 'numpy'} & set(sys.modules); print(sorted(heavy)); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words.split()], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert message in done.stderr
+    assert done.returncode == code
+    assert done.stdout.strip() == "[]"

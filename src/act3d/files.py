@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from act3d.errors import Act3dError, InputError, OutOfSpace, reason_of
+from act3d.errors import Act3dError, CheckpointError, InputError, OutOfSpace, reason_of
 
 FULL = 1 << 16  # free bytes below which a disk counts as full
 
@@ -82,6 +82,30 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged or cannot be read ({reason_of(error)})") from None
+
+
+_WEIGHTS = ("best.safetensors", "last.safetensors")
+
+
+def weights_file(path: str | Path) -> Path:
+    """Return the weights file that a path means: itself, or a run folder's best (else last) native checkpoint.
+
+    Raises:
+        CheckpointError: Nothing there, or the state of a run instead of weights.
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
+        folder = path.parent.parent
+        raise CheckpointError(f"{path}: the state of a run, to go on with it; give its run folder, {folder}")
+    if not path.is_dir():
+        if not path.exists():
+            raise CheckpointError(f"{path}: no such file or run folder")
+        return path
+    for folder in (path / "checkpoints", path):
+        for name in _WEIGHTS:
+            if (folder / name).is_file():
+                return folder / name
+    raise CheckpointError(f"{path}: holds no finished weights (looked for checkpoints/{' and '.join(_WEIGHTS)})")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -163,6 +163,13 @@ def test_settings_need_pydantic_only() -> None:
 # ---------------------------------------------------------------------- called from Python
 
 
+@pytest.fixture
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and folders need not be there."""
+    for model in (PretrainSettings, PrepareSettings):
+        monkeypatch.setattr(model, "check_places", lambda _: None)
+
+
 @command
 def pretend(settings: PretrainSettings) -> PretrainSettings:
     """Return what it was given.
@@ -173,6 +180,7 @@ def pretend(settings: PretrainSettings) -> PretrainSettings:
     return settings
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_a_command_takes_whole_settings_or_parts_of_them() -> None:
     whole = PretrainSettings(seed=3)
     assert pretend(whole) is whole
@@ -183,6 +191,7 @@ def test_a_command_takes_whole_settings_or_parts_of_them() -> None:
         pretend(whole, seed=3)
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_a_command_takes_presets_and_what_is_given_wins(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("optim: {lr: 2e-3}\ndata: {batch_size: 5, root: there}")
@@ -198,6 +207,7 @@ def test_a_command_takes_presets_and_what_is_given_wins(tmp_path: Path) -> None:
         pretend(config=mine)
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_a_command_takes_what_it_needs_by_position() -> None:
     @command
     def make(settings: PrepareSettings) -> PrepareSettings:
@@ -212,6 +222,7 @@ def test_a_command_takes_what_it_needs_by_position() -> None:
         make("in", "out", "auto")
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_a_resumed_run_is_the_base_of_python_callers_too(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 5\nout: elsewhere\ndata: {batch_size: 7, root: there}")
     resumed = pretend(out=tmp_path, resume=True, data={"root": "here"})

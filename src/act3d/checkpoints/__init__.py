@@ -11,10 +11,9 @@ from act3d.checkpoints.native import load_native, load_stored_state, read_header
 from act3d.checkpoints.released import load_released
 from act3d.device import choose_device
 from act3d.errors import CheckpointError
+from act3d.files import weights_file as resolve
 
 POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
-_PREFERRED = ("best.safetensors", "last.safetensors")
-
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -35,27 +34,6 @@ class Checkpoint(Generic[M]):
     left_over: list[str]
     missing: list[str]
     path: Path
-
-
-def resolve(path: str | Path) -> Path:
-    """The weights file that a path means: itself, or a run folder's best (else last) native checkpoint.
-
-    Raises:
-        CheckpointError: Nothing there, or the state of a run instead of weights.
-    """
-    path = Path(path)
-    if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
-        folder = path.parent.parent
-        raise CheckpointError(f"{path}: the state of a run, to go on with it; give its run folder, {folder}")
-    if not path.is_dir():
-        if not path.exists():
-            raise CheckpointError(f"{path}: no such file or run folder")
-        return path
-    for folder in (path / "checkpoints", path):
-        for name in _PREFERRED:
-            if (folder / name).is_file():
-                return folder / name
-    raise CheckpointError(f"{path}: holds no finished weights (looked for checkpoints/{' and '.join(_PREFERRED)})")
 
 
 @overload

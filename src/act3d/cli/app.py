@@ -78,6 +78,7 @@ def command_line_of(name: str) -> Callable[..., None]:
         given = {keys[place]: value for place, value in words.items() if place in keys}
         texts = with_resumed_run({k: v[-1] if isinstance(v, list) and k != many else v for k, v in given.items()})
         settings = resolve(model, {}, words.get("config") or [], texts)
+        settings.check_places()  # before torch is imported
         load(COMMANDS[name].target)(settings)
 
     shown = [_option(model, key, place) for place, key in keys.items()]

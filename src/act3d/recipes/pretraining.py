@@ -24,6 +24,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import checkpoint_meta
+from act3d.settings.pretraining import NO_TEACHER
 from act3d.settings.training import DataConfig, MaskConfig, ProbeConfig
 
 # Method -> module and class; imported only when asked for.
@@ -160,9 +161,7 @@ def find_teacher(settings: Any, folder: RunFolder, resume: bool) -> Checkpoint[A
     if resume and folder.teacher.exists():
         path = str(folder.teacher)
     if not path:
-        raise ConfigError(
-            "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
-        )
+        raise ConfigError(NO_TEACHER)
     found = checkpoints.load(Path(path), expect=Autoencoder)
     patches, size = found.model.patches, found.model.patch_size
     if max(patches, size) > points:

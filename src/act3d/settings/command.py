@@ -46,7 +46,9 @@ def command(run: Callable[[S], R]) -> Command[R]:
         if len(places) > len(required):
             raise TypeError(f"{model.command}: only {', '.join(required) or 'nothing'} can be given without a name")
         given = {**dict(zip(required, places, strict=False)), **values}
-        return run(resolve(model, given, [config] if isinstance(config, str | Path) else config))  # type: ignore[arg-type]
+        settings = resolve(model, given, [config] if isinstance(config, str | Path) else config)
+        settings.check_places()
+        return run(settings)  # type: ignore[arg-type]
 
     call.__signature__ = _signature(model, run)  # type: ignore[attr-defined]
     call.__doc__ = _document(model, run.__doc__ or "")

@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.model import Place, Section, option
+from act3d.settings.model import Section, option
+from act3d.settings.places import Dataset
 
 
 def check_disjoint(split: str, test_split: str, key: str) -> None:
@@ -28,7 +29,7 @@ class ShapeChoice(Section, section="data"):
 class DatasetChoice(ShapeChoice):
     """Which dataset, and which of its shapes."""
 
-    root: Place = option(
+    root: Dataset = option(
         "sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one'
     )
 
@@ -70,7 +71,7 @@ class DataConfig(CloudChoice):
 class OwnDataChoice(CloudChoice):
     """Clouds to open for a model that was trained, by default those that it was trained on."""
 
-    root: Place = option(
+    root: Dataset = option(
         "",
         'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one; empty = the data that '
         "the model was trained on",

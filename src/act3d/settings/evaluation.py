@@ -1,7 +1,8 @@
 """Settings of the commands that measure: evaluate, probe, compare."""
 
 from act3d.settings.data import EvaluationData, ProbeData
-from act3d.settings.model import Place, Settings, option
+from act3d.settings.model import Settings, option
+from act3d.settings.places import Place, Weights
 
 DEVICE_HELP = "where to compute, such as cpu or cuda:0; auto = CUDA where there is one"
 
@@ -18,7 +19,7 @@ class EvaluateSettings(Settings, command="evaluate"):
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(
+    checkpoint: Weights = option(
         ...,
         "a run folder of `act3d finetune` or `act3d segment`, its .safetensors, or a released .pth file",
     )
@@ -54,7 +55,7 @@ class ProbeSettings(Settings, command="probe"):
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(
+    checkpoint: Weights = option(
         ..., "the encoder: a run folder of `act3d pretrain`, its .safetensors, or a released .pth file"
     )
     data: ProbeData = option(ProbeData(), "the labelled shapes")

@@ -4,28 +4,20 @@ A `Section` is a group of settings such as `optim`; `Settings` are all settings 
 options. Types are strict: 64.0 is no whole number, 3 no text, 1 not true.
 """
 
-import os
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.messages import first_mistake, named_fields
+from act3d.settings.places import check_existing
 
 
 def option(default: Any, help: str, *, unit: str = "", **bounds: Any) -> Any:
     """Return a field with its default, meaning, unit and bounds (`ge`, `gt`, `le`, `lt`); `...` = it must be given."""
     extra: Any = {"unit": unit} if unit else None
     return Field(default, description=help, json_schema_extra=extra, **bounds)
-
-
-def _as_text(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-Place = Annotated[str, BeforeValidator(_as_text)]
-"""A file or folder: text, or a path of pathlib."""
 
 
 class _Strict(BaseModel):
@@ -82,6 +74,18 @@ class Settings(_Strict):
             if isinstance(made.get(name), Mapping):
                 made[name] = kind(**{**dict(cls.model_fields[name].default), **made[name]})
         return made
+
+    def check_places(self) -> None:
+        """Check that the files and folders that are read are there: cheap, and before anything heavy is imported.
+
+        Raises:
+            InputError, CheckpointError, ConfigError: names the setting and what is not there.
+        """
+        resumed = bool(getattr(self, "resume", False))
+        for part in (self, *(getattr(self, name) for name in sections(type(self)))):
+            prefix = f"{part.section}." if part.section else ""
+            for name, field in type(part).model_fields.items():
+                check_existing(f"{prefix}{field.alias or name}", getattr(part, name), field.metadata, resumed)
 
 
 def sections(model: type[Settings]) -> dict[str, type[Section]]:

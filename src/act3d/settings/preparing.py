@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from act3d.settings.model import Place, Settings, option
+from act3d.settings.model import Settings, option
+from act3d.settings.places import Dataset, Existing, Place
 
 
 class PrepareSettings(Settings, command="prepare"):
@@ -21,7 +22,7 @@ class PrepareSettings(Settings, command="prepare"):
 
     positionals = ("source",)
 
-    source: Place = option(
+    source: Existing = option(
         ...,
         "folder with the models. For kicad, sweethome3d and ldraw: the unpacked Debian package (or its folder "
         "3dmodels, furniture or ldraw), or the .deb file itself",
@@ -75,7 +76,7 @@ class CheckDataSettings(Settings, command="check-data"):
 
     positionals = ("root",)
 
-    root: Place = option(
+    root: Dataset = option(
         ...,
         "folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN, "
         'ShapeNetPart), rooms of S3DIS, or "sample"',
@@ -99,7 +100,7 @@ class QuickstartSettings(Settings, command="quickstart"):
     )
     stage1: Place = option("small/autoencode", "preset or YAML file of stage I")
     stage2: Place = option("small/pretrain", "preset or YAML file of stage II")
-    root: Place = option("sample", 'dataset with labels and the splits train and test; "sample" = the shipped one')
+    root: Dataset = option("sample", 'dataset with labels and the splits train and test; "sample" = the shipped one')
     fresh: bool = option(False, "start again; the content of `out` is kept under another name")
 
 

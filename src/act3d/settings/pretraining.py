@@ -6,7 +6,8 @@ from pydantic import model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig
-from act3d.settings.model import Place, Section, option
+from act3d.settings.model import Section, option
+from act3d.settings.places import Place
 from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
@@ -74,6 +75,9 @@ class PointBertConfig(Section, section="point_bert"):
         return self
 
 
+NO_TEACHER = "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
+
+
 class PretrainSettings(TrainingSettings, command="pretrain"):
     """Stage II: teach a 3D Transformer.
 
@@ -109,6 +113,12 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
         "runs/pretrain",
         "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, teacher.safetensors, results.json",
     )
+
+    def check_places(self) -> None:
+        """Check that the teacher is there as well; a resumed run has its own copy of it."""
+        if self.method != "point_mae" and not self.resume and not self.teacher.checkpoint:
+            raise ConfigError(NO_TEACHER)
+        super().check_places()
 
     @model_validator(mode="after")
     def _check_student(self) -> Self:

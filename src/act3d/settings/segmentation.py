@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig
-from act3d.settings.model import Place, Section, option
+from act3d.settings.model import Section, option
+from act3d.settings.places import Place, Weights
 from act3d.settings.tasks import CHECKPOINT_HELP, Select, TransferSettings
 from act3d.settings.training import OptimConfig, check_patches
 
@@ -76,7 +77,7 @@ class SegmentSettings(TransferSettings, command="segment"):
 
     retired = frozenset({"evaluate"})  # `act3d evaluate` takes segmenters
 
-    checkpoint: Place = option("", CHECKPOINT_HELP)
+    checkpoint: Weights = option("", CHECKPOINT_HELP)
     data: DataConfig = option(
         DataConfig(points=2048, batch_size=16),
         'labelled shapes, or rooms; `val_split` and `val_fraction` say what is held out when select is "best"',

@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig, FoldData, check_disjoint
-from act3d.settings.model import Place, Section, Settings, option
+from act3d.settings.model import Section, Settings, option
+from act3d.settings.places import Place, Weights
 from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
 
 Protocol = Literal["standard", "legacy"]
@@ -52,7 +53,7 @@ class ClassifierConfig(Section, section="classifier"):
 class TransferSettings(TrainingSettings):
     """What every command takes that trains on labels, from a checkpoint or from scratch."""
 
-    checkpoint: Place = option("", CHECKPOINT_HELP)
+    checkpoint: Weights = option("", CHECKPOINT_HELP)
     protocol: Protocol = option("standard", PROTOCOL_HELP)
     test_split: str = option("test", "split of the dataset to test on")
 

@@ -6,7 +6,8 @@ from pydantic import model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig
-from act3d.settings.model import Place, Section, Settings, option
+from act3d.settings.model import Section, Settings, option
+from act3d.settings.places import Dataset, Place, Weights
 
 
 class AutoencoderConfig(Section, section="autoencoder"):
@@ -64,7 +65,9 @@ class ScheduleConfig(Section, section="schedule"):
 class TeacherConfig(Section, section="teacher"):
     """Stage I's result, which stage II learns from."""
 
-    checkpoint: Place = option("", "stage I's weights: a .safetensors file, or a run folder (its best, else its last)")
+    checkpoint: Weights = option(
+        "", "weights of stage I: a .safetensors file or a run folder (its best, else its last)"
+    )
     mode: Literal["eval", "released"] = option(
         "eval", '"eval" = frozen in every sense; "released" = dropout and batch statistics on, as the release had it'
     )
@@ -154,7 +157,7 @@ class TrainerConfig(Section, section="trainer"):
 class ProbeConfig(Section, section="probe"):
     """Stage II's validation (see trainer.validate_every): a linear SVM on frozen features."""
 
-    root: Place = option("", "labelled dataset to probe on; empty = data.root")
+    root: Dataset = option("", "labelled dataset to probe on; empty = data.root")
     split: str = option("", "split that trains the SVM; empty = the training clouds")
     test_split: str = option("", "split that tests it; empty = data.val_split, so never the test set unless asked")
     batch_size: int = option(64, "clouds embedded at once", unit="clouds", ge=1)

@@ -4,7 +4,8 @@ from typing import Literal
 
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
-from act3d.settings.model import Place, Settings, option
+from act3d.settings.model import Settings, option
+from act3d.settings.places import Dataset, Existing, Place, Shapes, Weights
 
 Axis = Literal["auto", "x", "y", "z"]
 
@@ -22,10 +23,10 @@ class EmbedSettings(Settings, command="embed"):
 
     positionals = ("input",)
 
-    input: Place = option(
+    input: Shapes = option(
         ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample'
     )
-    checkpoint: Place = option(..., ENCODER_HELP)
+    checkpoint: Weights = option(..., ENCODER_HELP)
     out: Place = option(..., "table to write: .npz, or .parquet (needs pyarrow)")
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
@@ -42,8 +43,8 @@ class IndexSettings(Settings, command="index"):
 
     positionals = ("input",)
 
-    input: Place = option(..., 'a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample')
-    checkpoint: Place = option(..., ENCODER_HELP)
+    input: Shapes = option(..., 'a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample')
+    checkpoint: Weights = option(..., ENCODER_HELP)
     out: Place = option(..., "folder of the index")
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
@@ -58,11 +59,11 @@ class SearchSettings(Settings, command="search"):
 
     positionals = ("query",)
 
-    query: Place = option(..., "a mesh or cloud, a folder or quoted pattern of them, or a prepared dataset")
-    index: Place = option(..., "folder that `act3d index` wrote")
+    query: Shapes = option(..., "a mesh or cloud, a folder or quoted pattern of them, or a prepared dataset")
+    index: Existing = option(..., "folder that `act3d index` wrote")
     k: int = option(10, "how many shapes to show", unit="shapes", ge=1)
     up: Axis = option("auto", "up axis of the query's file; auto = as in the files that the model was trained on")
-    checkpoint: Place = option("", "the model, if it is no longer where the index found it")
+    checkpoint: Weights = option("", "the model, if it is no longer where the index found it")
     json_file: Place = option("", 'file for the answer as JSON; "-" prints it instead of the table', alias="json")
     page: Place = option("", "file for the answer as an HTML page with pictures")
     split: str = option("", "of a prepared dataset given as query")
@@ -79,10 +80,10 @@ class PredictSettings(Settings, command="predict"):
 
     positionals = ("input",)
 
-    input: Place = option(
+    input: Shapes = option(
         ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", or a prepared dataset'
     )
-    checkpoint: Place = option(..., "a classifier or segmenter: run folder, .safetensors, or a released .pth file")
+    checkpoint: Weights = option(..., "a classifier or segmenter: run folder, .safetensors, or a released .pth file")
     out: Place = option("", "of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several")
     category: str = option("", "of a segmenter of parts: what the shapes are, by name or number")
     top: int = option(5, "how many classes to show; all of them are written", ge=1)
@@ -101,11 +102,11 @@ class ExportSettings(Settings, command="export"):
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(..., MODEL_HELP)
+    checkpoint: Weights = option(..., MODEL_HELP)
     out: Place = option(..., "file to write, .onnx; with --int8 a second one, .int8.onnx, beside it")
     format: Literal["onnx"] = option("onnx", "of the file")
     int8: bool = option(False, "also write a copy with int8 matrix products, and measure what that costs")
-    data: Place = option("sample", "labelled dataset to measure that cost on: a folder, or sample")
+    data: Dataset = option("sample", "labelled dataset to measure that cost on: a folder, or sample")
     split: str = option("test", "of that dataset")
     limit: int = option(160, "at most this many of its clouds", unit="clouds", ge=2)
 
@@ -115,7 +116,7 @@ class ConvertSettings(Settings, command="convert"):
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(
+    checkpoint: Weights = option(
         ..., "a released .pth file of ACT, Point-MAE, Point-BERT or ReCon, or a native checkpoint"
     )
     out: Place = option(..., "file to write, .safetensors")
@@ -131,5 +132,5 @@ class InspectSettings(Settings, command="inspect"):
 
     positionals = ("checkpoint",)
 
-    checkpoint: Place = option(..., MODEL_HELP)
+    checkpoint: Weights = option(..., MODEL_HELP)
     as_json: bool = option(False, "print JSON instead of a table", alias="json")

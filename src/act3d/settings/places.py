@@ -1,0 +1,70 @@
+"""Files and folders that settings name. What must be there already is looked for before anything heavy is imported."""
+
+import glob
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator
+
+from act3d.errors import Act3dError, InputError
+from act3d.files import weights_file
+
+
+class MustExist(NamedTuple):
+    """Marks a setting whose file or folder must be there when a command starts; `check` raises if it is not."""
+
+    check: Callable[[str], Any]
+
+
+def _check_dataset(root: str) -> None:
+    if root != "sample" and not Path(root).is_dir():
+        raise InputError(f"{root} is not a folder")
+
+
+def _check_shapes(source: str) -> None:
+    if source == "sample" or Path(source).exists() or glob.glob(source, recursive=True):
+        return
+    raise InputError(f"{source}: no such file, folder or pattern")
+
+
+def _check_exists(path: str) -> None:
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist")
+
+
+def _as_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+_Text = BeforeValidator(_as_text)
+
+Place = Annotated[str, _Text]
+"""A file or folder, or nothing: text, or a path of pathlib."""
+
+Weights = Annotated[str, _Text, MustExist(weights_file)]
+"""A checkpoint, or nothing: a run folder, or a weights file."""
+
+Dataset = Annotated[str, _Text, MustExist(_check_dataset)]
+"""A dataset's folder, "sample", or nothing."""
+
+Shapes = Annotated[str, _Text, MustExist(_check_shapes)]
+"""A mesh or cloud, a folder or a pattern of them, a dataset's folder, or "sample"."""
+
+Existing = Annotated[str, _Text, MustExist(_check_exists)]
+"""A file or folder that is read."""
+
+
+def check_existing(key: str, value: str, metadata: list[Any], resumed: bool) -> None:
+    """Check that what a setting names is there; a resumed run has its own weights.
+
+    Raises:
+        InputError, CheckpointError: names the key and what is not there.
+    """
+    for marker in metadata:
+        if isinstance(marker, MustExist) and value and not (resumed and marker.check is weights_file):
+            try:
+                marker.check(value)
+            except Act3dError as error:
+                raise type(error)(f"{key}: {error}") from None
