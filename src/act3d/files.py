@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from act3d.errors import Act3dError, CheckpointError, InputError, OutOfSpace, reason_of
+from act3d.errors import Act3dError, CheckpointError, ConfigError, InputError, OutOfSpace, reason_of
 
 FULL = 1 << 16  # free bytes below which a disk counts as full
 
@@ -136,6 +136,29 @@ def move_into_place(new: Path, out: Path) -> None:
     out.rename(old)
     new.rename(out)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def one_writer(out: Path) -> Iterator[None]:
+    """Keep other commands from writing the folder `out` meanwhile, by a lock beside it.
+
+    Raises:
+        ConfigError: another command writes there.
+    """
+    import filelock
+
+    path = out.absolute().with_name(f".{out.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise ConfigError(f"out: another act3d command writes {out}; wait for it, or choose another --out") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def recover_folder(out: Path) -> None:

@@ -12,7 +12,8 @@ from act3d.commands.prepare import prepare
 from act3d.data import open_dataset
 from act3d.data.packing import PackedWriter
 from act3d.data.transforms import prepare_cloud
-from act3d.errors import InputError
+from act3d.errors import ConfigError, InputError
+from act3d.files import one_writer
 from act3d.readers import guarded
 from act3d.readers.by_suffix import read_shape
 from act3d.use.points import read_points
@@ -233,3 +234,11 @@ def test_a_picture_of_a_few_shapes_lies_beside_the_dataset(tmp_path: Path, capsy
     assert picture.shape[0] > 200
     assert (picture[..., 3] > 0).mean() > 0.05
     assert read_shape(tmp_path / "in" / "a" / "a0.obj").faces is not None
+
+
+def test_a_second_command_into_the_same_folder_ends_in_one_line(tmp_path: Path) -> None:
+    boxes(tmp_path / "in")
+    with one_writer(tmp_path / "out"), pytest.raises(ConfigError, match="another act3d command writes"):
+        prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
+    assert prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1).clouds == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out.shapes.png"]

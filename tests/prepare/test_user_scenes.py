@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from act3d.commands.prepare import prepare
 from act3d.data.rooms import open_rooms
 from act3d.errors import ConfigError, InputError
 from act3d.prepare.user_scenes import prepare_scenes, read_classes, read_labelled
@@ -139,3 +140,15 @@ def test_labelled_arrays_on_their_side_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.column_stack([POINTS, VALUES]).T)
     with pytest.raises(InputError, match=r"\(4, 100\)"):
         read_labelled(tmp_path / "a.npy")
+
+
+def test_the_command_draws_a_few_rooms_and_lists_failures(
+    tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", np.column_stack([POINTS, VALUES]))
+    (tmp_path / "in" / "bad\n.ply").write_text("ply")
+    prepare(source=tmp_path / "in", out=tmp_path / "out", format="scenes", classes=classes, workers=1)
+    printed = capsys.readouterr().out
+    assert "1 files failed:\n  bad\\n.ply: " in printed
+    assert (tmp_path / "out.shapes.png").stat().st_size > 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
-from act3d.files import atomic_path, printable
+from act3d.files import atomic_path, one_writer, printable
 from act3d.settings.command import command
 from act3d.settings.preparing import PrepareSettings
 
@@ -32,52 +32,60 @@ def prepare(settings: PrepareSettings) -> "Summary | SceneSummary":
         InputError: no model found, or out would be lost.
         ConfigError: a setting out of its bounds.
     """
-    from act3d.prepare.pack import pack
-    from act3d.progress import Progress
-
-    workers = settings.workers or os.cpu_count() or 1
     source, out = Path(settings.source), Path(settings.out)
     if not source.exists():
         raise InputError(f"{source} does not exist")
     if out.absolute() == source.absolute():
         raise InputError(f"--out {out} is the source itself; choose another folder")
-    with tempfile.TemporaryDirectory(prefix="act3d-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="act3d-") as temporary, one_writer(out):
         kind = _format_of(source) if settings.format == "auto" else settings.format
         root = _unpacked(source, kind, Path(temporary)) if source.suffix == ".deb" else source
-        if kind in SCENE_FORMATS:
-            from act3d.prepare.rooms import prepare_rooms
+        made = _rooms(root, out, kind, settings) if kind in SCENE_FORMATS else _shapes(root, out, kind, settings)
+    print(f"a few of them as they are stored: {printable(_picture(out, kind))}")
+    return made
 
-            classes = Path(settings.classes) if settings.classes else None
-            with Progress(text="preparing", unit="rooms") as progress:
-                made = prepare_rooms(
-                    kind, root, out, classes=classes, label=settings.label, up=settings.up, scale=settings.scale,
-                    test_fraction=settings.test_fraction, rooms=settings.rooms, room_points=settings.room_points,
-                    workers=workers, seed=settings.seed, overwrite=settings.overwrite, progress=progress.update,
-                )  # fmt: skip
-            print_rooms(made)
-            return made
-        found = _list(root, kind, settings)
-        if settings.up != "auto":
-            found.up, found.up_asked = settings.up, True
-        with Progress(text="preparing", unit="models") as progress:
-            summary = pack(
-                found, out, settings.points, settings.seed, settings.dtype, settings.normalization, workers,
-                settings.overwrite, str(source), progress=progress.update,
-            )  # fmt: skip
+
+def _rooms(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "SceneSummary":
+    from act3d.prepare.rooms import prepare_rooms
+    from act3d.progress import Progress
+
+    classes = Path(settings.classes) if settings.classes else None
+    with Progress(text="preparing", unit="rooms") as progress:
+        made = prepare_rooms(
+            kind, root, out, classes=classes, label=settings.label, up=settings.up, scale=settings.scale,
+            test_fraction=settings.test_fraction, rooms=settings.rooms, room_points=settings.room_points,
+            workers=settings.workers or os.cpu_count() or 1, seed=settings.seed, overwrite=settings.overwrite,
+            progress=progress.update,
+        )  # fmt: skip
+    print_rooms(made)
+    return made
+
+
+def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Summary":
+    from act3d.prepare.pack import pack
+    from act3d.progress import Progress
+
+    found = _list(root, kind, settings)
+    if settings.up != "auto":
+        found.up, found.up_asked = settings.up, True
+    with Progress(text="preparing", unit="models") as progress:
+        summary = pack(
+            found, out, settings.points, settings.seed, settings.dtype, settings.normalization,
+            settings.workers or os.cpu_count() or 1, settings.overwrite, str(settings.source), progress=progress.update,
+        )  # fmt: skip
     print_summary(summary)
-    print(f"a few shapes as they are stored, y up: {printable(_picture(summary.out))}")
     return summary
 
 
-def _picture(out: Path) -> Path:
-    """Draw a few shapes of a dataset beside it, so that a wrong up axis is seen before training."""
+def _picture(out: Path, kind: str) -> Path:
+    """Draw a few shapes or rooms of a dataset beside it, so that a wrong up axis is seen before training."""
     from act3d.prepare.pack import first_clouds
+    from act3d.prepare.rooms import first_rooms
     from act3d.report.contact_sheet import contact_sheet
 
-    path = out.with_name(f"{out.name}.shapes.png")
-    clouds, names = first_clouds(out)
+    path = out.absolute().with_name(f"{out.name}.shapes.png")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(contact_sheet(clouds, [name[-32:] for name in names]))
+        temporary.write_bytes(contact_sheet(*(first_rooms(out) if kind in SCENE_FORMATS else first_clouds(out))))
     return path
 
 

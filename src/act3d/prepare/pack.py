@@ -146,7 +146,7 @@ def pack(
 
 
 def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]]:
-    """A few clouds (P, 3) of a finished dataset, of as many classes as there are, and their titles."""
+    """A few clouds (P, 3) of a finished dataset, y up, of as many classes as there are, and what to call them."""
     table, info = read_table(out / TABLE), read_description(out)
     shards = [np.load(out / shard["points"], mmap_mode="r", allow_pickle=False) for shard in info["shards"]]
     ends = np.cumsum([len(shard) for shard in shards])
@@ -160,7 +160,7 @@ def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]
     for place in places:
         shard = int(np.searchsorted(ends, place, side="right"))
         clouds.append(np.asarray(shards[shard][place - ends[shard]], dtype=np.float64))
-    return clouds, [table["class"][place] or table["name"][place] for place in places]
+    return clouds, [(table["class"][place] or table["name"][place])[-32:] for place in places]
 
 
 def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:

@@ -1,16 +1,20 @@
 """Sweet Home 3D's furniture (Debian's sweethome3d-furniture): OBJ models inside .sh3f archives."""
 
+import lzma
 import re
 import zipfile
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
 from act3d.errors import InputError
 from act3d.prepare.items import UNLABELED, Item, Source
 from act3d.prepare.labels import read_labels
+from act3d.readers.limits import check_unpacked
 from act3d.readers.obj import parse_obj
 from act3d.readers.shape import Shape
 
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError)
 CATALOG = "PluginFurnitureCatalog.properties"
 LICENCE = "CC0-1.0 and CC-BY-3.0 (attribution: column creator), see the column licence"
 # Classes whose models look similar; the other four mix many kinds of objects.
@@ -20,9 +24,11 @@ CORE_EXCLUDES = {"appliance", "electronics", "hand_tool", "vessel"}
 def read_catalog(archive: Path) -> dict[str, dict[str, str]]:
     """The entries of one catalog: number -> {id, name, model, creator, ...}."""
     try:
+        if not archive.is_file():
+            raise OSError("not a regular file")
         with zipfile.ZipFile(archive) as file:
-            text = file.read(CATALOG).decode("latin-1")
-    except (KeyError, OSError, zipfile.BadZipFile) as error:
+            text = _read(file, CATALOG).decode("latin-1")
+    except (KeyError, OSError, *BAD_ZIP) as error:
         raise InputError(f"{archive} is no readable furniture catalog ({error})") from None
     entries: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
@@ -35,6 +41,12 @@ def read_catalog(archive: Path) -> dict[str, dict[str, str]]:
     return entries
 
 
+def _read(archive: zipfile.ZipFile, member: str) -> bytes:
+    info = archive.getinfo(member)
+    check_unpacked(info.file_size, info.compress_size, member)
+    return archive.read(info)
+
+
 @lru_cache(maxsize=2)
 def _open(archive: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(archive)
@@ -43,10 +55,10 @@ def _open(archive: Path) -> zipfile.ZipFile:
 def read_member(archive: Path, member: str) -> Shape:
     """One OBJ model of an archive."""
     try:
-        data = _open(archive).read(member)
+        data = _read(_open(archive), member)
     except KeyError:
         raise InputError(f"{archive.name} has no {member}") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, *BAD_ZIP) as error:
         raise InputError(f"cannot be unpacked ({error})") from None
     return parse_obj(data)
 

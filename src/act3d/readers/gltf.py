@@ -28,12 +28,15 @@ def read_gltf(path: Path) -> Shape:
     Raises:
         InputError: Damaged, or with an extension that changes geometry and is not applied; names it.
     """
-    file = GltfFile(path)
-    for name in file.content.get("extensionsRequired", []):
-        if name not in _APPLIED and not _HARMLESS.fullmatch(str(name)):
-            raise InputError(f"needs the extension {str(name)[:60]}, which is not read")
-    scene = _Scene(file)
-    scene.collect()
+    try:
+        scene = _Scene(GltfFile(path))
+        scene.collect()
+    except KeyError as error:
+        raise InputError(f"is damaged: something lacks its {str(error)[:40]}") from None
+    except (TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"is damaged: an entry of its JSON is of another kind ({str(error)[:60]})") from None
     if scene.faces:
         return Shape(np.concatenate(scene.vertices), np.concatenate(scene.faces), up="y")
     if scene.points:
@@ -78,6 +81,9 @@ class _Scene:
     def collect(self) -> None:
         """Visit all nodes of the scene; without a scene, those without a parent."""
         content = self.file.content
+        for name in content.get("extensionsRequired", []):
+            if name not in _APPLIED and not _HARMLESS.fullmatch(str(name)):
+                raise InputError(f"needs the extension {str(name)[:60]}, which is not read")
         nodes = range(len(content.get("nodes", [])))
         if content.get("scenes"):
             roots = self.file.item("scenes", whole(content, "scene", 0)).get("nodes", [])

@@ -60,7 +60,7 @@ def limits_for(path: str | os.PathLike[str], workers: int = 1) -> Limits:
     return Limits(SECONDS + SECONDS_A_MEGABYTE * size / 1e6, memory)
 
 
-def reason_of(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """Return one printable line about an error; those that are not ours are named."""
     text = " ".join(str(error).split())
     if not isinstance(error, Act3dError):
@@ -112,7 +112,11 @@ class Reader:
         """Return `function(task)`, or why there is none; afterwards look at `alive`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = pickle.dumps((function, task, limits, os.getcwd()))
+        try:
+            folder = os.getcwd()
+        except OSError:  # it was removed: then only absolute paths are of use
+            folder = os.sep
+        request = pickle.dumps((function, task, limits, folder))
         watch = _watch()
         watch.deadlines[self] = time.monotonic() + limits.seconds
         watch.busy.set()
@@ -260,7 +264,7 @@ def _answer(function: Callable[[Any], Any], task: Any, limits: Limits) -> bytes:
     except MemoryError:
         return pickle.dumps(Lost(f"needs more memory than the {limits.memory >> 20} MiB that one file may take"))
     except BaseException as error:  # decompressors panic with errors that are no Exception
-        return pickle.dumps(Lost(reason_of(error)))
+        return pickle.dumps(Lost(_one_line(error)))
 
 
 def _limit(limits: Limits) -> None:

@@ -156,14 +156,13 @@ def read_header(path: Path) -> dict[str, str]:
     """The comments on top of a file: `title` (its first line), `author`, `licence` and `category`; "" for none."""
     header = dict.fromkeys(("title", "author", "licence", "category"), "")
     keys = {"author:": "author", "!license": "licence", "!category": "category"}
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file):
-            kind, _, rest = line.strip().partition(" ")
-            if kind not in ("0", ""):
-                break
-            word, _, value = rest.strip().partition(" ")
-            if number == 0:
-                header["title"] = rest.strip()
-            elif word.lower() in keys:
-                header[keys[word.lower()]] = value.strip()
+    for number, line in enumerate(decode(read_regular(path)).splitlines()):
+        kind, _, rest = line.strip().partition(" ")
+        if kind not in ("0", ""):
+            break
+        word, _, value = rest.strip().partition(" ")
+        if number == 0:
+            header["title"] = rest.strip()
+        elif word.lower() in keys:
+            header[keys[word.lower()]] = value.strip()
     return header

@@ -49,6 +49,8 @@ def parse_obj(data: bytes) -> Shape:
         if unknown:
             raise InputError(f"has no faces, but lines that start with {unknown[0][:40]!r}")
         return Shape(vertices)
+    if max(corners, default=0) >= len(vertices) or min(corners, default=0) < 0:
+        raise InputError(f"a face names a vertex outside 0..{len(vertices) - 1}")
     return Shape(vertices, triangulate(vertices, np.array(corners, dtype=np.int64), np.array(sizes))[0])
 
 

@@ -40,17 +40,22 @@ class Node:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def numbers(self, key: str, default: tuple[float, ...] = ()) -> np.ndarray:
-        """A field as float64 array, whether it was written as a list or bare."""
+        """A field as float64 array, whether it was written as a list or bare; of as many numbers as its default has."""
         value = self.fields.get(key)
         if value is None:
             return np.array(default)
+        if isinstance(value, Node):
+            raise InputError(f"field {key} of {self.kind} is a node, not a list of numbers")
         text = value[1:-1] if isinstance(value, str) else " ".join(map(str, value))
         if "#" in text:
             text = re.sub(r"#[^\n]*", " ", text)
         try:
-            return np.array(text.replace(",", " ").split(), dtype=np.float64)
+            found = np.array(text.replace(",", " ").split(), dtype=np.float64)
         except ValueError:
             raise InputError(f"field {key} of {self.kind} is not a list of numbers") from None
+        if default and len(found) != len(default):
+            raise InputError(f"field {key} of {self.kind} has {len(found)} numbers; expected {len(default)}")
+        return found
 
     def nodes(self, key: str) -> "list[Node]":
         """A field as list of nodes."""
