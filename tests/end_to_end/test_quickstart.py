@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from act3d.commands.probe import print_report, probe
+from act3d.commands.probe import probe
 from act3d.commands.quickstart import own_commands, quickstart, repeat_command, set_aside
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.settings.data import ProbeData
@@ -117,7 +117,7 @@ def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
     saved = json.loads((tmp_path / "p" / "results.json").read_text())
     assert saved["metrics"]["oa"] == report.metrics["pretrained"]["linear"]
     assert "pretrained" in capsys.readouterr().out
-    print_report(report)
+    report.table().print()
     with pytest.raises(ConfigError, match="holds results already"):
         probe(run_folder, out=str(tmp_path / "p"))
 

@@ -190,15 +190,12 @@ def _fill(model: Any) -> None:
 
 
 def _print(report: DoctorReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from act3d.tables import Table
 
     purposes = dict(PACKAGES.values())
-    table = Table("package", "version", "for", box=None)
-    for name, version in report.versions.items():
-        table.add_row(name, version or "missing", purposes.get(name, ""), style=None if version else "yellow")
-    console = Console()
-    console.print(table, markup=False)
+    rows = [[name, version or "missing", purposes.get(name, "")] for name, version in report.versions.items()]
+    missing = [number for number, row in enumerate(rows) if row[1] == "missing"]
+    Table(["package", "version", "for"], rows, strong=missing).print()
     print()
     for title, facts in (("devices", report.devices), ("kernels", report.kernels), ("teachers", report.teachers)):
         print(title)

@@ -156,23 +156,17 @@ def write_results(folder: Path, runs: "list[SeedRun]", values: dict[str, list[fl
 
 def print_table(report: "QuickstartReport") -> None:
     """Print the accuracy by seed, and what it says about the pretrained encoder."""
-    from rich.console import Console
-    from rich.table import Table
-
     from act3d.report import mean_spread
     from act3d.report.quickstart import codes_warning, verdicts
+    from act3d.tables import Table
 
     pretrained, *others = report.variants
-    table = Table("linear SVM, % right", *[f"seed {s}" for s in report.seeds], "mean ± sd", "k-NN", box=None)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in report.variants:
-        numbers = [f"{value:.1f}" for value in row.linear]
-        style = "bold" if row is pretrained else None
-        table.add_row(row.name, *numbers, mean_spread(row.linear), mean_spread(row.knn), style=style)
-    console = Console()
-    console.print()
-    console.print(table)
+    columns = ["linear SVM, % right", *[f"seed {seed}" for seed in report.seeds], "mean ± sd", "k-NN"]
+    rows: list[list[Any]] = [
+        [row.name, *row.linear, mean_spread(row.linear), mean_spread(row.knn)] for row in report.variants
+    ]
+    print()
+    Table(columns, rows, strong=(0,)).print()
     print()
     for sentence in [codes_warning(report.codes), *verdicts(pretrained, others[:2])]:
         if sentence:

@@ -42,6 +42,11 @@ def open_folder(folder: Path, wanted: Wanted) -> CloudDataset:
     )
 
 
+def holds_dataset(folder: Path) -> bool:
+    """Tell whether a folder is a dataset that `open_folder` knows, damaged or not."""
+    return any(layout.open is not None and layout.find(folder) is not None for layout in LAYOUTS)
+
+
 def check_folder(folder: Path) -> list[Found]:
     """Look at all datasets that a folder holds, in whatever layout; every cloud is read.
 

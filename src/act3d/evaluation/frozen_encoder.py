@@ -91,18 +91,16 @@ def probe_encoder(
     """
     device = next(model.parameters()).device
 
-    def both(kind: str, function: Callable[[Tensor], Tensor]) -> tuple[Features, Features]:
-        with phase(f"features of {len(train)} + {len(test)} shapes: {kind}"):
-            return embed(function, train, batch_size, device), embed(function, test, batch_size, device)
+    def both(function: Callable[[Tensor], Tensor]) -> tuple[Features, Features]:
+        return embed(function, train, batch_size, device), embed(function, test, batch_size, device)
 
-    features = {"pretrained": both("pretrained", embedding_of(model))}
-    features["random"] = both("random", embedding_of(random_twin(model, seed)))
-    features["data_dependent"] = both("data_dependent", embedding_of(fitted_twin(model, seed, train, batch_size)))
-    features["plain"] = both("plain", lambda points: plain_features(points, seed=seed))
-    metrics = {}
-    for kind, (learned, asked) in features.items():
-        with phase(f"probes: {kind}"):
-            metrics[kind] = probe_features(learned, asked, train.classes, seed)
+    with phase(f"features of {len(train)} + {len(test)} shapes, with and without pretraining"):
+        features = {"pretrained": both(embedding_of(model))}
+        features["random"] = both(embedding_of(random_twin(model, seed)))
+        features["data_dependent"] = both(embedding_of(fitted_twin(model, seed, train, batch_size)))
+        features["plain"] = both(lambda points: plain_features(points, seed=seed))
+    with phase("linear SVMs and nearest neighbours on these features"):
+        metrics = {kind: probe_features(*pair, train.classes, seed) for kind, pair in features.items()}
     data = {
         "name": train.name,
         "fingerprint": train.fingerprint,
