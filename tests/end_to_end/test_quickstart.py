@@ -64,6 +64,13 @@ def test_it_ends_with_numbers_a_report_and_whole_run_folders(result, place):
     assert (saved["data"]["train_shapes"], saved["data"]["test_shapes"]) == (448, 192)
 
 
+def test_the_result_is_a_table(result):
+    (record, *_), columns = result.table().records(), result.table().columns
+    assert list(columns) == ["features", "seed 0"]
+    assert record == {"features": "pretrained", "seed 0": result.metrics["pretrained"][0]}
+    assert f"pretrained {result.metrics['pretrained'][0]:.1f} %" in repr(result)
+
+
 def test_the_plain_baseline_reads_something_off_the_sample(result):
     # Sixteen balanced classes: chance is 6 %. Random PointNet features with only 64 points are far above.
     assert result.metrics["plain"][0] > 30
@@ -117,7 +124,6 @@ def test_probe_prints_and_writes_and_repeats(result, place, tmp_path, capsys):
     saved = json.loads((tmp_path / "p" / "results.json").read_text())
     assert saved["metrics"]["oa"] == report.metrics["pretrained"]["linear"]
     assert "pretrained" in capsys.readouterr().out
-    report.table().print()
     with pytest.raises(ConfigError, match="holds results already"):
         probe(run_folder, out=str(tmp_path / "p"))
 

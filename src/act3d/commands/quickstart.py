@@ -16,6 +16,7 @@ from act3d.settings.model import sections
 from act3d.settings.preparing import QuickstartSettings
 from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
 from act3d.settings.training import TrainingSettings
+from act3d.tables import Cell, Table, Tabular
 
 if TYPE_CHECKING:
     from act3d.engine.run_folder import RunResult
@@ -23,17 +24,30 @@ if TYPE_CHECKING:
     from act3d.use.run_report import SeedRun
 
 
-@dataclass
-class QuickstartResult:
+@dataclass(repr=False)
+class QuickstartResult(Tabular):
     """Results of a quickstart.
 
-    out: the folder of all runs. report: the HTML page. metrics: kind of features ("pretrained", "random",
-    "data_dependent", "plain") -> accuracy of the linear SVM on test shapes in percent, one value a seed.
+    Attributes:
+        out: the folder of all runs.
+        report: the HTML page.
+        metrics: kind of features ("pretrained", "random", "data_dependent", "plain") -> accuracy of the linear SVM on
+            test shapes in percent, one value a seed.
     """
 
     out: Path
     report: Path
     metrics: dict[str, list[float]]
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{kind} {sum(values) / len(values):.1f} %" for kind, values in self.metrics.items())
+        return f"<QuickstartResult in {self.out}, linear SVM: {means}>"
+
+    def table(self) -> Table:
+        """Return one row per kind of features, one column per seed."""
+        seeds = len(next(iter(self.metrics.values())))
+        rows: list[list[Cell]] = [[kind, *values] for kind, values in self.metrics.items()]
+        return Table(["features", *[f"seed {seed}" for seed in range(seeds)]], rows, strong=(0,))
 
 
 @command
@@ -156,17 +170,11 @@ def write_results(folder: Path, runs: "list[SeedRun]", values: dict[str, list[fl
 
 def print_table(report: "QuickstartReport") -> None:
     """Print the accuracy by seed, and what it says about the pretrained encoder."""
-    from act3d.report import mean_spread
-    from act3d.report.quickstart import codes_warning, verdicts
-    from act3d.tables import Table
+    from act3d.report.quickstart import accuracy_header, accuracy_rows, codes_warning, verdicts
 
     pretrained, *others = report.variants
-    columns = ["linear SVM, % right", *[f"seed {seed}" for seed in report.seeds], "mean ± sd", "k-NN"]
-    rows: list[list[Any]] = [
-        [row.name, *row.linear, mean_spread(row.linear), mean_spread(row.knn)] for row in report.variants
-    ]
     print()
-    Table(columns, rows, strong=(0,)).print()
+    Table(accuracy_header(report), accuracy_rows(report), strong=(0,)).print()
     print()
     for sentence in [codes_warning(report.codes), *verdicts(pretrained, others[:2])]:
         if sentence:

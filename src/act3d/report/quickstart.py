@@ -108,17 +108,27 @@ def write_quickstart(path: str | Path, report: QuickstartReport) -> Path:
         warning=warning,
         verdicts=verdicts(pretrained, others[:2]),
         bars=bar_rows({v.name: v.linear for v in report.variants}, ("always the most frequent class", report.chance)),
-        header=["Linear SVM, % right", *[f"seed {s}" for s in report.seeds], "mean ± sd", "k-NN, mean ± sd"],
-        rows=[
-            [v.name, *[f"{value:.1f}" for value in v.linear], mean_spread(v.linear), mean_spread(v.knn)]
-            for v in report.variants
-        ],
+        header=accuracy_header(report),
+        rows=accuracy_rows(report),
         class_header=["Class", *[v.name for v in report.variants]],
         class_rows=classes,
         cards=[_card(shape) for shape in report.shapes],
         map=scatter_map(report.map.xy, report.map.labels, report.classes, report.map.names, report.map.test),
         charts=[line_chart(c.lines, c.x_label, c.y_label, c.log_y) for c in report.charts],
     )
+
+
+def accuracy_header(report: QuickstartReport) -> list[str]:
+    """Return the columns of the table of accuracies."""
+    return ["Linear SVM, % right", *[f"seed {s}" for s in report.seeds], "mean ± sd", "k-NN, mean ± sd"]
+
+
+def accuracy_rows(report: QuickstartReport) -> list[list[str]]:
+    """Return one row per variant: name, accuracy of the linear SVM by seed and its mean, mean accuracy of k-NN."""
+    return [
+        [v.name, *[f"{value:.1f}" for value in v.linear], mean_spread(v.linear), mean_spread(v.knn)]
+        for v in report.variants
+    ]
 
 
 def verdict(pretrained: Sequence[float], control: Sequence[float], name: str = "random initialization") -> str:
