@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -269,3 +270,38 @@ def test_what_is_not_there_is_said_before_torch_is_imported(
     assert message in done.stderr
     assert done.returncode == code
     assert done.stdout.strip() == "[]"
+
+
+def test_shells_complete_choices_presets_and_files(tmp_path: Path) -> None:
+    script = tmp_path / "act3d"
+    command = [sys.executable, "-m", "act3d", "--install-completion", "--shell", "bash", "--output", str(script)]
+    home = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run(command, capture_output=True, check=True, env=home)
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "act3d").write_text(f'#!/bin/sh\nexec {sys.executable} -m act3d "$@"\n')
+    (tmp_path / "bin" / "act3d").chmod(0o755)
+
+    def complete(*words: str) -> list[str]:
+        line = " ".join(["act3d", *words])
+        program = (
+            f"source {script}; COMP_WORDS=(act3d {' '.join(word or repr(word) for word in words)}); "
+            f"COMP_CWORD={len(words)}; COMP_LINE='{line}'; COMP_POINT={len(line)}; _act3d; "
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env={**home, "PATH": path},
+        )
+        return done.stdout.split()
+
+    assert complete("pretrain", "--mask.kind", "") == ["random", "block"]
+    assert complete("pretrain", "--mask.") == ["--mask.ratio", "--mask.kind"]
+    assert complete("pretrain", "--config", "") == preset_names("pretrain")
+    assert "shapes" in complete("probe", "--data.root", "")
+    assert "shapes" in complete("embed", "")

@@ -1,18 +1,20 @@
 """The commands as cyclopts reads them: one option a setting, all of them text, which `act3d.settings` understands."""
 
 import inspect
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token
 
 from act3d import __version__
 from act3d.cli.table import COMMANDS, GROUPS, load, settings_of
 from act3d.cli.words import with_resumed_run
 from act3d.presets import preset_names
 from act3d.settings.layers import fields, resolve
-from act3d.settings.messages import describe, required_settings, value_type
+from act3d.settings.messages import describe, metadata_of, required_settings, value_type
 from act3d.settings.model import Settings, default_of, sections
+from act3d.settings.places import is_place
 
 ABOUT = "act3d: teach 3D Transformers with pretrained image and text Transformers (ACT, ICLR 2023)"
 EPILOGUE = """act3d COMMAND --help explains a command, its options and its presets.
@@ -71,12 +73,13 @@ def command_line_of(name: str) -> Callable[..., None]:
     """Return a command as cyclopts reads it: a function with one option a setting, which all take text."""
     model = settings_of(name)
     keys = {key.replace(".", "__"): key for key in fields(model)}
-    many = model.positionals[-1] if model.positionals else ""
+    many = [key for key in model.positionals if get_origin(model.model_fields[key].annotation) is list]
 
     def call(*places: Any, **words: Any) -> None:
         words |= zip(model.positionals, places, strict=False)
         given = {keys[place]: value for place, value in words.items() if place in keys}
-        texts = with_resumed_run({k: v[-1] if isinstance(v, list) and k != many else v for k, v in given.items()})
+        # An option that comes several times counts once, as it came last.
+        texts = with_resumed_run({k: v[-1] if isinstance(v, list) and k not in many else v for k, v in given.items()})
         settings = resolve(model, {}, words.get("config") or [], texts)
         settings.check_places()  # before torch is imported
         load(COMMANDS[name].target)(settings)
@@ -97,16 +100,18 @@ def _option(model: type[Settings], key: str, place: str) -> inspect.Parameter:
         show_default=(lambda _: default) if default else False,
         choices=tuple(map(str, get_args(hint))) if get_origin(hint) is Literal else None,
         show_choices=False,
-        metavar=_metavar(hint, key),
+        metavar="PATH" if is_place(metadata_of(field)) else _metavar(hint, key),
         required=False,
         negative=(),
+        converter=None if hint is bool and key != "resume" else _as_written,
     )
     if section:
         names = list(sections(model))
         group = Group(section, help=model.model_fields[section].description or "", sort_key=names.index(section) + 1)
         about = Parameter.combine(about, Parameter(group=group))
-    one = positional and get_origin(hint) is not list  # an option that comes several times is a list: the last counts
-    taken: Any = bool if hint is bool and key != "resume" else str if one else list[str]
+    one = positional and get_origin(hint) is not list
+    text = Path if is_place(metadata_of(field)) else str  # shells complete paths; both are taken as they are written
+    taken: Any = bool if hint is bool and key != "resume" else text if one else list[text]  # type: ignore[valid-type]
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(place, kind, default=None, annotation=Annotated[taken | None, about])
 
@@ -132,6 +137,12 @@ def _shown(default: Any) -> str:
     if isinstance(default, list):
         return ",".join(map(str, default))
     return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _as_written(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return an option's words unchanged: what they mean is the settings' to say."""
+    words = [token.value for token in tokens]
+    return words if get_origin(kind) is list else words[-1]
 
 
 def _metavar(hint: Any, key: str) -> str:

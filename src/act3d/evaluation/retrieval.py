@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError, MissingDependency
+from act3d.installing import how_to_install
 
 EXACT_LIMIT = 200_000  # above, an approximate graph index (HNSW) instead of comparing with everything
 _BLOCK = 512  # queries compared with everything at once
@@ -58,7 +59,7 @@ def load_faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise MissingDependency("searching needs faiss: pip install 'act3d[search]'") from error
+        raise MissingDependency(f"searching needs faiss: {how_to_install('search')}") from error
     return faiss
 
 

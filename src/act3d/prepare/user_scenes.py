@@ -12,6 +12,7 @@ import numpy as np
 from act3d.data.rooms import DESCRIPTION, UNLABELLED, write_description
 from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, move_into_place, output_names, printable, recover_folder
+from act3d.installing import how_to_install
 from act3d.prepare.folder import find_files
 from act3d.prepare.items import choose_test
 from act3d.prepare.s3dis import RoomReport, SceneSummary
@@ -127,7 +128,7 @@ def prepare_scenes(
     if not paths:
         raise InputError(f"{source} holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files")
     if any(path.suffix.lower() in LAS_SUFFIXES for path in paths) and not importlib.util.find_spec("laspy"):
-        raise MissingDependency("las and laz need laspy; install act3d[las]")
+        raise MissingDependency(f"las and laz need laspy: {how_to_install('las')}")
     relatives = [path.relative_to(source) for path in paths]
     printed = [printable(relative) for relative in relatives]
     rooms = [path.stem for path in output_names(printed, out, ".npy", flat=True)]

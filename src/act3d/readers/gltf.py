@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from act3d.errors import InputError
+from act3d.installing import how_to_install
 from act3d.readers.gltf_file import GltfFile, whole
 from act3d.readers.limits import Budget
 from act3d.readers.shape import Shape
@@ -178,7 +179,7 @@ class _Scene:
         try:
             import DracoPy
         except ImportError:
-            raise InputError(f"is compressed with Draco ({DRACO}): install act3d[draco] to read it") from None
+            raise InputError(f"is compressed with Draco ({DRACO}): to read it, {how_to_install('draco')}") from None
         data, _ = self.file.view(about["bufferView"])
         if self.file.item("accessors", accessor).get("componentType") != 5126:
             raise InputError(f"has quantized positions inside {DRACO}, which is not read")

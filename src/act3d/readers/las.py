@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from act3d.errors import InputError, MissingDependency
+from act3d.installing import how_to_install
 from act3d.readers.limits import read_regular
 
 LAS_SUFFIXES = (".las", ".laz")
@@ -20,7 +21,7 @@ def open_las(path: Path) -> Any:
     try:
         import laspy
     except ImportError:
-        raise MissingDependency(f"{path}: las and laz need laspy; install act3d[las]") from None
+        raise MissingDependency(f"{path}: las and laz need laspy: {how_to_install('las')}") from None
     _check_counts(read_regular(path))
     try:
         return laspy.read(path)

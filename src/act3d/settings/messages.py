@@ -55,11 +55,12 @@ def describe(field: FieldInfo) -> str:
 
 def bounds_text(field: FieldInfo) -> str:
     """Return bounds as words a user can read: ">= 1, < 2"; of a list, those of its items."""
-    found = [(name, item) for item in _metadata(field) for name in SIGNS if hasattr(item, name)]
+    found = [(name, item) for item in metadata_of(field) for name in SIGNS if hasattr(item, name)]
     return ", ".join(f"{SIGNS[name]} {getattr(item, name):g}" for name, item in found)
 
 
-def _metadata(field: FieldInfo) -> Iterable[Any]:
+def metadata_of(field: FieldInfo) -> Iterable[Any]:
+    """Yield bounds and marks of a setting; of a list, those of its items as well."""
     yield from field.metadata
     for hint in get_args(field.annotation):
         if get_origin(hint) is Annotated:

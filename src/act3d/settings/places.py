@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -54,6 +54,11 @@ Shapes = Annotated[str, _Text, MustExist(_check_shapes)]
 
 Existing = Annotated[str, _Text, MustExist(_check_exists)]
 """A file or folder that is read."""
+
+
+def is_place(metadata: Iterable[Any]) -> bool:
+    """Tell whether a setting with this metadata is a file or folder."""
+    return _Text in metadata
 
 
 def check_existing(key: str, value: str, metadata: list[Any], resumed: bool) -> None:

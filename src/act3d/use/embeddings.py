@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from act3d.errors import InputError, MissingDependency
 from act3d.files import atomic_path
+from act3d.installing import how_to_install
 
 COLUMNS = ("name", "label", "split", "path", "stamp")
 SUFFIXES = (".npz", ".parquet")
@@ -128,5 +129,5 @@ def _pyarrow() -> Any:
     try:
         import pyarrow
     except ImportError as error:
-        raise MissingDependency("parquet files need pyarrow: pip install 'act3d[parquet]' (or take .npz)") from error
+        raise MissingDependency(f"parquet files need pyarrow: {how_to_install('parquet')} (or take .npz)") from error
     return pyarrow

@@ -8,6 +8,7 @@ from torch import nn
 from act3d.checkpoints.native import read_header
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import write_text
+from act3d.installing import how_to_install
 from act3d.use.loading import load, predictor_for, save
 from act3d.use.predictor import Predictor
 
@@ -106,7 +107,7 @@ def _mixin() -> Any:
     try:
         from huggingface_hub import ModelHubMixin, hf_hub_download
     except ImportError as error:
-        raise MissingDependency("the Hub needs huggingface_hub: pip install 'act3d[hub]'") from error
+        raise MissingDependency(f"the Hub needs huggingface_hub: {how_to_install('hub')}") from error
 
     class HubModel(ModelHubMixin):
         """A model of act3d on its way to or from the Hub."""

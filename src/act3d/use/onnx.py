@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import atomic_path
 from act3d.geometry import Patches, gather, knn, patchify
+from act3d.installing import how_to_install
 from act3d.kernels.dispatch import exporting
 
 OPSET = 18
@@ -140,7 +141,7 @@ def require(package: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
-        raise MissingDependency(f"exporting to ONNX needs {package}: pip install 'act3d[onnx]'")
+        raise MissingDependency(f"exporting to ONNX needs {package}: {how_to_install('onnx')}")
 
 
 def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:

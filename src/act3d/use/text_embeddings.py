@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from act3d.errors import CheckpointError, MissingDependency
+from act3d.installing import how_to_install
 from act3d.models.backbones.minilm import tested_weights
 from act3d.models.text_encoder import LONGEST, TextEncoder, load_text_encoder
 
@@ -58,7 +59,7 @@ def _encoded(texts: Sequence[str]) -> Iterable[tuple[str, torch.Tensor]]:
 def _tower() -> tuple[Any, TextEncoder]:
     encoder = load_text_encoder()
     if importlib.util.find_spec("tokenizers") is None:
-        raise MissingDependency("texts need the package tokenizers: pip install 'act3d[minilm]'")
+        raise MissingDependency(f"texts need the package tokenizers: {how_to_install('minilm')}")
     from tokenizers import Tokenizer
 
     path = tested_weights().with_name("tokenizer.json")

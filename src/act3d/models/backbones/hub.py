@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from act3d.errors import InputError, MissingDependency
+from act3d.installing import how_to_install
 
 
 def fetch(repo: str, filename: str, revision: str | None = None) -> Path | None:
@@ -25,7 +26,7 @@ def fetch(repo: str, filename: str, revision: str | None = None) -> Path | None:
         import huggingface_hub
         from huggingface_hub import constants, errors
     except ImportError as error:
-        raise MissingDependency("hf: and timm: teachers need huggingface_hub: pip install 'act3d[hf]'") from error
+        raise MissingDependency(f"hf: and timm: teachers need huggingface_hub: {how_to_install('hf')}") from error
     try:
         cached = huggingface_hub.try_to_load_from_cache(repo, filename, revision=revision)
     except errors.HFValidationError as error:

