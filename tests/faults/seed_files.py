@@ -10,13 +10,16 @@ import numpy as np
 from tests.readers.helpers import Gltf
 from tests.readers.test_mesh_kinds import TETRAHEDRON, model
 
+# Half a second each until their limit ends them, or the end of a process: too much for hundreds of thousands.
+COSTLY = ("laughs.wrl", "crash.laz")
+
 
 def seed_files(folder: Path) -> Path:
     """Write a small valid file of every format and variant, and give the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     fixtures = Path(__file__).parent.parent / "fixtures"
     for path in sorted([*(fixtures / "cases").iterdir(), *(fixtures / "hostile").iterdir()]):
-        if path.stat().st_size < 8000:
+        if path.stat().st_size < 8000 and path.name not in COSTLY:
             (folder / path.name).write_bytes(path.read_bytes())
     cloud = np.random.default_rng(0).random((20, 3)).astype("<f4")
     text = "\n".join(" ".join(f"{value:.3f}" for value in row) for row in cloud.tolist())

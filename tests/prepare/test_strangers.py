@@ -36,11 +36,23 @@ def test_links_to_class_folders_are_followed_and_loops_end(tmp_path: Path, capsy
     boxes(tmp_path / "in" / "lamp")
     (tmp_path / "real" / "chair" / "back").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "lamp" / "self").symlink_to(tmp_path / "in" / "lamp")
+    (tmp_path / "in" / "above").symlink_to(tmp_path)  # holds all that the other links lead to
+    (tmp_path / "in" / "all").symlink_to(tmp_path / "real")
     (tmp_path / "in" / "a_lamp").symlink_to(tmp_path / "in" / "lamp")
     (tmp_path / "in" / "nowhere").symlink_to(tmp_path / "gone")
     summary = prepare(tmp_path / "in", tmp_path / "in" / "out", points=8, workers=1)
     assert {cls: sum(splits.values()) for cls, splits in summary.counts.items()} == {"chair": 4, "lamp": 4, "table": 4}
-    assert "a_lamp links to a folder that is read already" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "a_lamp links to a folder that is read already" in printed
+    assert "above links to a folder that it lies in: not followed" in printed
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_folders_that_may_not_be_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boxes(tmp_path / "in" / "a")
+    boxes(tmp_path / "in" / "b").chmod(0)
+    prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
+    assert "b cannot be read: Permission denied" in capsys.readouterr().out
 
 
 def test_many_folders_with_links_to_all_others_end(tmp_path: Path) -> None:

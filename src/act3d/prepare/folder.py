@@ -29,8 +29,8 @@ class Found(NamedTuple):
 def find_files(root: Path, without: Path, suffixes: Collection[str] = READERS) -> Found:
     """Look through a folder and what links in it lead to; leave out hidden files and folders, and `without`.
 
-    A folder is read once, under its own name rather than under that of a link to it, so links to a folder above them
-    do not loop.
+    A folder is read once, under its own name rather than under that of a link to it. A link to a folder that it lies
+    in is not followed, so links do not loop.
     """
     seen = {_identity(without)} if without.exists() else set()
     files: list[Path] = []
@@ -39,32 +39,41 @@ def find_files(root: Path, without: Path, suffixes: Collection[str] = READERS) -
     waiting = [root]  # folders that are no links, then links
     while waiting:
         links: list[Path] = []
+        targets = {_identity(link) for link in waiting}  # each is read under its own link, not inside another one's
         for start in waiting:
-            identity = _identity(start)
-            if identity in seen:
-                if start.absolute() != without.absolute():
-                    notes.append(f"{printable(start.relative_to(root))} links to a folder that is read already")
-                continue
-            for here, names, linked in _walk(start, seen):
-                links += linked
-                for name in names:
-                    suffix = PurePath(name).suffix.lower()
-                    if suffix in suffixes:
-                        files.append(here / name)
-                    else:
-                        others[suffix] += 1
+            name = printable(start.relative_to(root))
+            if start != root and start.parent.resolve().is_relative_to(start.resolve()):
+                notes.append(f"{name} links to a folder that it lies in: not followed")
+            elif _identity(start) in seen:
+                notes.append(f"{name} links to a folder that is read already")
+            else:
+                for here, names, linked in _walk(start, seen, targets, notes):
+                    links += linked
+                    for file in names:
+                        suffix = PurePath(file).suffix.lower()
+                        if suffix in suffixes:
+                            files.append(here / file)
+                        else:
+                            others[suffix] += 1
         waiting = sorted(links)
     return Found(sorted(files), dict(others), notes)
 
 
-def _walk(start: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, list[str], list[Path]]]:
+def _walk(
+    start: Path, seen: set[tuple[int, int]], targets: set[tuple[int, int]], notes: list[str]
+) -> Iterator[tuple[Path, list[str], list[Path]]]:
     """Every folder below `start` that was not seen yet, with the names of its files, and its links to folders."""
-    for folder, folders, names in os.walk(start):
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"{printable(error.filename)} cannot be read: {error.strerror}")
+
+    for folder, folders, names in os.walk(start, onerror=unreadable):
         here = Path(folder)
         seen.add(_identity(here))
         shown = sorted(name for name in folders if not name.startswith("."))
         linked = [here / name for name in shown if (here / name).is_symlink()]
-        folders[:] = [name for name in shown if here / name not in linked and _identity(here / name) not in seen]
+        passed = seen | targets
+        folders[:] = [name for name in shown if here / name not in linked and _identity(here / name) not in passed]
         yield here, sorted(name for name in names if not name.startswith(".")), linked
 
 
