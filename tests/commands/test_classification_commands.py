@@ -387,3 +387,23 @@ def test_check_data_ends_with_what_to_do(root: Path, tmp_path: Path, capsys: pyt
     check_data(root=str(tmp_path))
     ends = [line.rpartition("act3d ")[2] for line in capsys.readouterr().out.splitlines()[-2:]]
     assert ends == [f"finetune --data.root {tmp_path} --data.subset {name}" for name in ("hardest", "objbg")]
+
+
+def test_released_classifiers_of_scans_take_clouds_as_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from act3d.evaluation import classification
+
+    layouts.scanobjectnn(tmp_path, per_class=1, points=64)
+    model = Classifier(15, 4, 8, 16, 1, 2)
+    meta = checkpoints.released_meta(model, tmp_path / "scans.pth")
+    assert (
+        checkpoints.released_meta(Classifier(40, 4, 8, 16, 1, 2), tmp_path / "m.pth")["normalization"] == "unit_sphere"
+    )
+    path = checkpoints.save(model, tmp_path / "c.safetensors", meta)
+    seen = []
+    draw = classification.draw_test
+    monkeypatch.setattr(classification, "draw_test", lambda points, count: seen.append(points) or draw(points, count))
+    report = evaluate(str(path), data={"root": str(tmp_path)}, device="cpu")
+    assert report.data["normalization"] == "none"
+    assert report.warnings == []
+    stored = open_dataset(tmp_path, "test", normalize="none").fetch(range(15))["points"]
+    assert torch.equal(torch.cat(seen), stored)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from act3d.checkpoints.native import load_native, load_stored_state, read_header, save, stored_state
-from act3d.checkpoints.released import load_released
+from act3d.checkpoints.released import SCANOBJECTNN_CLASSES, load_released
 from act3d.device import choose_device
 from act3d.errors import CheckpointError
 from act3d.files import weights_file as resolve
@@ -96,12 +96,14 @@ def _a(noun: str) -> str:
 
 def released_meta(model: Any, path: Path) -> dict[str, Any]:
     """What a released file does not say of itself, but its recipe does: how clouds are treated."""
-    scenes = model.kind == "segmenter" and not model.categories
+    # ScanObjectNN's clouds and blocks of rooms are taken as they are stored.
+    scans = model.kind == "classifier" and model.classes == SCANOBJECTNN_CLASSES
+    as_stored = scans or (model.kind == "segmenter" and not model.categories)
     return {
         "source": path.name,
         "released": True,
         "points": POINTS_PER_PATCH * model.patches,
-        "normalization": "none" if scenes else "unit_sphere",
+        "normalization": "none" if as_stored else "unit_sphere",
         "source_up": "y",
         "protocol": "legacy",
     }

@@ -34,6 +34,7 @@ _STUDENT_NAMES = (
     ("proj_head.", "head."),
     ("cls_pos", "decoder_cls_pos"),
 )
+SCANOBJECTNN_CLASSES = 15
 _UNUSED_HEADS = ("lm_head.", "cls_head.")  # of the encoder: pretraining never used them
 
 
@@ -145,7 +146,7 @@ def _load_classifier(state: State, where: str) -> Loaded:
     classes = state[f"cls_head_finetune.{layers - 1}.weight"].shape[0]
     config: dict[str, Any] = {
         "classes": classes,
-        "patches": 128 if classes == 15 else 64,
+        "patches": 128 if classes == SCANOBJECTNN_CLASSES else 64,
         "width": width,
         "depth": count(state, r"blocks\.blocks\.(\d+)\."),
         "heads": width // HEAD_WIDTH,
