@@ -36,23 +36,24 @@ def test_embed_a_folder(suffix: str, meshes: Path, student_file: Path, tmp_path:
 def test_embed_goes_on_where_it_stopped(
     meshes: Path, student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from act3d.commands import embed as module
+    from act3d.use import embed_shapes as module
+    from act3d.use.shape_predictors import EncoderPredictor
 
-    monkeypatch.setattr(module, "_PART", 2)
+    monkeypatch.setattr(module, "ROWS_A_PART", 2)
     words = ["embed", str(meshes), "--checkpoint", str(student_file), "--data.batch_size", "2"]
     words += ["--out", str(tmp_path / "e.npz")]
-    real, calls = module._vectors, []
+    real, calls = EncoderPredictor.embed, []
 
-    def dies(model: Any, points: torch.Tensor) -> Any:
+    def dies(predictor: Any, points: torch.Tensor) -> Any:
         calls.append(len(points))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(model, points)
+        return real(predictor, points)
 
-    monkeypatch.setattr(module, "_vectors", dies)
+    monkeypatch.setattr(EncoderPredictor, "embed", dies)
     assert main(words) == 130
     assert not (tmp_path / "e.npz").exists()
-    monkeypatch.setattr(module, "_vectors", real)
+    monkeypatch.setattr(EncoderPredictor, "embed", real)
     assert main(words) == 0
     assert "6 shapes, 128 numbers each; 3 new" in capsys.readouterr().out  # bad.obj sat in the first batch
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npz", "meshes"]

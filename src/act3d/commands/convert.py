@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from act3d import checkpoints
 from act3d.errors import ConfigError
 from act3d.settings.command import command
 from act3d.settings.using import ConvertSettings
@@ -29,21 +30,19 @@ def convert(settings: ConvertSettings) -> ConvertReport:
         CheckpointError: the file cannot be read, or covers less than an encoder.
     """
     checkpoint, out = settings.checkpoint, settings.out
-    from act3d import checkpoints
-
     if not out.endswith(".safetensors"):
-        raise ConfigError(f"--out: {out} must end in .safetensors")
+        raise ConfigError(f"out: {out} must end in .safetensors")
     loaded = checkpoints.load(checkpoint)
     model, meta = loaded.model, dict(loaded.meta)
     names = _names(settings.classes)
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:
-        raise ConfigError(f"--classes: {len(names)} names for {expected or 'no'} classes")
+        raise ConfigError(f"classes: {len(names)} names for {expected or 'no'} classes")
     meta |= {k: v for k, v in {"classes": names, "licence": settings.licence, "points": settings.points}.items() if v}
     path = checkpoints.save(model, out, meta)
     left_over, missing = loaded.left_over, loaded.missing
     print(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
-    for what, found in (("left over in the file", left_over), ("missing, and left random", missing)):
+    for what, found in (("left over in the file", left_over), ("missing, random numbers in their place", missing)):
         if found:
             print(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
     return ConvertReport(path, model.kind, left_over, missing)

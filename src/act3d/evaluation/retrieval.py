@@ -1,14 +1,12 @@
 """Finding the nearest shapes by embedding, and how good that is over a labelled collection."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from act3d.errors import InputError, MissingDependency
-from act3d.installing import how_to_install
+from act3d.errors import InputError
 
-EXACT_LIMIT = 200_000  # above, an approximate graph index (HNSW) instead of comparing with everything
 _BLOCK = 512  # queries compared with everything at once
 
 
@@ -35,32 +33,6 @@ def measure_scaling(vectors: ArrayLike) -> Scaling:
         return Scaling(np.zeros(x.shape[1], np.float32), np.ones(x.shape[1], np.float32))
     deviation = x.std(axis=0)
     return Scaling(x.mean(axis=0), np.where(deviation > 1e-6, deviation, np.float32(1e6)).astype(np.float32))
-
-
-def build_index(unit: NDArray[np.float32]) -> Any:
-    """A faiss index over unit vectors (S, F), by inner product: exact up to `EXACT_LIMIT` shapes.
-
-    Raises:
-        MissingDependency: faiss is not installed.
-    """
-    faiss = load_faiss()
-    width = unit.shape[1]
-    if len(unit) <= EXACT_LIMIT:
-        index = faiss.IndexFlatIP(width)
-    else:
-        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efSearch = 128
-    index.add(unit)
-    return index
-
-
-def load_faiss() -> Any:
-    """Import faiss, or say what to install."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependency(f"searching needs faiss: {how_to_install('search')}") from error
-    return faiss
 
 
 class RetrievalQuality(NamedTuple):

@@ -1,6 +1,7 @@
 """A table of embeddings: one row a shape, kept as one npz or parquet file."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from act3d.errors import InputError, MissingDependency
 from act3d.files import atomic_path
 from act3d.installing import how_to_install
+from act3d.tables import Cell, Table, Tabular
 
 COLUMNS = ("name", "label", "split", "path", "stamp")
 SUFFIXES = (".npz", ".parquet")
 
 
-@dataclass
-class Embeddings:
+@dataclass(repr=False)
+class Embeddings(Tabular):
     """Vectors of shapes, and what the shapes are.
 
     Attributes:
@@ -32,6 +34,23 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __repr__(self) -> str:
+        classes = len(set(self.columns["label"]) - {""})
+        about = f", {classes} classes" if classes else ""
+        return f"<Embeddings: {len(self)} shapes, {self.vectors.shape[1]} numbers each{about}>"
+
+    def table(self) -> Table:
+        """One row a shape: name, label, split, path, and the numbers of its vector as f0, f1 ..."""
+        shown = [name for name in COLUMNS if name != "stamp"]
+        width = self.vectors.shape[1]
+        texts = zip(*(self.columns[name] for name in shown), strict=True)
+        rows: list[Sequence[Cell]] = [(*t, *v) for t, v in zip(texts, self.vectors.tolist(), strict=True)]
+        return Table([*shown, *(f"f{i}" for i in range(width))], rows, digits=3)
+
+    def _repr_html_(self) -> str:
+        first, whole = self.rows(list(range(min(10, len(self))))).table(), repr(self)[1:-1]
+        return Table(first.columns[:8], [row[:8] for row in first.rows], title=whole, digits=3).html()
 
     def __getitem__(self, name: str) -> list[str]:
         return self.columns[name]

@@ -2,13 +2,19 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.errors import InputError
+from act3d.evaluation.whole_room import segment_room
 from act3d.models.segmenter import Segmenter
+from act3d.prepare.user_scenes import to_z_up
 from act3d.use.points import Points, per_point
 from act3d.use.predictor import Predictor
+
+VOTES = 3  # passes over a whole scan
 
 
 class SegmenterPredictor(Predictor[Segmenter]):
@@ -65,6 +71,8 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
         Returns:
             int64 Tensor (B, N); of a list of clouds of different sizes a list of Tensors (N).
+
+        Clouds are taken as they are; whole scans are for `segment_scan`.
         """
         if isinstance(category, str):
             category = self.category(category)
@@ -72,6 +80,22 @@ class SegmenterPredictor(Predictor[Segmenter]):
         numbers = [0] * len(logits) if category is None else self._numbers(category).tolist()
         labels = [self.best_labels(cloud, number) for cloud, number in zip(logits, numbers, strict=False)]
         return torch.stack(labels) if isinstance(logits, Tensor) else labels
+
+    def segment_scan(self, points: NDArray[Any], up: str = "z", batch_size: int = 16) -> NDArray[np.int64]:
+        """The label of every point of a whole scan, by blocks as in training, and votes.
+
+        Args:
+            points: (n, 3), in the unit of the training rooms, anywhere in space.
+            up: The scan's up axis.
+            batch_size: Blocks at once.
+
+        Returns:
+            int64 array (n,).
+        """
+        upright = to_z_up(np.asarray(points, dtype=np.float64), up)
+        upright = (upright - upright.min(axis=0)).astype(np.float32)  # near the origin float32 has digits enough
+        block, stride = float(self.meta.get("block", 1.0)), float(self.meta.get("stride", 0.5))
+        return segment_room(self.model, upright, self.model.classes, self.points, batch_size, block, stride, VOTES)
 
     def best_labels(self, logits: Tensor, category: int = 0) -> Tensor:
         """The likeliest label of every point, among those that the category has: logits (N, K) -> int64 (N)."""

@@ -2,20 +2,38 @@
 
 import glob
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
+from act3d.data import SAMPLE, open_dataset
+from act3d.data.clouds import CloudDataset
+from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
+from act3d.readers.by_suffix import READERS, read_sample
+from act3d.readers.guarded import Lost, limits_for, read_all
+from act3d.use.points import in_training_frame
+from act3d.use.predictor import Predictor
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from act3d.data.clouds import CloudDataset
-    from act3d.use.predictor import Predictor
+class Reading(NamedTuple):
+    """How shapes are read.
+
+    Attributes:
+        up: up axis of the files, x, y or z; "auto" = as in the files that the model was trained on.
+        batch_size: shapes at once.
+        workers: processes that read files beside the one that computes.
+    """
+
+    up: str = "auto"
+    batch_size: int = 32
+    workers: int = 0
 
 
 class Item(NamedTuple):
@@ -27,34 +45,35 @@ class Item(NamedTuple):
     path: str
     stamp: str
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a row of a table stands for: equal keys mean the same shape, read in the same way."""
+        return self.name, self.stamp
+
 
 @dataclass
 class Shapes:
     """The shapes that an INPUT stands for."""
 
     items: list[Item]
-    dataset: "CloudDataset | None" = None
+    dataset: CloudDataset | None = None
 
     def batches(
-        self, places: Sequence[int], predictor: "Predictor[Any]", batch_size: int, workers: int, up: str | None
-    ) -> "Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]":
+        self, places: Sequence[int], predictor: Predictor[Any], reading: Reading
+    ) -> Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]:
         """Read shapes as the model was trained on them.
 
         Yields:
             Places of those that could be read, their points (b, N, 3), and (place, reason) of those that could not.
         """
-        import torch
-
-        from act3d.readers.by_suffix import read_sample
-        from act3d.readers.guarded import Lost, limits_for, read_all
-        from act3d.use.points import in_training_frame
-
+        _, batch_size, workers = reading
         blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
         if self.dataset is not None:
             for block in blocks:
                 yield block, self.dataset.fetch(block, epoch=0)["points"], []
             return
         count, meta = predictor.points, predictor.meta
+        axis = None if reading.up == "auto" else reading.up
         said: set[str] = set()
         paths = [self.items[place].path for place in places]
         read = partial(read_sample, count=count)
@@ -68,7 +87,7 @@ class Shapes:
                     try:
                         if isinstance(found, Lost):
                             raise InputError(found.reason)
-                        cloud, note = in_training_frame(found, Path(self.items[place].path), meta, up)
+                        cloud, note = in_training_frame(found, Path(self.items[place].path), meta, axis)
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
@@ -80,26 +99,22 @@ class Shapes:
                 yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
 
 
-def find_shapes(
-    source: str, meta: Mapping[str, Any] | None = None, split: str = "", subset: str = "", points: int = 0
-) -> Shapes:
+def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset: str = "", up: str = "auto") -> Shapes:
     """List the shapes of an INPUT.
 
     Args:
         source: A mesh or cloud; a folder, searched through all its subfolders; a glob pattern ("parts/*.obj", `**`
             for any depth); a folder that `act3d prepare` wrote, a released dataset, or "sample".
-        meta: Of a checkpoint: says how many points of a dataset's clouds to take, and how they are normalised.
+        predictor: Says how many points of a dataset's clouds to take, and how they are normalised.
         split, subset: Of a dataset; "" = all of it.
-        points: Overrides the number of points.
+        up: See `Reading`.
 
     Raises:
         InputError: Nothing there, or nothing that can be read.
     """
-    from act3d.readers.by_suffix import READERS
-
     path = Path(source)
-    if source == "sample" or (path.is_dir() and _is_dataset(path)):
-        return _of_dataset(source, meta or {}, split, subset, points)
+    if source == SAMPLE or (path.is_dir() and _is_dataset(path)):
+        return _of_dataset(source, predictor, split, subset, up)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
     if path.is_dir():
@@ -112,12 +127,10 @@ def find_shapes(
     if not files:
         kinds = ", ".join(READERS)
         raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
-    return Shapes([_of_file(file, root) for file in files])
+    return Shapes([_of_file(file, root, up) for file in files])
 
 
 def _is_dataset(path: Path) -> bool:
-    from act3d.data import open_dataset
-
     try:
         open_dataset(path)
     except InputError as error:
@@ -126,28 +139,37 @@ def _is_dataset(path: Path) -> bool:
     return True
 
 
-def _of_dataset(source: str, meta: Mapping[str, Any], split: str, subset: str, points: int) -> Shapes:
-    from act3d.data import open_dataset
-
-    wanted = points or meta.get("points") or None
-    whole = open_dataset(source, split or None, None, subset=subset or None)
-    if wanted and wanted > whole.points:
-        wanted = whole.points
-    dataset = open_dataset(source, split or None, wanted, normalize=meta.get("normalization"), subset=subset or None)
-    splits = list(getattr(dataset, "split", [""] * len(dataset)))
-    names = zip(dataset.names, dataset.labels.tolist(), splits, strict=True)
-    stamp = f"{dataset.fingerprint}:{wanted or dataset.points}"
-    return Shapes(
-        [Item(n, dataset.classes[label] if label >= 0 else "", part, "", stamp) for n, label, part in names], dataset
-    )
+def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, up: str) -> Shapes:
+    stored = open_dataset(source, split or None, None, subset=subset or None).points
+    opened = open_for_model(predictor.meta, source, split or None, min(predictor.points, stored), subset=subset, up=up)
+    for line in opened.warnings:
+        print(f"act3d: {line}", file=sys.stderr)
+    clouds = opened.clouds
+    stamp = f"{clouds.fingerprint}:{opened.points}{_read_as(up)}"
+    labels = [clouds.classes[label] if label >= 0 else "" for label in clouds.labels.tolist()]
+    splits = clouds.split or [""] * len(clouds)
+    rows = zip(clouds.names, labels, splits, strict=True)
+    return Shapes([Item(name, label, part, "", stamp) for name, label, part in rows], clouds)
 
 
-def _of_file(file: Path, root: Path) -> Item:
+def _of_file(file: Path, root: Path, up: str) -> Item:
     relative = file.relative_to(root)
     about = file.stat()
     # As in `act3d prepare`: the first folder below the root is the class.
     label = relative.parts[0] if len(relative.parts) > 1 else ""
-    return Item(str(relative), label, "", str(file.resolve()), f"{about.st_size}-{about.st_mtime_ns}")
+    stamp = f"{about.st_size}-{about.st_mtime_ns}{_read_as(up)}"
+    return Item(str(relative), label, "", str(file.resolve()), stamp)
+
+
+def _read_as(up: str) -> str:
+    """The end of a stamp: a shape read with another up axis is another shape."""
+    return "" if up == "auto" else f" up={up}"
+
+
+def up_of(stamps: Sequence[str]) -> str:
+    """The up axis that all of these were read with, or "auto"."""
+    found = {stamp.rpartition(" up=")[2] if " up=" in stamp else "auto" for stamp in stamps}
+    return found.pop() if len(found) == 1 else "auto"
 
 
 def _common_folder(files: list[Path]) -> Path:

@@ -1,0 +1,132 @@
+"""Embeddings of many shapes: what is known already is kept, what an interrupted run has found is not lost."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from act3d.errors import InputError
+from act3d.files import printable
+from act3d.progress import Progress
+from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
+from act3d.use.shape_predictors import EncoderPredictor
+from act3d.use.shapes import Item, Reading, Shapes
+
+ROWS_A_PART = 256  # shapes after which what was found is written down
+_KEPT = ("points", "normalization", "licence", "data")
+
+
+class Embedded(NamedTuple):
+    """A row for every shape that could be read, in the shapes' order; how many are new; (name, reason) of the rest."""
+
+    table: Embeddings
+    new: int
+    failures: list[tuple[str, str]]
+
+
+def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
+    """What a table of embeddings says of the model: the digest of its file, where it is, its kind, points ..."""
+    assert predictor.path is not None
+    with predictor.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts = {"checkpoint": digest, "path": str(predictor.path.resolve()), "kind": predictor.kind}
+    return facts | {name: value for name, value in predictor.meta.items() if name in _KEPT}
+
+
+def embed_shapes(
+    predictor: EncoderPredictor[Any],
+    shapes: Shapes,
+    reading: Reading,
+    known: Sequence[Embeddings],
+    parts: "Parts",
+    facts: dict[str, Any],
+    look: Callable[[Item, Tensor], None] | None = None,
+) -> Embedded:
+    """Embed the shapes that are not known yet.
+
+    Args:
+        predictor: The encoder.
+        shapes: What to embed.
+        reading: How; a shape read in another way is another shape.
+        known: Tables by the same model.
+        parts: Where rows are kept until the whole table is written.
+        facts: See `facts_of`.
+        look: Is shown every shape that is read, with its points (N, 3).
+
+    Raises:
+        InputError: Not one shape could be read.
+    """
+    kept = parts.read(facts["checkpoint"])
+    vectors: dict[tuple[str, str], NDArray[np.float32]] = {}
+    for table in [*known, *kept]:
+        vectors |= dict(zip(table.keys(), table.vectors, strict=True))
+    items = shapes.items
+    places = [place for place, item in enumerate(items) if item.key not in vectors]
+    failures: list[tuple[str, str]] = []
+    pending: list[Item] = []
+    for found, clouds, bad in _with_progress(shapes, places, predictor, reading):
+        failures += [(items[place].name, reason) for place, reason in bad]
+        if found:
+            rows = predictor.embed(clouds).float().cpu().numpy()
+            vectors |= {items[place].key: row for place, row in zip(found, rows, strict=True)}
+            pending += [items[place] for place in found]
+        if look is not None:
+            for place, cloud in zip(found, clouds, strict=True):
+                look(items[place], cloud)
+        if len(pending) >= ROWS_A_PART:
+            parts.write(_table(pending, vectors, facts))
+            pending = []
+    done = [item for item in items if item.key in vectors]
+    if not done:
+        raise InputError(f"not one of {len(items)} shapes could be read; the first: {': '.join(failures[0])}")
+    return Embedded(_table(done, vectors, facts), len(places) - len(failures), failures)
+
+
+def _table(items: list[Item], vectors: dict[tuple[str, str], Any], facts: dict[str, Any]) -> Embeddings:
+    stacked = np.stack([vectors[item.key] for item in items]).astype(np.float32)
+    return Embeddings(stacked, {name: [getattr(item, name) for item in items] for name in COLUMNS}, facts)
+
+
+def _with_progress(
+    shapes: Shapes, places: list[int], predictor: EncoderPredictor[Any], reading: Reading
+) -> Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]:
+    """The shapes' batches, while a bar shows how far they are; what cannot be read is said at once."""
+    with Progress(len(places), text="embedding", unit="shapes") as progress:
+        for found, clouds, bad in shapes.batches(places, predictor, reading):
+            for place, reason in bad:
+                progress.say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}")
+            yield found, clouds, bad
+            progress.advance(count=len(found) + len(bad))
+
+
+class Parts:
+    """Rows of an unfinished table, in files beside it.
+
+    Args:
+        out: The table, or the folder that it will be in.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out.with_name(f".{out.name}.parts")
+
+    def write(self, table: Embeddings) -> None:
+        """Keep some rows."""
+        number = len(list(self.folder.glob("[0-9]*.npz")))
+        table.write(self.folder / f"{number:06d}.npz")
+
+    def read(self, checkpoint: str) -> list[Embeddings]:
+        """Rows that an interrupted run has kept; those of another model are removed."""
+        tables = [read_embeddings(path) for path in sorted(self.folder.glob("[0-9]*.npz"))]
+        if any(table.meta.get("checkpoint") != checkpoint for table in tables):
+            self.remove()
+            return []
+        return tables
+
+    def remove(self) -> None:
+        """Forget the rows."""
+        shutil.rmtree(self.folder, ignore_errors=True)
