@@ -56,9 +56,12 @@ def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: s
 
 
 def _as_wanted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors in the model's precision, to be taken over as they are."""
+    """The tensors in the model's precision, to be taken over as they are.
+
+    Copies: what was read is a view of the file, which may be replaced, and whose alignment changes the last digit.
+    """
     wanted = model.state_dict()
-    return {name: value.to(wanted[name].dtype) for name, value in state.items()}
+    return {name: value.to(wanted[name].dtype, copy=True) for name, value in state.items()}
 
 
 def _fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], where: str) -> None:

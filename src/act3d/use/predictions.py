@@ -45,7 +45,9 @@ class Predictions(Tabular):
     def table(self) -> Table:
         """One row a shape: its class and the probability of every class; or its file and number of points."""
         if not self.classes:
-            files: list[Sequence[Cell]] = [[n, len(v), str(f)] for (n, v), f in zip(self.labels.items(), self.files, strict=True)]
+            files: list[Sequence[Cell]] = [
+                [n, len(v), str(f)] for (n, v), f in zip(self.labels.items(), self.files, strict=True)
+            ]
             return Table(["shape", "points", "file"], files)
         names = sorted({str(name) for ranked in self.classes.values() for name, _ in ranked})
         rows: list[Sequence[Cell]] = []
