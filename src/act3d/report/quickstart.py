@@ -109,7 +109,7 @@ def write_quickstart(path: str | Path, report: QuickstartReport) -> Path:
         verdicts=verdicts(pretrained, others[:2]),
         bars=bar_rows({v.name: v.linear for v in report.variants}, ("always the most frequent class", report.chance)),
         header=accuracy_header(report),
-        rows=accuracy_rows(report),
+        rows=[[cell if isinstance(cell, str) else f"{cell:.1f}" for cell in row] for row in accuracy_rows(report)],
         class_header=["Class", *[v.name for v in report.variants]],
         class_rows=classes,
         cards=[_card(shape) for shape in report.shapes],
@@ -123,11 +123,11 @@ def accuracy_header(report: QuickstartReport) -> list[str]:
     return ["Linear SVM, % right", *[f"seed {s}" for s in report.seeds], "mean ± sd", "k-NN, mean ± sd"]
 
 
-def accuracy_rows(report: QuickstartReport) -> list[list[str]]:
+def accuracy_rows(report: QuickstartReport) -> list[list[str | float]]:
     """Return one row per variant: name, accuracy of the linear SVM by seed and its mean, mean accuracy of k-NN."""
     return [
-        [v.name, *[f"{value:.1f}" for value in v.linear], mean_spread(v.linear), mean_spread(v.knn)]
-        for v in report.variants
+        [variant.name, *variant.linear, mean_spread(variant.linear), mean_spread(variant.knn)]
+        for variant in report.variants
     ]
 
 
