@@ -10,17 +10,17 @@ from act3d.errors import Act3dError, ConfigError, InputError
 
 
 def set_waiting() -> None:
-    """Let threads of OpenMP that wait spin for some microseconds, then sleep; this must come before torch is imported.
+    """Let waiting threads of OpenMP spin for some microseconds, then sleep; this must be set before torch is imported.
 
-    To spin for long makes a shared machine many times slower, and to sleep at once makes steps of many small operations
-    twice as slow: a thread takes longer to wake than most of them last.
+    Long spinning makes a shared machine many times slower. Sleeping at once makes steps of many small operations twice
+    as slow: a thread takes longer to wake up than most of them take.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # GNU's OpenMP, which torch brings on Linux
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep the memory that tensors free: giving it back costs a step on the CPU a fifth of its time."""
+    """Let glibc keep the memory that tensors free: returning it takes a fifth of a step's time on the CPU."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -56,7 +56,7 @@ def _report(error: Exception) -> int:
     code = getattr(error, "code", None)
     if isinstance(code, int) and code > 128:  # stopped on request, with everything saved
         if int(os.environ.get("LOCAL_RANK", 0)):
-            return 0  # a helper process; the first one speaks
+            return 0  # a helper process; the first one prints
         print(f"act3d: {error}", file=sys.stderr)
         return code
     text = " ".join(str(error).split())
@@ -68,7 +68,7 @@ def _report(error: Exception) -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Do what the words say."""
+    """Run the command that the words name."""
     from cyclopts import CycloptsError
 
     from act3d.cli.app import build_app

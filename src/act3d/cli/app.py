@@ -1,4 +1,4 @@
-"""The commands as cyclopts reads them: one option a setting, all of them text, which `act3d.settings` understands."""
+"""The commands for cyclopts: one option a setting, all of them text, which `act3d.settings` converts."""
 
 import inspect
 from collections.abc import Callable, Container, Sequence
@@ -16,14 +16,14 @@ from act3d.settings.messages import describe, metadata_of, required_settings, va
 from act3d.settings.model import Settings, default_of, sections
 from act3d.settings.places import is_place
 
-ABOUT = "act3d: teach 3D Transformers with pretrained image and text Transformers (ACT, ICLR 2023)"
+ABOUT = "act3d: pretrain 3D Transformers with pretrained image and text Transformers as teachers (ACT, ICLR 2023)"
 EPILOGUE = """act3d COMMAND --help explains a command, its options and its presets.
 --debug after any command shows where an error came from."""
-RESUME = "a RUN folder given here stands for --out, its settings are the base, and options change them"
+RESUME = "a RUN folder given here is also --out; its settings are used, and options change them"
 
 
 def build_app(whole: Container[str]) -> App:
-    """Return the command line with the options of some commands; of others, only what the overview shows is known."""
+    """Return the command line with the options of the commands in `whole`; of others only the summary is known."""
     app = App(
         name="act3d",
         help=ABOUT,
@@ -63,14 +63,14 @@ def _usage(name: str) -> str:
 
 
 def _epilogue(name: str) -> str:
-    """Return what stands below the options of `act3d COMMAND --help`: examples and presets."""
+    """Return the text below the options of `act3d COMMAND --help`: examples and presets."""
     text = "\n".join(["Examples:", *(f"  {example}" for example in COMMANDS[name].examples)])
     presets = preset_names(name)
     return f"{text}\n\nPresets: {', '.join(presets)}" if presets else text
 
 
 def command_line_of(name: str) -> Callable[..., None]:
-    """Return a command as cyclopts reads it: a function with one option a setting, which all take text."""
+    """Return a command for cyclopts: a function with one option a setting, which all take text."""
     model = settings_of(name)
     keys = {key.replace(".", "__"): key for key in fields(model)}
     many = [key for key in model.positionals if get_origin(model.model_fields[key].annotation) is list]
@@ -146,7 +146,7 @@ def _as_written(kind: Any, tokens: Sequence[Token]) -> Any:
 
 
 def _metavar(hint: Any, key: str) -> str:
-    """Return what stands for an option's value: INT, NUMBER, a|b|c ..."""
+    """Return the placeholder of an option's value: INT, NUMBER, a|b|c ..."""
     if key == "resume":
         return "[RUN]"
     if get_origin(hint) is Literal:

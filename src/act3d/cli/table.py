@@ -1,4 +1,4 @@
-"""The commands: their groups, where they are, and examples."""
+"""The commands: their groups, modules and examples."""
 
 import importlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """One command: its group, where its settings and its function are, what it does in one line, and examples."""
+    """One command: its group, the places of its settings and function, a summary in one line, and examples."""
 
     group: Literal["Learn", "Use", "Look", "Data"]
     settings: str
@@ -19,8 +19,8 @@ class Command(NamedTuple):
 
 GROUPS = {
     "Learn": "Train, such as: act3d pretrain --config small/pretrain --teacher.checkpoint runs/teacher",
-    "Use": "Use what was trained, such as: act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
-    "Look": "Measure and look, such as: act3d probe runs/pretrain --data.root data/mine",
+    "Use": "Use a trained model, such as: act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
+    "Look": "Measure and inspect, such as: act3d probe runs/pretrain --data.root data/mine",
     "Data": "Make and check datasets, such as: act3d prepare my_meshes --out data/mine",
 }
 
@@ -29,7 +29,7 @@ COMMANDS: dict[str, Command] = {
         "Learn",
         "act3d.settings.preparing:QuickstartSettings",
         "act3d.commands.quickstart:quickstart",
-        "Both stages on shapes that come with act3d, and the result: about seven minutes",
+        "Train both stages on shapes that come with act3d and report the result: about seven minutes",
         (
             "act3d quickstart",
             "act3d quickstart --seeds 1",
@@ -61,7 +61,7 @@ COMMANDS: dict[str, Command] = {
         "Learn",
         "act3d.settings.tasks:FinetuneSettings",
         "act3d.commands.finetune:finetune",
-        "Make a classifier of a pretrained encoder",
+        "Train a classifier from a pretrained encoder",
         (
             "act3d finetune --config small/finetune --data.root data/mine --checkpoint runs/pretrain",
             "act3d finetune --config act/finetune-scan-hardest --data.root data/ScanObjectNN --checkpoint act.pth",
@@ -122,7 +122,7 @@ COMMANDS: dict[str, Command] = {
         "Use",
         "act3d.settings.using:PredictSettings",
         "act3d.commands.predict:predict",
-        "Name shapes (a classifier), or colour their points by part (a segmenter)",
+        "Classify shapes (a classifier), or colour their points by part (a segmenter)",
         (
             "act3d predict chair.obj --checkpoint runs/classifier",
             "act3d predict my_meshes --checkpoint runs/segmenter --out coloured --category chair",
@@ -146,7 +146,7 @@ COMMANDS: dict[str, Command] = {
         "Look",
         "act3d.settings.evaluation:ProbeSettings",
         "act3d.commands.probe:probe",
-        "Measure frozen features by linear SVM and nearest neighbours, against random weights",
+        "Test frozen features by linear SVM and nearest neighbours, against random weights",
         ("act3d probe runs/pretrain --data.root data/mine",),
     ),
     "evaluate": Command(
@@ -174,7 +174,7 @@ COMMANDS: dict[str, Command] = {
         "Look",
         "act3d.settings.using:InspectSettings",
         "act3d.commands.inspect:inspect",
-        "Say what a checkpoint is, what it lacks and what is left over",
+        "Show a checkpoint: kind, config, size, missing and left-over weights",
         (
             "act3d inspect ACT.pth",
             "act3d inspect runs/pretrain --json",
@@ -184,7 +184,7 @@ COMMANDS: dict[str, Command] = {
         "Look",
         "act3d.settings.preparing:DoctorSettings",
         "act3d.commands.doctor:doctor",
-        "Say what this installation has and lacks, and check it against stored numbers",
+        "List what is installed and what is missing, and check a computation against stored numbers",
         ("act3d doctor",),
     ),
     "prepare": Command(
@@ -201,7 +201,7 @@ COMMANDS: dict[str, Command] = {
         "Data",
         "act3d.settings.preparing:CheckDataSettings",
         "act3d.commands.check_data:check_data",
-        "Say which dataset a folder holds, and what is missing or broken",
+        "Show which dataset a folder holds, and what is missing or damaged",
         (
             "act3d check-data data/ScanObjectNN",
             "act3d check-data sample",
@@ -211,7 +211,7 @@ COMMANDS: dict[str, Command] = {
         "Data",
         "act3d.settings.tasks:DrawFoldsSettings",
         "act3d.commands.draw_folds:draw_folds",
-        "Draw few-shot tasks from a labelled dataset and keep them, as the released ones are laid out",
+        "Draw few-shot tasks from a labelled dataset into files of the released layout",
         (
             "act3d draw-folds --data.root data/ModelNet --out data/ModelNetFewshot",
             "act3d draw-folds --data.root data/mine --tasks.ways 5 --tasks.shots 10 --out data/mine-fewshot",

@@ -1,4 +1,4 @@
-"""What stands between the words of a command line and cyclopts: switches with values, and mistakes in one line."""
+"""Words of a command line before and after cyclopts: switches with values, and mistakes as one line."""
 
 from typing import Any
 

@@ -15,7 +15,7 @@ R = TypeVar("R", covariant=True)
 
 
 class Command(Protocol[R]):
-    """What `command` makes of a function."""
+    """A function that `command` has wrapped."""
 
     __name__: str
 
@@ -32,7 +32,7 @@ def command(run: Callable[[S], R]) -> Command[R]:
 
     A dictionary changes a part of a section, a section's model replaces the whole of it; what is given by name wins
     over `config`, and later presets and files win over earlier ones. With `resume=True` the run's own settings in `out`
-    are the base of all.
+    come before all others.
     """
     model: type[Settings] = run.__annotations__["settings"]
 
@@ -56,7 +56,7 @@ def command(run: Callable[[S], R]) -> Command[R]:
 
 
 def _signature(model: type[Settings], run: Callable[..., Any]) -> inspect.Signature:
-    """Return what help() and editors of notebooks show: every section and plain option by name."""
+    """Return the signature that help() and editors show: every section and plain option by name."""
     parameter, empty = inspect.Parameter, inspect.Parameter.empty
     shown = []
     for name, field in named_fields(model).items():

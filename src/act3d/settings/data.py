@@ -20,14 +20,14 @@ def check_disjoint(split: str, test_split: str, key: str) -> None:
 
 
 class ShapeChoice(Section, section="data"):
-    """Which shapes of a dataset."""
+    """A choice of a dataset's shapes."""
 
     split: str = option("", 'of a prepared dataset: "train", "test" ..., joined by +; empty = all')
     subset: str = option("", 'a named part of the dataset, such as "core" in the KiCad collection; empty = all of it')
 
 
 class DatasetChoice(ShapeChoice):
-    """Which dataset, and which of its shapes."""
+    """A dataset, and a choice of its shapes."""
 
     root: Dataset = option(
         "sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one'
@@ -35,7 +35,7 @@ class DatasetChoice(ShapeChoice):
 
 
 class CloudChoice(DatasetChoice):
-    """Clouds to open, with as many points and treated as they are wanted."""
+    """Clouds to open: their points, normalization and batch size."""
 
     points: int = option(0, "points of a cloud; 0 = as many as the model was trained with", unit="points", ge=0)
     normalize: Literal["auto", "unit_sphere", "none"] = option(
@@ -46,7 +46,7 @@ class CloudChoice(DatasetChoice):
 
 
 class DataConfig(CloudChoice):
-    """The clouds to learn from."""
+    """The clouds to train on."""
 
     split: str = option("train", 'split to train on; join two by "+", as in "train+test" or "train+unlabeled"')
     points: int = option(1024, "points drawn from every cloud", unit="points", ge=32)
@@ -58,7 +58,7 @@ class DataConfig(CloudChoice):
     resident: Literal["auto", "always", "never"] = option(
         "auto",
         "keep all training clouds on the training device, so that no step loads any; auto = on CUDA, when they take a "
-        "third of its free memory at most. Random points of a cloud are drawn where it lives; host and device draw "
+        "third of its free memory at most. Random points are chosen where the cloud is kept; host and device choose "
         "different ones, so their losses differ a little",
     )
     augment: str = option("none", 'augmentation of training clouds, joined by "+": scale_shift, rotate_y, rotate_x ...')
@@ -96,8 +96,8 @@ class EvaluationData(OwnDataChoice):
 class ProbeData(OwnDataChoice):
     """The labelled shapes to probe on."""
 
-    split: str = option("train", "split whose shapes train the classifiers")
-    test_split: str = option("test", "split whose shapes test them")
+    split: str = option("train", "split that the classifiers are trained on")
+    test_split: str = option("test", "split that they are tested on")
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

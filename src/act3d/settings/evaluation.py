@@ -26,8 +26,8 @@ class EvaluateSettings(Settings, command="evaluate"):
     data: EvaluationData = option(EvaluationData(), "the labelled clouds")
     votes: int = option(
         0,
-        "average the logits of so many passes over random, scaled and shifted versions of every cloud: one fixed vote "
-        "by `seed`, not the best of many; 0 = one plain pass. Of rooms: times a whole room is gone through; 0 = as in "
+        "average the logits of this many passes over random, scaled and shifted versions of every cloud: one fixed "
+        "vote by `seed`, not the best of many; 0 = one plain pass. For rooms: passes over a whole room; 0 = as in "
         "training",
         ge=0,
     )
@@ -44,13 +44,12 @@ class EvaluateSettings(Settings, command="evaluate"):
 
 
 class ProbeSettings(Settings, command="probe"):
-    """Measure what an encoder's frozen features are worth.
+    """Test an encoder's frozen features by simple classifiers.
 
-    A linear SVM and k nearest neighbours learn the classes from the features of training shapes and are asked about
-    test shapes. The same is done for the same encoder with random weights, for one whose random weights and statistics
-    were fitted to the training shapes (`--trainer.fit_start`) without any training, and for a plain PointNet with
-    random weights: the difference is what pretraining is worth. C and k are chosen by cross-validation inside the
-    training shapes.
+    A linear SVM and k nearest neighbours are trained on the features of training shapes and tested on test shapes. The
+    same is done for the same encoder with random initialization, for one with data-dependent initialization
+    (`--trainer.fit_start`) and no training, and for a plain PointNet with random weights: the differences show what
+    pretraining adds. C and k are chosen by cross-validation within the training shapes.
     """
 
     positionals = ("checkpoint",)
@@ -67,9 +66,9 @@ class ProbeSettings(Settings, command="probe"):
 class CompareSettings(Settings, command="compare"):
     """Compare runs: mean, spread and best over seeds.
 
-    Runs that differ in their seed only share a row. NAME=RUN,RUN,... makes a row by hand; one that would mix protocols,
-    datasets or votes is refused. Beside ours stand the published numbers where there are some; most of those pick the
-    epoch on the test set (protocol legacy).
+    Runs that differ only in their seed share a row. NAME=RUN,RUN,... makes a row by hand; one that would mix protocols,
+    datasets or votes is refused. Published numbers are shown beside ours where there are some; most of those
+    select the epoch on the test set (protocol legacy).
     """
 
     positionals = ("runs",)

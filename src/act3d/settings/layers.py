@@ -1,4 +1,4 @@
-"""From presets, files, a resumed run and what the caller gives to a command's settings; later sources win."""
+"""Settings from presets, files, a resumed run and the caller, merged into a command's settings; later ones win."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -116,7 +116,7 @@ def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[Layer
 def from_text(value: Any, hint: Any) -> Any:
     """Return text as a number, a switch or a list where the type asks for one; anything else comes back unchanged.
 
-    YAML reads 1e-3 as text, and the command line reads everything so. Whether the value is allowed is not said here.
+    YAML reads 1e-3 as text, and the command line reads all values so. Whether they are allowed is checked elsewhere.
     """
     hint = value_type(hint)
     if get_origin(hint) is list and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""How settings are described and how a mistake in them is answered: always in one line."""
+"""Descriptions of settings, and messages about mistakes in them: always one line."""
 
 import difflib
 import types

@@ -1,4 +1,4 @@
-"""What settings are made of: frozen pydantic models that check themselves and answer a mistake in one line.
+"""The base of all settings: frozen pydantic models that check themselves; a mistake is one line.
 
 A `Section` is a group of settings such as `optim`; `Settings` are all settings of one command: sections and plain
 options. Types are strict: 64.0 is no whole number, 3 no text, 1 not true.
@@ -101,5 +101,5 @@ def default_of(model: type[Settings], key: str) -> Any:
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """Return settings as plain containers that YAML and JSON can hold; what counts for one call only is left out."""
+    """Return settings as plain containers for YAML and JSON, without those that concern one call only."""
     return settings.model_dump()

@@ -1,4 +1,4 @@
-"""Files and folders that settings name. What must be there already is looked for before anything heavy is imported."""
+"""Files and folders that settings name. Those that must exist are checked before anything slow is imported."""
 
 import glob
 import os

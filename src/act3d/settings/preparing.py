@@ -12,8 +12,8 @@ class PrepareSettings(Settings, command="prepare"):
     Points are spread evenly over each surface by area and stored y-up, centred, in the unit sphere, together with the
     original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, LDraw's dat and ldr, npy, npz, xyz,
     pts and pcd. One subfolder is one class; train and test folders above or below the classes are kept. A file that
-    cannot be read is listed with its reason in failures.csv and does not stop the others. A killed run goes on where it
-    was when started again, and gives the same bytes. A picture of a few shapes, OUT.shapes.png, shows their up axis.
+    cannot be read is listed with its reason in failures.csv and does not stop the others. A killed run continues
+    when started again, and gives the same bytes. A picture of a few shapes, OUT.shapes.png, shows their up axis.
 
     Rooms for act3d segment: s3dis turns S3DIS's raw annotations into stanford_indoor3d; synthetic-rooms furnishes rooms
     with Sweet Home 3D's models, scans them, and writes them in S3DIS's layout, raw and converted; scenes takes a folder
@@ -45,7 +45,9 @@ class PrepareSettings(Settings, command="prepare"):
     )
     unit: str | None = option(None, "name of the unit after scaling, for the record")
     normalization: Literal["unit_sphere", "none"] = option(
-        "unit_sphere", "what reading gives: unit_sphere (centred, largest radius 1) or none (original size and place)"
+        "unit_sphere",
+        "how clouds are given when the dataset is read: unit_sphere (centred, largest radius 1) or none (original size "
+        "and place)",
     )
     test_fraction: float = option(
         0.2, "part of each class that becomes the test split when the folders name none", ge=0, lt=1
@@ -62,16 +64,16 @@ class PrepareSettings(Settings, command="prepare"):
         "for scenes: the label's column (npy, from 0) or property (ply, las); by default the last column, or a "
         "property called label, class, classification ...",
     )
-    rooms: int = option(30, "for synthetic-rooms: how many", unit="rooms", ge=1)
+    rooms: int = option(30, "for synthetic-rooms: number of rooms", unit="rooms", ge=1)
     room_points: int = option(150_000, "for synthetic-rooms: points of a room, about", unit="points", ge=1)
 
 
 class CheckDataSettings(Settings, command="check-data"):
-    """Look at a dataset before training on it.
+    """Check a dataset before training on it.
 
-    Says which dataset and variant a folder holds, counts clouds and classes in every split, names what is missing,
-    cut off or wrong, and prints the fingerprint that goes into every result from this data. Every file is looked at;
-    all are read whole, but for ModelNet40's text files where their cache is still to be made.
+    Prints which dataset and variant a folder holds, counts clouds and classes in every split, names what is missing,
+    cut off or wrong, and prints the fingerprint that is written into every result from this data. Every file is
+    checked and read whole, except ModelNet40's text files while their cache is not made yet.
     """
 
     positionals = ("root",)
@@ -105,6 +107,6 @@ class QuickstartSettings(Settings, command="quickstart"):
 
 
 class DoctorSettings(Settings, command="doctor"):
-    """Say what this installation has and lacks, and check a small computation against stored numbers."""
+    """List what is installed and what is missing, and check a small computation against stored numbers."""
 
     as_json: bool = option(False, "print JSON instead of a table", alias="json")

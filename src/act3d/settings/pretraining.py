@@ -27,9 +27,9 @@ from act3d.settings.training import (
 class AutoencodeSettings(TrainingSettings, command="autoencode"):
     """Stage I: turn a pretrained Transformer into a 3D teacher.
 
-    An autoencoder learns to rebuild patches of point clouds from discrete codes, through the frozen Transformer and
-    trainable prompts. Its features are what `act3d pretrain` learns from. Held-out clouds are rebuilt after every epoch
-    and scored by F-score and Chamfer distances (times 1000), per category; the best weights by Chamfer L1 are kept.
+    An autoencoder learns to reconstruct patches of point clouds from discrete codes, through the frozen Transformer and
+    trainable prompts. `act3d pretrain` learns its features. Held-out clouds are reconstructed after every epoch and
+    scored by F-score and Chamfer distances (times 1000), per category; the best weights by Chamfer L1 are kept.
     """
 
     data: DataConfig = option(DataConfig(), "the clouds to learn from")
@@ -58,13 +58,13 @@ class PointBertConfig(Section, section="point_bert"):
     """The Point-BERT-style student: masks, contrast and mixed clouds."""
 
     mask_low: float = option(0.25, "smallest share of a cloud's patches that is hidden", gt=0, lt=1)
-    mask_high: float = option(0.45, "largest share; every cloud draws its own", gt=0, lt=1)
-    contrast: bool = option(True, "tell clouds from earlier ones (MoCo)")
+    mask_high: float = option(0.45, "largest share; every cloud gets a random one", gt=0, lt=1)
+    contrast: bool = option(True, "contrast clouds with earlier ones (MoCo)")
     mix: bool = option(True, "learn from mixtures of two clouds as well")
-    momentum: float = option(0.999, "how slowly the copy follows that makes the keys of the contrast", ge=0, le=1)
+    momentum: float = option(0.999, "momentum of the copy that makes the keys of the contrast", ge=0, le=1)
     temperature: float = option(0.07, "temperature of the contrast", gt=0)
-    queue: int = option(16384, "earlier clouds to tell from", unit="clouds", ge=1)
-    contrast_width: int = option(512, "width of what is compared", unit="channels", ge=2)
+    queue: int = option(16384, "earlier clouds that are contrasted", unit="clouds", ge=1)
+    contrast_width: int = option(512, "width of the contrasted vectors", unit="channels", ge=2)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -79,20 +79,20 @@ NO_TEACHER = "teacher.checkpoint: missing; give stage I's weights or run folder,
 
 
 class PretrainSettings(TrainingSettings, command="pretrain"):
-    """Stage II: teach a 3D Transformer.
+    """Stage II: pretrain a 3D Transformer with the teacher's features.
 
     The student sees a part of every cloud's patches and predicts the teacher's features at the hidden ones. Its
-    encoder is what fine-tuning, embedding and search start from. Every so many epochs a linear SVM on its frozen
-    features tells how good they are, where the data has labels.
+    encoder is what fine-tuning, embedding and search start from. Where the data has labels, a
+    linear SVM on its frozen features validates it every few epochs.
     """
 
     data: DataConfig = option(
         DataConfig(batch_size=128, augment="scale_shift"),
         "the clouds to learn from; labels are not used for training",
     )
-    teacher: TeacherConfig = option(TeacherConfig(), "stage I's result, to learn from")
+    teacher: TeacherConfig = option(TeacherConfig(), "stage I's autoencoder")
     student: StudentConfig = option(StudentConfig(), "the 3D Transformer that is pretrained")
-    mask: MaskConfig = option(MaskConfig(), "what the student does not see")
+    mask: MaskConfig = option(MaskConfig(), "the patches that are hidden from the student")
     loss: LossConfig = option(LossConfig(), "how predictions are compared with the teacher's features")
     optim: OptimConfig = option(OptimConfig(lr=1e-3), "AdamW and the learning rate")
     trainer: TrainerConfig = option(
@@ -101,8 +101,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     probe: ProbeConfig = option(ProbeConfig(), "the linear SVM that validates")
     method: Literal["act", "point_mae", "point_bert"] = option(
         "act",
-        '"act", or a baseline with the same encoder: "point_mae" (no teacher: rebuilds hidden points) or "point_bert" '
-        "(predicts the teacher's codes of hidden patches)",
+        '"act", or a baseline with the same encoder: "point_mae" (no teacher: reconstructs hidden points) or '
+        '"point_bert" (predicts codes of hidden patches)',
     )
     point_mae: PointMaeConfig = option(PointMaeConfig(), "patches of Point-MAE")
     point_bert: PointBertConfig = option(

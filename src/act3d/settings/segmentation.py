@@ -13,7 +13,7 @@ from act3d.settings.training import OptimConfig, check_patches
 
 
 class SegmenterConfig(Section, section="segmenter"):
-    """The segmenter. Its encoder's size counts from scratch only; with a checkpoint it is the checkpoint's."""
+    """The segmenter. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
     task: Literal["auto", "parts", "scenes"] = option(
         "auto", "parts of shapes, or scenes of rooms; auto = scenes where data.root holds rooms"
@@ -21,7 +21,7 @@ class SegmenterConfig(Section, section="segmenter"):
     patches: int = option(128, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=1)
     head_widths: list[Annotated[int, Field(ge=1)]] = option(
-        [1536, 1024, 512, 256], "widths of the head: two layers bring features to points, two decide"
+        [1536, 1024, 512, 256], "widths of the head: two layers for features of points, two for the classification"
     )
     dropout: float = option(0.5, "dropout in the head", ge=0, lt=1)
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
@@ -29,7 +29,9 @@ class SegmenterConfig(Section, section="segmenter"):
     depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
     heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
     votes: int = option(
-        10, "passes over every test shape, each scaled and drawn anew, whose probabilities are averaged; 0 = none", ge=0
+        10,
+        "passes over every test shape, each with random scale and points, whose probabilities are averaged; 0 = none",
+        ge=0,
     )
     leave_out: str = option(
         "", 'classes of shapes, and parts, that are neither trained nor tested, joined by "+": "spacer+marking"'
@@ -53,8 +55,8 @@ class SceneConfig(Section, section="scenes"):
     block: float = option(1.0, "width of the square blocks that rooms are cut into", unit="m", gt=0)
     stride: float = option(0.5, "distance between the blocks of a whole room", unit="m", gt=0)
     min_points: int = option(1024, "blocks with fewer points are not trained on", unit="points", ge=0)
-    coverage: float = option(1.0, "an epoch draws this many times as many points as the rooms have", gt=0)
-    votes: int = option(3, "times a whole room is gone through", ge=1)
+    coverage: float = option(1.0, "points of an epoch, as a multiple of the points of all rooms", gt=0)
+    votes: int = option(3, "passes over a whole room, whose votes are added", ge=1)
     write: int = option(3, "test rooms whose labels are written as PLY files and pictures", ge=0)
     class_weights: bool = option(True, "weigh classes by (largest frequency / frequency)^(1/3) in the loss")
 
@@ -80,7 +82,7 @@ class SegmentSettings(TransferSettings, command="segment"):
     checkpoint: Weights = option("", CHECKPOINT_HELP)
     data: DataConfig = option(
         DataConfig(points=2048, batch_size=16),
-        'labelled shapes, or rooms; `val_split` and `val_fraction` say what is held out when select is "best"',
+        'labelled shapes, or rooms; `val_split` and `val_fraction` choose what is held out when select is "best"',
     )
     segmenter: SegmenterConfig = option(
         SegmenterConfig(), "the task, how clouds are cut, the head, and the encoder's size from scratch"

@@ -18,13 +18,13 @@ CHECKPOINT_HELP = (
     "from scratch"
 )
 PROTOCOL_HELP = (
-    '"standard" looks at the test set once, after training; "legacy" picks the best epoch on it, as most published '
+    '"standard" uses the test set once, after training; "legacy" selects the best epoch on it, as most published '
     "numbers do"
 )
 
 
 class ClassifierConfig(Section, section="classifier"):
-    """The classifier. Its encoder's size counts from scratch only; with a checkpoint it is the checkpoint's."""
+    """The classifier. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
     transfer: Literal["full", "mlp3", "linear", "side", "bitfit"] = option(
         "full",
@@ -37,7 +37,7 @@ class ClassifierConfig(Section, section="classifier"):
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
     resample: bool = option(
-        True, "find farthest points anew every step (released); false = once at the start, much faster on CPUs"
+        True, "find the farthest points again every step (released); false = once at the start, much faster on CPUs"
     )
     width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
     depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
@@ -51,7 +51,7 @@ class ClassifierConfig(Section, section="classifier"):
 
 
 class TransferSettings(TrainingSettings):
-    """What every command takes that trains on labels, from a checkpoint or from scratch."""
+    """Settings of every command that trains on labels, from a checkpoint or from scratch."""
 
     checkpoint: Weights = option("", CHECKPOINT_HELP)
     protocol: Protocol = option("standard", PROTOCOL_HELP)
@@ -61,16 +61,18 @@ class TransferSettings(TrainingSettings):
     def _check_start_and_splits(self) -> Self:
         check_disjoint(self.data.split, self.test_split, "test_split")
         if self.trainer.fit_start:
-            raise ConfigError("trainer.fit_start: only act3d autoencode and act3d pretrain can fit their start; use 0")
+            raise ConfigError(
+                "trainer.fit_start: only act3d autoencode and act3d pretrain have data-dependent initialization; use 0"
+            )
         return self
 
 
 class FinetuneSettings(TransferSettings, command="finetune"):
     """Fine-tune a classifier.
 
-    The encoder of a pretrained student gets a head and learns to tell the classes of a dataset. Every step sees a
-    random choice of each cloud's farthest points; the test set is seen by its farthest points. How the result was
-    obtained stands in it: protocol, augmentation, data fingerprint.
+    The encoder of a pretrained student gets a head and is trained on the classes of a dataset. Every step takes a
+    random choice of each cloud's farthest points; testing takes the farthest points. The result says how it was
+    obtained: protocol, augmentation, data fingerprint.
     """
 
     data: DataConfig = option(
@@ -82,7 +84,7 @@ class FinetuneSettings(TransferSettings, command="finetune"):
     )
     optim: OptimConfig = option(
         OptimConfig(lr=5e-4, weight_decay=0.05, clip=10),
-        "AdamW and the learning rate; frozen encoders like twice the rate of full fine-tuning",
+        "AdamW and the learning rate; frozen encoders work best at twice the rate of full fine-tuning",
     )
     select: Select = option(
         "last", 'under "standard", report the "last" epoch, or the "best" on a part held out of training'
@@ -98,17 +100,17 @@ class FinetuneSettings(TransferSettings, command="finetune"):
 
 
 class FoldsConfig(Section, section="tasks"):
-    """Few-shot tasks: their settings, and how they are drawn where they are not given."""
+    """Few-shot tasks: their settings, and how they are drawn if they are not in files."""
 
     ways: list[Annotated[int, Field(ge=2)]] = option([5, 10], "classes of a task; every way is run with every shot")
     shots: list[Annotated[int, Field(ge=1)]] = option([10, 20], "training shapes of a class")
-    folds: list[Annotated[int, Field(ge=0)]] = option(list(range(10)), "folds by number; each draws its clouds anew")
+    folds: list[Annotated[int, Field(ge=0)]] = option(list(range(10)), "folds by number; each has other clouds")
     queries: int = option(20, "test shapes of a class, when folds are drawn here", ge=1)
     draw_seed: int = option(0, "seed of the folds drawn here, whatever else is random", ge=0)
 
 
 class FewShotConfig(FoldsConfig):
-    """Which few-shot tasks to run, and what to keep of them."""
+    """Which few-shot tasks to run, and whether to keep their weights."""
 
     keep_weights: bool = option(False, "keep the weights of every fold")
 
@@ -118,8 +120,8 @@ class FewshotSettings(TransferSettings, command="fewshot"):
 
     For every setting (5- and 10-way, 10- and 20-shot) and every fold a classifier is trained on a handful of shapes
     and tested on others: mean and standard deviation over folds are the result. Folds come from the released pickles
-    of ModelNet40, or are drawn from any labelled dataset with enough classes. A finished fold is kept: --resume goes
-    on with the next.
+    of ModelNet40, or are drawn from any labelled dataset with enough classes. A finished fold is kept: --resume
+    continues with the next.
     """
 
     data: DataConfig = option(
@@ -139,7 +141,7 @@ class FewshotSettings(TransferSettings, command="fewshot"):
     test_split: str = option("test", "split that test shapes are drawn from")
     out: Place = option("runs/fewshot", "folder: config.yaml, folds/*.json, results.json")
     seed: int = option(0, "seed of training")
-    resume: bool = option(False, "go on with the folds in `out` that are not finished", exclude=True)
+    resume: bool = option(False, "continue with the folds in `out` that are not finished", exclude=True)
 
     @model_validator(mode="after")
     def _check_patches(self) -> Self:
@@ -148,11 +150,11 @@ class FewshotSettings(TransferSettings, command="fewshot"):
 
 
 class DrawFoldsSettings(Settings, command="draw-folds"):
-    """Draw few-shot folds and keep them.
+    """Draw few-shot folds and write them into files.
 
     Writes {way}way_{shot}shot/{fold}.pkl as the released folds of ModelNet40 are laid out, from ModelNet40 or any
     labelled dataset with enough classes, with all stored points. What is drawn depends on the dataset, tasks.draw_seed
-    and the fold's number only, so a fold that is there already is left alone. `act3d fewshot --data.root OUT` runs
+    and the fold's number only, so an existing fold is kept. `act3d fewshot --data.root OUT` runs
     them; they are the folds that it would draw by itself.
     """
 

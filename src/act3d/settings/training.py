@@ -1,4 +1,4 @@
-"""Settings of the training commands: what they share, and the sections of both stages of pretraining."""
+"""Settings that the training commands share, and the sections of both stages of pretraining."""
 
 from typing import Literal, Self
 
@@ -38,7 +38,7 @@ class BackboneConfig(Section, section="teacher"):
         '"untrained:<any of these>" (random weights), or "none" (no Transformer: the Point-BERT dVAE)',
     )
     prompts: int = option(64, "prompt tokens in front of the patches", unit="tokens", ge=0)
-    deep_prompts: bool = option(True, "new prompts before every block, rather than one set carried through")
+    deep_prompts: bool = option(True, "new prompts before every block; false = one set passed through all blocks")
     prompt_dropout: float = option(0.1, "dropout of the prompts in training", ge=0, lt=1)
 
     @model_validator(mode="after")
@@ -55,7 +55,7 @@ class ScheduleConfig(Section, section="schedule"):
     temperature_end: float = option(0.0625, "temperature after the descent", gt=0)
     temperature_steps: int = option(100_000, "length of the cosine descent", unit="steps", ge=1)
     noise: float = option(
-        1.0, "scale of the Gumbel noise; 0 = a plain softmax that hardens, for short runs", ge=0, le=1
+        1.0, "scale of the Gumbel noise; 0 = a plain softmax at the falling temperature, for short runs", ge=0, le=1
     )
     kl_weight: float = option(0.1, "weight of KL(uniform || codes) after its rise", ge=0)
     kl_delay: int = option(10_000, "steps before the weight starts to rise from 0", unit="steps", ge=0)
@@ -63,18 +63,18 @@ class ScheduleConfig(Section, section="schedule"):
 
 
 class TeacherConfig(Section, section="teacher"):
-    """Stage I's result, which stage II learns from."""
+    """Stage I's autoencoder, whose features stage II learns."""
 
     checkpoint: Weights = option(
         "", "weights of stage I: a .safetensors file or a run folder (its best, else its last)"
     )
     mode: Literal["eval", "released"] = option(
-        "eval", '"eval" = frozen in every sense; "released" = dropout and batch statistics on, as the release had it'
+        "eval", '"eval" = frozen, in eval mode; "released" = dropout and batch statistics on, as in the release'
     )
 
 
 class StudentConfig(Section, section="student"):
-    """The 3D Transformer that is taught. Its patches are the teacher's."""
+    """The 3D Transformer that is pretrained. Its patches are the teacher's."""
 
     width: int = option(384, "channels of the encoder and the decoder", unit="channels", ge=8)
     depth: int = option(12, "blocks of the encoder", unit="blocks", ge=1)
@@ -98,7 +98,7 @@ class StudentConfig(Section, section="student"):
 
 
 class MaskConfig(Section, section="mask"):
-    """What the student does not see."""
+    """The patches that are hidden from the student."""
 
     ratio: float = option(0.8, "share of the patches hidden; 0 = no mask and no decoder", ge=0, lt=1)
     kind: Literal["random", "block"] = option("random", "hide patches at random, or the nearest to a random one")
@@ -122,11 +122,11 @@ class OptimConfig(Section, section="optim"):
     warmup_lr: float = option(1e-6, "learning rate at the very start", ge=0)
     min_lr: float = option(1e-6, "learning rate at the very end", ge=0)
     schedule_by: Literal["epoch", "step"] = option("epoch", "change the rate once an epoch (released), or every step")
-    clip: float = option(0.0, "clip the gradient's norm to this; 0 = do not", ge=0)
+    clip: float = option(0.0, "clip the gradient's norm to this; 0 = no clipping", ge=0)
 
 
 class TrainerConfig(Section, section="trainer"):
-    """How long, on what, and how often to look and to save."""
+    """How long and on what to train, how often to validate and save."""
 
     epochs: int = option(300, "passes over the training clouds", unit="epochs", ge=1)
     max_steps: int = option(0, "stop after this many optimizer steps; 0 = no limit", unit="steps", ge=0)
@@ -136,18 +136,20 @@ class TrainerConfig(Section, section="trainer"):
         "fp32", "arithmetic of matrix products; on most CPUs bf16 is slower, and fp16 not possible"
     )
     compile: bool = option(
-        False, "torch.compile for what a step computes (a minute or more at the start; meant for CUDA)"
+        False, "torch.compile for the computations of a step (a minute or more at the start; meant for CUDA)"
     )
     accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
     sync_batchnorm: bool = option(False, "batch statistics over all devices")
-    validate_every: int = option(1, "validate every so many epochs and after the last; 0 = never", unit="epochs", ge=0)
-    log_every: int = option(10, "a row of metrics.csv every so many steps", unit="steps", ge=1)
-    save_every_steps: int = option(0, "save every so many steps; 0 = at the end of epochs only", unit="steps", ge=0)
-    save_every_minutes: float = option(10.0, "save when so much time has passed; 0 = do not", unit="minutes", ge=0)
+    validate_every: int = option(
+        1, "validate every this many epochs, and after the last; 0 = never", unit="epochs", ge=0
+    )
+    log_every: int = option(10, "write a row of metrics.csv every this many steps", unit="steps", ge=1)
+    save_every_steps: int = option(0, "save every this many steps; 0 = at the end of epochs only", unit="steps", ge=0)
+    save_every_minutes: float = option(10.0, "save after this much time; 0 = never", unit="minutes", ge=0)
     fit_start: int = option(
         0,
-        "before the first step of pretraining, fit scales of the layers to so many clouds; short trainings need it; "
-        "0 = start as released",
+        "data-dependent initialization: before the first step of pretraining, scale the layers to this many clouds; "
+        "short trainings need it; 0 = initialize as released",
         unit="clouds",
         ge=0,
     )
@@ -164,7 +166,7 @@ class ProbeConfig(Section, section="probe"):
 
 
 class TrainingSettings(Settings):
-    """What every training command takes."""
+    """Settings of every training command."""
 
     data: DataConfig = DataConfig()
     optim: OptimConfig = option(OptimConfig(), "AdamW and the learning rate")
@@ -173,7 +175,7 @@ class TrainingSettings(Settings):
         "runs/train", "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, results.json"
     )
     seed: int = option(0, "seed of all randomness")
-    resume: bool = option(False, "go on with the run in `out` exactly where it was saved", exclude=True)
+    resume: bool = option(False, "continue the run in `out` exactly where it was saved", exclude=True)
 
     @model_validator(mode="after")
     def _check_rates(self) -> Self:

@@ -16,9 +16,9 @@ MODEL_HELP = "run folder, .safetensors, or a released .pth file"
 class EmbedSettings(Settings, command="embed"):
     """Write the embedding of every shape of a file, a folder, a glob pattern or a prepared dataset.
 
-    Meshes and point clouds are read, sampled and normalised as the model's training data were. A file that cannot be
-    read is reported and left out. Run again, the command goes on where it stopped, and embeds only what is new or has
-    changed.
+    Meshes and point clouds are read, sampled and normalized as the model's training data were. A file that cannot be
+    read is reported and left out. A second run continues where the first one stopped, and embeds only new or changed
+    shapes.
     """
 
     positionals = ("input",)
@@ -36,8 +36,8 @@ class IndexSettings(Settings, command="index"):
     """Make a collection searchable, or bring its index up to date.
 
     Every shape is embedded; the folder written holds the vectors, a faiss index, and a small cloud of every shape for
-    pictures. Run again with the same --out, the command reads only files that are new or have changed, adds those of
-    another INPUT, and drops files that are gone. Where shapes have classes (from the dataset, or the names of
+    pictures. A second run with the same --out reads only new or changed files, adds those of another INPUT, and drops
+    files that are gone. Where shapes have classes (from the dataset, or the names of
     subfolders), the quality of search is measured and printed.
     """
 
@@ -72,7 +72,7 @@ class SearchSettings(Settings, command="search"):
 
 
 class PredictSettings(Settings, command="predict"):
-    """Say what shapes are (a classifier), or label their points (a segmenter).
+    """Classify shapes (a classifier), or label their points (a segmenter).
 
     A classifier prints classes with probabilities; with --out it writes them as .csv or .json. A segmenter writes a
     coloured PLY file of every shape, with the label of every point.
@@ -85,7 +85,7 @@ class PredictSettings(Settings, command="predict"):
     )
     checkpoint: Weights = option(..., "a classifier or segmenter: run folder, .safetensors, or a released .pth file")
     out: Place = option("", "of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several")
-    category: str = option("", "of a segmenter of parts: what the shapes are, by name or number")
+    category: str = option("", "of a segmenter of parts: the category of the shapes, by name or number")
     top: int = option(5, "how many classes to show; all of them are written", ge=1)
     up: Axis = option("auto", "up axis of the files; auto = as in the files that the model was trained on")
     split: str = option("", "of a prepared dataset given as input")
@@ -94,9 +94,9 @@ class PredictSettings(Settings, command="predict"):
 
 
 class ExportSettings(Settings, command="export"):
-    """Write a model as ONNX: points (B, N, 3) in, the model's answer out, for any B and N.
+    """Write a model as ONNX: input points (B, N, 3) for any B and N, output as of the model.
 
-    Sampling and grouping are inside the file. What it gives is compared with PyTorch by onnxruntime before it is kept.
+    Sampling and grouping are inside the file. Its outputs are compared with PyTorch's by onnxruntime before it is kept.
     A segmenter of parts takes a second input, category (B,).
     """
 
@@ -112,7 +112,7 @@ class ExportSettings(Settings, command="export"):
 
 
 class ConvertSettings(Settings, command="convert"):
-    """Write any checkpoint that act3d reads as one native file, which says what it is and needs nothing else."""
+    """Write any checkpoint that act3d reads as one native file, which holds its config and needs no other file."""
 
     positionals = ("checkpoint",)
 
@@ -128,7 +128,7 @@ class ConvertSettings(Settings, command="convert"):
 
 
 class InspectSettings(Settings, command="inspect"):
-    """Say what a checkpoint is: kind, config, parameters, operations, what is missing or left over."""
+    """Show a checkpoint: kind, config, parameters, operations, missing and left-over weights."""
 
     positionals = ("checkpoint",)
 
