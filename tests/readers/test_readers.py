@@ -239,6 +239,8 @@ def _pickle(folder: Path) -> Path:
         _text("x.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf a b c\n"),
         _text("x.obj", "v 0 0\n"),
         _text("x.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n4 0 1 2\n"),
+        _text("x.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 99999999999999999999\n"),
+        _text("x.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 99999999999999999999\n"),
         _text("x.ply", "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nend_header\n1\n2\n"),
         _text("x.ply", "ply\nformat odd 1.0\nend_header\n"),
         _text("x.xyz", "1 2\n3 4\n"),

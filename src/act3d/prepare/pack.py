@@ -34,6 +34,7 @@ class Settings:
     up_asked: bool
     scale: float
     parts: bool
+    dtype: str
 
 
 @dataclass
@@ -83,7 +84,9 @@ def make_cloud(item: Item, settings: Settings) -> Cloud:
     extra = {"vertices": str(len(shape.vertices)), "faces": str(count), "area": f"{area:.6g}"} | item.extra
     if shape.missing:
         extra["missing"] = str(shape.missing)
-    return Cloud(item.name, points / scale, center, scale, parts, item.cls, item.split, extra)
+    # In the type that is stored: a quarter of the bytes on their way from process to process.
+    stored = (points / scale).astype(settings.dtype)
+    return Cloud(item.name, stored, center, scale, parts, item.cls, item.split, extra)
 
 
 def shard_size_for(items: int) -> int:
@@ -111,7 +114,7 @@ def pack(
     if points < 1:
         raise ConfigError(f"points is {points}; it must be at least 1")
     start = time.perf_counter()
-    settings = Settings(source.kind, points, seed, source.up, source.up_asked, source.scale, bool(source.parts))
+    settings = Settings(source.kind, points, seed, source.up, source.up_asked, source.scale, bool(source.parts), dtype)
     declared = {
         "name": source.name, "classes": source.classes, "up": "y", "source_up": source.up,
         "source_formats": source.formats(), "scale": source.scale,

@@ -39,9 +39,9 @@ def read_off(path: Path) -> Shape:
     try:
         sizes = np.array([int(face[0]) for face in faces], dtype=np.int64)
         # What follows the corners in a line is a colour.
-        corners = [int(word) for face in faces for word in face[1 : int(face[0]) + 1]]
-    except ValueError:
-        raise InputError("vertices or faces are not all numbers") from None
+        corners = np.array([int(word) for face in faces for word in face[1 : int(face[0]) + 1]], dtype=np.int64)
+    except (ValueError, OverflowError):
+        raise InputError("vertices or faces are not all whole numbers of a usual size") from None
     if sizes.min(initial=0) < 0 or any(len(face) <= size for face, size in zip(faces, sizes.tolist(), strict=True)):
         raise InputError("a face has fewer corners than it says")
-    return Shape(vertices, triangulate(vertices, np.array(corners, dtype=np.int64), sizes)[0] if face_count else None)
+    return Shape(vertices, triangulate(vertices, corners, sizes)[0] if face_count else None)
