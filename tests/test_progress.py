@@ -1,9 +1,11 @@
 import io
 import sys
+import threading
 
 import pytest
 
 from act3d import progress as module
+from act3d.errors import InputError
 from act3d.progress import Progress, duration_text, phase, track
 
 
@@ -120,11 +122,28 @@ def test_other_processes_stay_silent() -> None:
     assert stream.getvalue() == ""
 
 
-def test_what_cannot_be_counted_is_said_once_in_a_log() -> None:
+def test_what_cannot_be_counted_is_said_once_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PHASE_SECONDS", 0.0)
     stream = io.StringIO()
     with phase("exporting", stream=stream):
-        assert stream.getvalue() == "exporting ...\n"
+        for timer in threading.enumerate():
+            if isinstance(timer, threading.Timer):
+                timer.join()
     assert stream.getvalue() == "exporting ...\n"
+
+
+def test_what_is_short_is_not_mentioned_in_a_log() -> None:
+    stream = io.StringIO()
+    with phase("exporting", stream=stream):
+        pass
+    with pytest.raises(InputError), phase("exporting", stream=stream):
+        raise InputError("one line is enough")
+    assert stream.getvalue() == ""
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if isinstance(thread, threading.Timer) and not thread.finished.is_set()
+    ]
 
 
 def test_what_cannot_be_counted_leaves_no_trace_on_a_terminal() -> None:

@@ -1,6 +1,7 @@
 """Progress of long work: a moving bar on a terminal, a plain line now and then in a log file or a pipe."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from rich.progress import Progress as RichProgress
 
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
+PHASE_SECONDS = 3.0
 
 T = TypeVar("T")
 
@@ -136,7 +138,7 @@ def track(items: Iterable[T], total: int, text: str, unit: str, enabled: bool = 
 
 @contextmanager
 def phase(text: str, enabled: bool = True, stream: TextIO | None = None) -> Iterator[None]:
-    """Say what is going on while it cannot be counted: a moving sign on a terminal, one line elsewhere."""
+    """Show what is going on where nothing can be counted: a moving sign on a terminal, a line in a log if it is long."""
     stream = stream or sys.stderr
     if enabled and stream.isatty():
         description = TextColumn("{task.description}", markup=False)
@@ -144,6 +146,11 @@ def phase(text: str, enabled: bool = True, stream: TextIO | None = None) -> Iter
             bar.add_task(text, total=None)
             yield
         return
+    timer = threading.Timer(PHASE_SECONDS, lambda: print(f"{text} ...", file=stream, flush=True))
+    timer.daemon = True
     if enabled:
-        print(f"{text} ...", file=stream, flush=True)
-    yield
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,6 +1,6 @@
 """`act3d autoencode`: stage I."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
 from act3d.settings.command import command
 from act3d.settings.pretraining import AutoencodeSettings
 
@@ -23,9 +23,11 @@ def autoencode(settings: AutoencodeSettings) -> RunResult:
     if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
 
-    from act3d.engine.loop import train
-    from act3d.engine.machine import check_machine
-    from act3d.recipes.autoencoder import AutoencoderTraining
+    with starting("autoencode"):
+        from act3d.engine.loop import train
+        from act3d.engine.machine import check_machine
+        from act3d.recipes.autoencoder import AutoencoderTraining
 
-    check_machine(settings.trainer)
-    return folder.result(train(AutoencoderTraining.build(settings), folder, settings.resume))
+        check_machine(settings.trainer)
+        recipe = AutoencoderTraining.build(settings)
+    return folder.result(train(recipe, folder, settings.resume))

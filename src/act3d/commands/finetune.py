@@ -1,6 +1,6 @@
 """`act3d finetune`: a pretrained encoder, or a fresh one, becomes a classifier."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
 from act3d.settings.command import command
 from act3d.settings.tasks import FinetuneSettings
 
@@ -24,12 +24,13 @@ def finetune(settings: FinetuneSettings) -> RunResult:
     if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
 
-    from act3d.engine.loop import train
-    from act3d.engine.machine import check_machine
-    from act3d.recipes.classifier import ClassifierTraining
+    with starting("finetune"):
+        from act3d.engine.loop import train
+        from act3d.engine.machine import check_machine
+        from act3d.recipes.classifier import ClassifierTraining
 
-    check_machine(settings.trainer)
-    recipe = ClassifierTraining.build(settings, folder, settings.resume)
+        check_machine(settings.trainer)
+        recipe = ClassifierTraining.build(settings, folder, settings.resume)
     result = folder.result(train(recipe, folder, settings.resume))
     test = recipe.splits.test
     print_result(result, test.name, len(test), recipe.facts["protocol_name"])

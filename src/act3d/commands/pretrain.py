@@ -1,6 +1,6 @@
 """`act3d pretrain`: stage II."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
 from act3d.settings.command import command
 from act3d.settings.pretraining import PretrainSettings
 
@@ -24,10 +24,11 @@ def pretrain(settings: PretrainSettings) -> RunResult:
     if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
 
-    from act3d.engine.loop import train
-    from act3d.engine.machine import check_machine
-    from act3d.recipes.pretraining import build
+    with starting("pretrain"):
+        from act3d.engine.loop import train
+        from act3d.engine.machine import check_machine
+        from act3d.recipes.pretraining import build
 
-    check_machine(settings.trainer)
-    recipe = build(settings, folder, settings.resume)
+        check_machine(settings.trainer)
+        recipe = build(settings, folder, settings.resume)
     return folder.result(train(recipe, folder, settings.resume))

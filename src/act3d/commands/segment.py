@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
 from act3d.settings.command import command
 from act3d.settings.segmentation import SegmenterConfig, SegmentSettings
 from act3d.settings.training import DataConfig
@@ -27,19 +27,20 @@ def segment(settings: SegmentSettings) -> RunResult:
     if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
 
-    from act3d.engine.loop import train
-    from act3d.engine.machine import check_machine
+    with starting("segment"):
+        from act3d.engine.loop import train
+        from act3d.engine.machine import check_machine
 
-    check_machine(settings.trainer)
-    if task_of(settings.data, settings.segmenter) == "scenes":
-        from act3d.recipes.scenes import SceneTraining
-        from act3d.report.room_picture import render_room
+        check_machine(settings.trainer)
+        if task_of(settings.data, settings.segmenter) == "scenes":
+            from act3d.recipes.scenes import SceneTraining
+            from act3d.report.room_picture import render_room
 
-        recipe: Any = SceneTraining.build(settings, folder, settings.resume, render_room)
-    else:
-        from act3d.recipes.parts import PartTraining
+            recipe: Any = SceneTraining.build(settings, folder, settings.resume, render_room)
+        else:
+            from act3d.recipes.parts import PartTraining
 
-        recipe = PartTraining.build(settings, folder, settings.resume)
+            recipe = PartTraining.build(settings, folder, settings.resume)
     result = folder.result(train(recipe, folder, settings.resume))
     print_result(result, recipe.clouds.name, recipe.facts["protocol_name"])
     return result

@@ -1,7 +1,7 @@
 """What is done to a cloud between the disk and the model: turning it upright, scaling it, augmenting it.
 
 Everything here acts on a batch of points with shape (B, N, 3), on whatever device it lies. Inference uses the same
-functions as training (`prepare_cloud`), so a model sees at work what it saw in school.
+functions as training (`prepare_cloud`), so inference uses the preprocessing of training.
 """
 
 import math

@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import filelock
 from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
+from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
 from act3d.settings.training import TrainerConfig
 
@@ -137,6 +139,12 @@ class RunFolder:
     def write_results(self, **entries: Any) -> None:
         """Write results.json."""
         write_json(self.results, {**entries, "versions": versions()})
+
+
+def starting(command: str) -> AbstractContextManager[None]:
+    """Show that a training command loads libraries, data and models; in the first process of several only."""
+    others = any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return phase(f"{command}: loading libraries, data and models", enabled=not others)
 
 
 def refuse_results(out: str) -> None:

@@ -1,6 +1,6 @@
-"""How a result is arrived at: which clouds train, on which it is validated, and when the test set is looked at.
+"""How a result is arrived at: which clouds train, on which it is validated, and when the test set is used.
 
-- standard, last: all training clouds train; the test set is looked at once, with the last epoch's weights.
+- standard, last: all training clouds train; the test set is used once, with the last epoch's weights.
 - standard, best: a stratified part is held out of training; the epoch that validates best on it is tested, once.
 - legacy: validation is on the test set itself and its best epoch is the result, as most of the field does.
 """
