@@ -138,7 +138,7 @@ def track(items: Iterable[T], total: int, text: str, unit: str, enabled: bool = 
 
 @contextmanager
 def phase(text: str, enabled: bool = True, stream: TextIO | None = None) -> Iterator[None]:
-    """Show what is going on where nothing can be counted: a moving sign on a terminal, a line in a log if it is long."""
+    """Show what is going on where nothing can be counted: a moving sign on a terminal, a line in a log if it lasts."""
     stream = stream or sys.stderr
     if enabled and stream.isatty():
         description = TextColumn("{task.description}", markup=False)
