@@ -1,4 +1,4 @@
-"""act3d: teach 3D Transformers with pretrained image and text Transformers.
+"""act3d: pretrain 3D Transformers with pretrained image and text Transformers as teachers.
 
     import act3d
     model = act3d.load("runs/pretrain")        # a run, a .safetensors, a released .pth
@@ -8,7 +8,7 @@ Every command of the command line is a function of the same settings:
 
     act3d.pretrain(config="small/pretrain", data={"root": "data/mine"}, teacher={"checkpoint": "runs/teacher"})
 
-What is below is imported on first use, so that `import act3d` itself stays light.
+All public names are imported on first use, so that `import act3d` itself is fast.
 """
 
 import importlib

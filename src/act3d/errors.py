@@ -2,7 +2,7 @@
 
 
 class Act3dError(Exception):
-    """Base of every error that is meant for the user's eyes."""
+    """Base of every error that is meant for the user."""
 
 
 class InputError(Act3dError, ValueError):
@@ -22,7 +22,7 @@ class OutOfSpace(Act3dError, OSError):
 
 
 class MissingDependency(Act3dError, ImportError):
-    """An optional package or an offline file that the request needs: says how to get it."""
+    """An optional package or a file that is needed and missing: says how to get it."""
 
 
 def reason_of(error: BaseException) -> str:

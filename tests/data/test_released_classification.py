@@ -284,8 +284,8 @@ def write_group(file: h5py.File, other: Path) -> None:
     [
         (write_link, "not an array in the file itself but a ExternalLink"),
         (write_soft_link, "not an array in the file itself but a SoftLink"),
-        (write_external_storage, "lie in another file"),
-        (write_virtual, "lie in another file"),
+        (write_external_storage, "are in another file"),
+        (write_virtual, "are in another file"),
         (write_claim, "claims 12000000000000 bytes"),
         (write_texts, "no numbers"),
         (write_group, "not an array in the file itself"),

@@ -14,7 +14,7 @@ Names = tuple[tuple[str, str], ...]
 
 
 class Loaded(NamedTuple):
-    """A model from a released file; names in the file that it has no use for; its parameters that the file lacks."""
+    """A model from a released file; names in the file that it does not have; its parameters that the file lacks."""
 
     model: nn.Module
     left_over: list[str]
@@ -34,7 +34,7 @@ def rename(state: State, names: Names) -> State:
 
 
 def subset(state: State, prefix: str) -> State:
-    """What lies under a prefix, without it."""
+    """The entries under a prefix, without the prefix."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 

@@ -1,4 +1,4 @@
-"""act3d's own checkpoint: one safetensors file that carries its config and says what it is.
+"""act3d's own checkpoint: one safetensors file with its config and facts about its data.
 
 The header's metadata hold one entry, `act3d`, a JSON object: `format`, `kind` and `config` (what `models.build` takes),
 `act3d` (the version that wrote it) and `meta`, facts beside the weights that inference and readers need:
@@ -7,7 +7,7 @@ The header's metadata hold one entry, `act3d`, a JSON object: `format`, `kind` a
 - what outputs mean: `classes`, `parts`, `class_parts`;
 - where it comes from: `command`, `settings`, `data` {name, fingerprint}, `protocol`, `licence`, `seed`, `source`.
 
-Frozen backbones that a package or a public model holds already are left out, and fetched from there on loading.
+Frozen backbones that a package or a public model provides are left out, and loaded from there.
 """
 
 import hashlib
@@ -152,7 +152,7 @@ def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:
-    """Build the model of a header without memory for what the file holds, after a look at whether it can fill it.
+    """Build the model of a header without memory, after a check that the file can fill it.
 
     A header is only text: it can ask for a model larger than any memory. So a teacher that comes from somewhere else
     is fetched only if the file holds what the other shapes promise. No random weights are drawn: all is replaced.

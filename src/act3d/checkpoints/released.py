@@ -124,7 +124,7 @@ def _load_segmenter(state: State, where: str) -> Loaded:
     return fill(partial(Segmenter, **config), rename(state, _SEGMENTER_NAMES), where)
 
 
-# A classifier's class token stands beside its blocks, where a pretrained student's stands under a prefix.
+# A classifier's class token is beside its blocks; a pretrained student's is under a prefix.
 _CLASSIFIER_NAMES = (
     ("encoder.", "encoder.patch_embedding."),
     ("reduce_dim.", "encoder.reduce."),

@@ -1,4 +1,4 @@
-"""Reading a file of torch.save without trusting it: tensors by name, and nothing in it is run."""
+"""Reading an untrusted file of torch.save: tensors by name; nothing in it is run."""
 
 import os
 import zipfile

@@ -1,4 +1,4 @@
-"""Where pretrained weights can come from."""
+"""Sources of pretrained weights."""
 
 from typing import NamedTuple
 
@@ -32,6 +32,6 @@ SOURCES = (
 def list_models() -> list[ModelSource]:
     """Return the pretrained models that act3d can get by itself.
 
-    Checkpoints that their authors give out (ACT, Point-MAE, Point-BERT, ReCon) are files: `act3d.load("ACT.pth")`.
+    Checkpoints published by their authors (ACT, Point-MAE, Point-BERT, ReCon) are files: `act3d.load("ACT.pth")`.
     """
     return list(SOURCES)

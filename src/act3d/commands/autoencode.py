@@ -10,7 +10,7 @@ def autoencode(settings: AutoencodeSettings) -> RunResult:
     """Stage I: turn a pretrained Transformer into a 3D teacher.
 
     Returns:
-        Final metrics and where the weights lie.
+        Final metrics and the places of the weights.
 
     Raises:
         ConfigError: a setting out of its bounds, or `out` holds a run already.

@@ -10,7 +10,7 @@ def finetune(settings: FinetuneSettings) -> RunResult:
     """Fine-tune a classifier.
 
     Returns:
-        Test metrics (oa, macc, per_class, confusion) and where the weights lie.
+        Test metrics (oa, macc, per_class, confusion) and the places of the weights.
 
     Raises:
         ConfigError: a setting out of its bounds, or `out` holds a run already.

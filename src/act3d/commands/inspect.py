@@ -10,7 +10,7 @@ from act3d.use.inspection import InspectReport, inspect_checkpoint
 
 @command
 def inspect(settings: InspectSettings) -> InspectReport:
-    """Say what a checkpoint is: kind, config, parameters, operations, what is missing or left over.
+    """Show a checkpoint: kind, config, parameters, operations, missing and left-over weights.
 
     Returns:
         All of it.

@@ -18,7 +18,7 @@ _SHOWN = 20  # files whose labels are printed
 
 @command
 def predict(settings: PredictSettings) -> Predictions:
-    """Say what shapes are (a classifier), or label their points (a segmenter).
+    """Classify shapes (a classifier), or label their points (a segmenter).
 
     Returns:
         What was found, and what could not be read.

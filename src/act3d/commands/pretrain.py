@@ -10,7 +10,7 @@ def pretrain(settings: PretrainSettings) -> RunResult:
     """Stage II: pretrain a 3D Transformer with the teacher's features.
 
     Returns:
-        Final metrics and where the weights lie.
+        Final metrics and the places of the weights.
 
     Raises:
         ConfigError: a setting out of its bounds, or `out` holds a run already.

@@ -1,4 +1,4 @@
-"""`act3d probe`: what simple classifiers read off frozen features, with and without pretraining."""
+"""`act3d probe`: simple classifiers on frozen features, with and without pretraining."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @command
 def probe(settings: ProbeSettings) -> "ProbeReport":
-    """Measure what an encoder's frozen features are worth.
+    """Test an encoder's frozen features by simple classifiers.
 
     Returns:
         All numbers by kind of features.

@@ -68,7 +68,7 @@ def quickstart(settings: QuickstartSettings) -> QuickstartResult:
     began = time.monotonic()
     from act3d.data import open_dataset
 
-    # Opened first: a wrong root should show before minutes of training, not after.
+    # Opened first: a wrong root is reported before minutes of training, not after.
     for split in ("train", "test"):
         open_dataset(root, split)
     runs = [run_seed(folder, seed, settings) for seed in range(settings.seeds)]
@@ -101,7 +101,7 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
     """Run a training command, continue it, or return its result if it is finished.
 
     Raises:
-        ConfigError: a run with other settings lies there.
+        ConfigError: the folder holds a run with other settings.
     """
     from act3d.engine.run_folder import RunFolder
 
@@ -122,7 +122,7 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
 
 
 def _section(settings: TrainingSettings, name: str) -> dict[str, Any]:
-    """Return a section without the path of the teacher, which is another one after the folder was moved."""
+    """Return a section without the path of the teacher, which changes when the folder is moved."""
     values: dict[str, Any] = getattr(settings, name).model_dump()
     if name == "teacher":
         values.pop("checkpoint", None)

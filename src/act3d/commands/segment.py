@@ -13,7 +13,7 @@ def segment(settings: SegmentSettings) -> RunResult:
     """Train a segmenter.
 
     Returns:
-        Test metrics and where the weights lie.
+        Test metrics and the places of the weights.
 
     Raises:
         ConfigError: a setting out of its bounds, or `out` holds a run already.

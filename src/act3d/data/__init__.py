@@ -22,7 +22,7 @@ def open_dataset(
     normalize: str | None = None,
     subset: str | None = None,
 ) -> "CloudDataset":
-    """Open the dataset at `root`; its layout is recognised by what lies there.
+    """Open the dataset at `root`; its layout is recognised by its files.
 
     Args:
         root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN,

@@ -1,4 +1,4 @@
-"""Clouds that lie in memory as one array: what the smaller released datasets become."""
+"""Clouds in memory as one array, for the smaller released datasets."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,7 +68,7 @@ class ArrayClouds(CloudDataset):
 
 
 def check_clouds(stored: np.ndarray, labels: np.ndarray, classes: int, where: str, names: Sequence[str] = ()) -> None:
-    """Refuse clouds that no model should see; the error names the first bad cloud and says how many there are."""
+    """Refuse clouds that cannot be used; the error names the first bad cloud and says how many there are."""
     if stored.ndim != 3 or stored.shape[2] != 3 or labels.ndim != 1 or len(stored) != len(labels):
         raise InputError(
             f"{where}: points {stored.shape} and labels {labels.shape} must be (clouds, points, 3) and (clouds,)"

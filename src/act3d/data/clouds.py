@@ -1,4 +1,4 @@
-"""What every dataset of clouds has in common, whatever its files look like."""
+"""The base of all datasets of clouds."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ def generator_of(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 
 class Stored(NamedTuple):
-    """What every cloud of a dataset stores alike.
+    """Facts about storage that hold for every cloud of a dataset.
 
     Attributes:
         points: Points of a cloud.
@@ -43,7 +43,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
     """Clouds with labels. A subclass says how many points a cloud stores and reads some of them.
 
     `index` in a batch counts within this selection (0 .. len - 1) and is the place of the cloud in `names` and
-    `labels`. The points of a cloud are a random subset of the stored ones, drawn anew every epoch.
+    `labels`. The points of a cloud are a random subset of the stored ones, another one every epoch.
 
     Attributes:
         name: The dataset's name.
@@ -78,7 +78,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         self.split = []
 
     def describe(self, **facts: Any) -> None:
-        """Set `meta`: `facts`, what this dataset knows of itself, and defaults for what nobody said."""
+        """Set `meta`: `facts`, the dataset's own facts, and defaults for the rest."""
         defaults = {"up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": None, "source": None}
         own = {"name": self.name, "fingerprint": self.fingerprint, "normalization": self.normalization}
         self.meta = {**defaults, **facts, **own, "points": self.points, "classes": self.classes}
@@ -103,7 +103,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         raise NotImplementedError
 
     def stored_alike(self) -> Stored | None:
-        """What every cloud stores; None where clouds differ, or only reading them would tell. Looks at no points."""
+        """Facts that hold for every cloud; None where clouds differ, or if points would have to be read to know."""
         return None
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

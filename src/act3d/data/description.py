@@ -1,8 +1,8 @@
 """The description and the table of a packed dataset, and their checksums.
 
 Without torch, so that processes that prepare data start fast. The description holds the checksum of every other file
-and, as `digest`, one of itself. Opening checks the description and the table, which decide what a cloud is called and
-where it lies; `act3d check-data` reads everything. Datasets of earlier versions have a fingerprint only.
+and, as `digest`, one of itself. Opening checks the description and the table, which hold the names of clouds and their
+places; `act3d check-data` reads everything. Datasets of earlier versions have a fingerprint only.
 """
 
 import csv

@@ -2,7 +2,7 @@
 
 A fold is a task of `way` classes: `shot` training shapes and 20 test shapes of each. The released files are
 `{way}way_{shot}shot/{fold}.pkl` = {"train": [(points, label, class)], "test": [...]}. Folds that
-act3d drew and kept lie in the same layout, with a `folds.json` beside them that says what they were drawn from.
+act3d drew have the same layout, with a `folds.json` beside them that names their source.
 """
 
 import pickle
@@ -53,7 +53,7 @@ def file_of(base: Path, way: int, shot: int, fold: int) -> Path:
 
 
 def settings_in(base: Path) -> dict[tuple[int, int], list[int]]:
-    """The folds that lie there, by (way, shot)."""
+    """The existing folds, by (way, shot)."""
     found: dict[tuple[int, int], list[int]] = {}
     for folder in sorted(base.iterdir()):
         if (match := _FOLDER.fullmatch(folder.name)) and folder.is_dir():
@@ -63,7 +63,7 @@ def settings_in(base: Path) -> dict[tuple[int, int], list[int]]:
 
 
 def fingerprint(base: Path) -> str:
-    """Of all folds that lie there."""
+    """The fingerprint of all existing folds."""
     return of_files(base.glob("*way_*shot/*.pkl"))
 
 

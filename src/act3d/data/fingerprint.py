@@ -1,4 +1,4 @@
-"""A short hash that says which data a result came from."""
+"""A short hash that identifies the data of a result."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ BLOCKS, BLOCK = 64, 64 * 2**10
 
 
 def of_files(files: Iterable[Path]) -> str:
-    """16 hex digits of the content of files, in the order of their names; the folder they lie in does not count.
+    """16 hex digits of the content of files, in the order of their names; the name of their folder does not matter.
 
-    Of a file above 256 MiB its size and 64 blocks of 64 KiB, evenly spread, stand for the content.
+    Of a file above 256 MiB only the size and 64 blocks of 64 KiB, evenly spread, are hashed.
     """
     digest = hashlib.sha256()
     for path in sorted(files):

@@ -1,6 +1,7 @@
-"""What a layout of a dataset is: how its folder is recognised, opened and checked.
+"""A layout of a dataset: how its folder is recognised, opened and checked.
 
-The layouts themselves are listed in `act3d.data.layouts`. No torch here: processes that prepare rooms come by.
+The layouts themselves are listed in `act3d.data.layouts`. No torch is imported here: processes that prepare rooms use
+this file.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """What is wanted of a dataset; see `act3d.data.open_dataset`."""
+    """The choice that is opened of a dataset; see `act3d.data.open_dataset`."""
 
     split: str | None = None
     points: int | None = None
@@ -41,11 +42,11 @@ class Found:
     """One dataset in a folder.
 
     Attributes:
-        dataset: what it is. variant: which one, where there are several kinds.
-        fingerprint: goes into every result from this data; None when too much is missing.
+        dataset: its name. variant: which one, where there are several.
+        fingerprint: written into every result from this data; None when too much is missing.
         parts: by split.
         problems: what is missing, cut off or wrong, one line each; empty = usable.
-        notes: what is good to know and no problem.
+        notes: facts that are no problem.
         command: the command that takes this data, with `subset` as its --data.subset where there are several.
         unit: what is counted in `parts`.
     """
@@ -63,13 +64,13 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which datasets lie in folders.
+    """One layout of datasets in folders.
 
     Attributes:
         name: as `act3d check-data` prints it.
-        find: the folder in which the data lies, at the given one or below it; None if this is another layout.
+        find: returns the folder of the data, the given one or one below it; None if this is another layout.
         open: from the folder that was found; None where it holds no clouds with one label each.
-        check: looks at everything in the folder that was found.
+        check: checks everything in the folder that was found.
         subsets: whether a subset can be chosen.
         instead: what to do where `open` is None.
     """

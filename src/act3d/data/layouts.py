@@ -48,7 +48,7 @@ def holds_dataset(folder: Path) -> bool:
 
 
 def check_folder(folder: Path) -> list[Found]:
-    """Look at all datasets that a folder holds, in whatever layout; every cloud is read.
+    """Check all datasets that a folder holds, in any layout; every cloud is read.
 
     Raises:
         InputError: no such folder, or nothing in it that act3d knows.

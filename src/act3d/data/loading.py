@@ -12,7 +12,7 @@ from act3d.errors import ConfigError
 
 
 class BatchKey(NamedTuple):
-    """Which clouds make a batch, and in which epoch (it decides the random subset of their points)."""
+    """The clouds of a batch, and the epoch (it determines the random subset of their points)."""
 
     epoch: int
     indices: list[int]
@@ -21,9 +21,9 @@ class BatchKey(NamedTuple):
 class BatchPlan(Sampler[BatchKey]):
     """The batches of one process in one epoch.
 
-    Training (`shuffle`): one permutation of all clouds by (seed, epoch), dealt out over the processes; when it does
-    not come out even, the first clouds of the permutation fill up the last round, so all processes take the same
-    number of steps. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
+    Training (`shuffle`): one permutation of all clouds by (seed, epoch), distributed over the processes; if their
+    number does not divide it, the first clouds of the permutation are used again, so all processes take the same number
+    of steps. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
 
     Attributes:
         start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the

@@ -266,7 +266,7 @@ def _check(base: Path) -> list[Found]:
 
 
 def _text_split(base: Path, split: str, found: Found) -> Part:
-    """A split that has text files only; every file is glanced at, and the first of each class is read."""
+    """A split that has text files only; the size of every file is checked, and the first of each class is read."""
     shapes = listed(base, split)
     good: dict[str, list[str]] = {}
     bad, sizes = [], []

@@ -1,4 +1,4 @@
-"""Opening data for a model: treated as in its training, with the same class names, and nothing chosen in silence."""
+"""Opening data for a model: treated as in its training, class names checked, every choice reported."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

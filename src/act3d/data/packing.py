@@ -1,4 +1,4 @@
-"""Writing the packed format: whole or not at all, shard by shard, so that a killed run goes on where it was."""
+"""Writing the packed format: whole or not at all, shard by shard, so that a killed run can be continued."""
 
 import csv
 import hashlib
@@ -103,7 +103,7 @@ class PackedWriter:
         out: The folder to make.
         plan: JSON-able; everything that decides the bytes (settings and the list of files). A later writer with the
             same plan keeps the finished shards; one with another plan starts again.
-        items: Number of items; item i belongs to shard i // shard_size, whoever reads it and in whatever order.
+        items: Number of items; item i belongs to shard i // shard_size, in whatever process and order it is read.
         points: Points per cloud.
         dtype: "float16" or "float32".
         parts: Part vocabulary; empty for none.
@@ -146,7 +146,7 @@ class PackedWriter:
         return path.is_file() and read_description(self.work).get("plan") == self.plan
 
     def _check_out(self) -> bool:
-        """True when `out` is already what would be written; refuses to touch anything else that lies there."""
+        """True if `out` already holds the result; refuses to overwrite anything else."""
         recover_folder(self.out)
         if not self.out.exists() or (self.out.is_dir() and not any(self.out.iterdir())):
             return False

@@ -1,6 +1,6 @@
-"""Training clouds that live where the training computes, so that no step waits for the host.
+"""Training clouds kept on the training device, so that no step waits for the host.
 
-All stored points lie in one tensor on the device. A step's batch is a gather from it; which points of a cloud it takes
+All stored points are in one tensor on the device. A step's batch is a gather from it; which points of a cloud it takes
 is drawn there too. The clouds come in the order of `BatchPlan`, as from a `CloudLoader`. Where fewer points are asked
 for than are stored, the random subsets are others than the host would draw.
 """
@@ -21,7 +21,7 @@ CHUNK = 256  # clouds on their way to the device at a time
 
 
 def bytes_needed(clouds: CloudDataset) -> int | None:
-    """Memory that the clouds take on a device; None where they cannot live there."""
+    """Memory that the clouds take on a device; None if they cannot be kept there."""
     stored = clouds.stored_alike()
     if stored is None:
         return None
@@ -30,7 +30,7 @@ def bytes_needed(clouds: CloudDataset) -> int | None:
 
 
 def is_resident(choice: str, clouds: CloudDataset, device: torch.device) -> bool:
-    """Tell whether clouds are to live on `device`, by `data.resident` ("auto", "always" or "never").
+    """Tell whether clouds are to be kept on `device`, by `data.resident` ("auto", "always" or "never").
 
     Raises:
         ConfigError: "always" where it cannot be.
@@ -45,13 +45,13 @@ def is_resident(choice: str, clouds: CloudDataset, device: torch.device) -> bool
         return True
     if choice == "always":
         reason = f"its clouds take {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free" if needed else ""
-        reason = reason or "its clouds differ in their number of points, or are drawn anew every time"
+        reason = reason or "its clouds differ in their number of points, or are random every time"
         raise ConfigError(f"data.resident: always is not possible for {clouds.name}: {reason}; use auto")
     return False
 
 
 class ResidentLoader:
-    """Batches of clouds that lie on a device, in the order of `plan`: what `make_loader` gives, without loading.
+    """Batches of clouds that are kept on a device, in the order of `plan`; the same batches as from `make_loader`.
 
     A batch is a pure function of (dataset's seed, epoch, place of the batch, process), so a resumed run repeats it.
     With several processes each holds all clouds.
@@ -59,7 +59,7 @@ class ResidentLoader:
     Args:
         clouds: The dataset; `clouds.stored_alike()` must not be None.
         plan: Which clouds make a batch.
-        device: Where they shall live.
+        device: Where they are kept.
 
     Raises:
         InputError: a cloud is not like the others, or stores fewer points than are asked for.
@@ -88,7 +88,7 @@ class ResidentLoader:
 
     @property
     def lives_on(self) -> str:
-        """The kind of device that the clouds live on: "cpu" or "cuda"."""
+        """The kind of device that the clouds are kept on: "cpu" or "cuda"."""
         return self.device.type
 
     @property

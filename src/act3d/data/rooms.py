@@ -41,7 +41,7 @@ class Room:
 
 @dataclass
 class RoomFolder:
-    """What lies in a folder of rooms.
+    """A folder of rooms.
 
     Attributes:
         root: The folder.
@@ -154,7 +154,7 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def write_description(folder: Path, name: str, classes: list[str], rooms: list[str], **facts: Any) -> None:
-    """Write `scenes.json`, which marks a folder of rooms as complete; the rooms must lie there already."""
+    """Write `scenes.json`, which marks a folder of rooms as complete; the rooms must exist already."""
     about = {"format": FORMAT, "version": 1, "name": name, "classes": classes, "rooms": sorted(rooms), **facts}
     files = {f"{room}.npy": folder / f"{room}.npy" for room in sorted(rooms)}
     checksums = {name: checksum(file) for name, file in files.items() if file.is_file()}
@@ -205,7 +205,7 @@ class Grid:
     def inside(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Places (m,) of the points with low <= (x, y) <= high."""
         (x0, y0), (x1, y1) = self._cells(np.stack([low, high]))
-        # The cells of one x lie one after the other: a slice for each.
+        # The cells of one x are contiguous: a slice for each.
         slices = [
             slice(self.starts[x * self.size[1] + y0], self.starts[x * self.size[1] + y1 + 1]) for x in range(x0, x1 + 1)
         ]

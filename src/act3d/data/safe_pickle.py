@@ -1,4 +1,4 @@
-"""Pickles from strangers: NumPy arrays, numbers, texts and plain containers, and nothing that could run."""
+"""Reading untrusted pickles: NumPy arrays, numbers, texts and plain containers, and nothing that could run."""
 
 import os
 import pickle
@@ -171,8 +171,8 @@ class _ArrayUnpickler(pickle.Unpickler):
 class _Finish:
     """Containers with arrays in place of stand-ins.
 
-    A container that occurs several times is gone through once, but counts each time: references to references can
-    stand for more than any memory holds.
+    A container that occurs several times is gone through once, but counts each time: nested references can
+    expand to more than any memory holds.
     """
 
     def __init__(self, size: int) -> None:

@@ -39,7 +39,7 @@ def file_of(base: Path, variant: str, split: str) -> Path:
 
 
 def variants_in(base: Path) -> list[str]:
-    """The variants of which at least one split lies there."""
+    """The variants of which at least one split exists."""
     return [name for name in VARIANTS if any(file_of(base, name, split).is_file() for split in SPLITS)]
 
 
@@ -68,7 +68,7 @@ def read_h5(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbers(file: Any, name: str) -> np.ndarray:
-    """The array of numbers called `name`, which must lie inside the file itself.
+    """The array of numbers called `name`, which must be inside the file itself.
 
     Raises:
         InputError: it refers to another file, holds no numbers, or claims more than the file could hold.
@@ -82,10 +82,10 @@ def _numbers(file: Any, name: str) -> np.ndarray:
     if not isinstance(stored, h5py.Dataset):
         raise InputError(f"refused, {name!r} is not an array in the file itself but a {type(stored or link).__name__}")
     if stored.external or stored.is_virtual:
-        raise InputError(f"refused, the numbers of {name!r} lie in another file")
+        raise InputError(f"refused, the numbers of {name!r} are in another file")
     if stored.dtype.kind not in "iuf":
         raise InputError(f"{name!r} holds {stored.dtype}, no numbers")
-    # What was never written costs no place in the file; real clouds shrink by a factor of a few.
+    # Values that were never written take no space in the file; real clouds compress by a small factor.
     if stored.nbytes > 2**20 + UNPACKED * stored.id.get_storage_size():
         raise InputError(f"refused, {name!r} claims {stored.nbytes} bytes of {stored.id.get_storage_size()} stored")
     return np.asarray(stored)

@@ -1,4 +1,4 @@
-"""Blocks of rooms as clouds: what a segmenter of scenes learns from (SPEC 5)."""
+"""Blocks of rooms as clouds, for segmenters of scenes (SPEC 5)."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ TRIES = 50  # random centres looked at before the fullest block so far is taken
 class SceneBlocks(CloudDataset):
     """Random blocks of rooms: a square of the ground plane with all that is above it, centred in x and y.
 
-    A block's place is drawn anew every epoch, around a random point of a room; rooms come in proportion to their
+    A block is drawn at another place every epoch, around a random point of a room; rooms come in proportion to their
     points. All rooms are held in memory (16 bytes a point). `parts` of a batch are the classes of the points (-1 =
     unlabelled), `label` is the room's number.
 

@@ -1,6 +1,6 @@
 """ShapeNetPart as released: one text file a shape, x y z nx ny nz part on every line.
 
-The same layout with categories of one's own is read too. What their parts are then stands in `parts.json`,
+The same layout with categories of one's own is read too. Their parts are then named in `parts.json`,
 {"category": {"part id": "name", ...}, ...}; without that file all shapes are read once to see which ids occur.
 """
 

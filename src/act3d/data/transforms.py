@@ -1,7 +1,7 @@
-"""What is done to a cloud between the disk and the model: turning it upright, scaling it, augmenting it.
+"""Transforms of clouds between the disk and the model: turning upright, scaling, augmenting.
 
-Everything here acts on a batch of points with shape (B, N, 3), on whatever device it lies. Inference uses the same
-functions as training (`prepare_cloud`), so inference uses the preprocessing of training.
+All functions take a batch of points with shape (B, N, 3) on any device. Inference uses the training preprocessing
+(`prepare_cloud`).
 """
 
 import math

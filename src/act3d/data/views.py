@@ -39,12 +39,12 @@ class Selection(CloudDataset):
 
 
 class Turned(Selection):
-    """The clouds of a dataset, turned from standing along one axis to standing along another.
+    """The clouds of a dataset, turned from one up axis to another.
 
     Args:
         source: the dataset.
-        up: the axis along which its clouds stand.
-        wanted: the axis along which they shall stand.
+        up: the up axis of its clouds.
+        wanted: the up axis that they get.
     """
 
     def __init__(self, source: CloudDataset, up: str, wanted: str) -> None:
@@ -62,7 +62,7 @@ class Turned(Selection):
 
 
 class PartClouds(Selection):
-    """Shapes that have a category and parts to tell apart, of a dataset with part labels.
+    """Shapes of a dataset with part labels, without those that have no category or a single part.
 
     Args:
         source: The dataset.
@@ -157,7 +157,7 @@ def draw_training(points: Tensor, count: int) -> Tensor:
 def draw_random(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """A random choice of points in random order, for every cloud its own: (B, P, 3) -> (B, N, 3)."""
     batch, stored, _ = points.shape
-    # Ranks from the generator's device, which may be the CPU whatever the points lie on.
+    # Ranks from the generator's device, which may be the CPU although the points are elsewhere.
     device = points.device if generator is None else generator.device
     order = torch.rand(batch, stored, generator=generator, device=device).argsort(dim=1)[:, :count]
     return gather(points, order.to(points.device))

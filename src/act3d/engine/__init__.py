@@ -1,1 +1,1 @@
-"""The training loop and what it keeps: run folder, state, log, optimizer, schedules."""
+"""The training loop, run folders, state, log, optimizer, schedules."""

@@ -11,7 +11,7 @@ class Clock:
     """Adds the seconds of a session to a run's position.
 
     Args:
-        position: where the run stands; its `training_s`, `duration_s` and `clouds` move on.
+        position: the run's position; its `training_s`, `duration_s` and `clouds` move on.
     """
 
     def __init__(self, position: Position) -> None:

@@ -71,14 +71,14 @@ def train_loader(
 
     Args:
         clouds: training clouds.
-        data: batch size, workers, and where the clouds live.
+        data: batch size, workers, and where the clouds are kept.
         seed: seed of the order.
         world: number of processes.
         device: where this process trains.
         was: `lives_on` of the loader that the run began with, which "auto" keeps to; empty for a new run.
 
     Raises:
-        ConfigError: the clouds cannot live on the device though they are to, or too few for a batch.
+        ConfigError: the clouds cannot be kept on the device though they must be, or too few for a batch.
     """
     # Batch statistics of a handful of clouds would be poor, so a last short batch is left out where there are others.
     drop_last, rank = len(clouds) // world >= data.batch_size, processes.rank()

@@ -1,7 +1,7 @@
-"""The training loop. Every kind of training goes through it; what differs stands in `act3d.recipes`.
+"""The training loop. Every kind of training goes through it; what differs is in `act3d.recipes`.
 
-What a step draws (order of clouds, augmentation, masks, dropout) follows from its place alone: seed, epoch, batch and
-process. So a run that was stopped at any batch goes on from its last state as if it had never been stopped.
+The random numbers of a step (order of clouds, augmentation, masks, dropout) depend only on seed, epoch, batch and
+process. So a run that was stopped at any batch continues from its last state as if it had never been stopped.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ def train(recipe: Recipe, folder: RunFolder | None = None, resume: bool = False)
 
     Args:
         recipe: what is trained, at its beginning.
-        folder: where the run lives; None = in memory only, as a few-shot fold.
-        resume: go on from the folder's `checkpoints/last.ckpt`.
+        folder: the run folder; None = in memory only, as a few-shot fold.
+        resume: continue from the folder's `checkpoints/last.ckpt`.
 
     Returns:
         The final numbers, as in results.json.
@@ -75,7 +75,7 @@ def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
                 continue
             epoch_ended = position.batch == len(loader)
             logs_now = epoch_ended or run.step % plan.log_every == 0
-            # Asking the device for a number, or other processes for their word, is a wait: rare on CUDA.
+            # Reading a number from the device, or asking other processes, waits for them: rarely done on CUDA.
             asks_now = logs_now or fabric.device.type == "cpu"
             if asks_now:
                 run.check_finite()

@@ -1,4 +1,4 @@
-"""The few things processes tell each other; with one process, nothing. Fabric forms their group (see `machine`)."""
+"""Exchange between processes; with one process, none. Fabric forms their group (see `machine`)."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What the loop trains: the interface of everything in `act3d.recipes`."""
+"""The interface of all recipes, which the loop trains."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Recipe:
 
     Args:
         settings: the command's settings; `data`, `optim`, `trainer` and `seed` are read here and by the loop.
-        model: what is trained, with weights as the run starts from.
+        model: the model to train, with its initial weights.
         clouds: training clouds.
 
     Attributes:
@@ -32,10 +32,10 @@ class Recipe:
     """
 
     command: str = ""  # for messages and results.json
-    protocol: str = "standard"  # "legacy" when the best weights are picked by looking at a test set
+    protocol: str = "standard"  # "legacy" when the best weights are selected on a test set
     train_columns: tuple[str, ...] = ("loss",)
     eval_columns: tuple[str, ...] = ()
-    best_metric: str = ""  # name of the validation result that says which weights are best
+    best_metric: str = ""  # name of the validation result by which the best weights are selected
     lower_is_better: bool = True
     model: Any
     unused_parameters: bool = False  # some parameters take no part in a step, which several processes must be told

@@ -41,7 +41,7 @@ class RunResult:
 
 
 class RunFolder:
-    """Names of what lies in a run folder.
+    """Names of the files in a run folder.
 
     Args:
         path: the folder; it need not exist yet.
@@ -77,7 +77,7 @@ class RunFolder:
         """Check that a new run can begin here, or that there is one to go on with.
 
         Raises:
-            ConfigError: a run lies here already, or the folder is a file.
+            ConfigError: the folder holds a run already, or the folder is a file.
             InputError: there is nothing to resume.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -151,7 +151,7 @@ def refuse_results(out: str) -> None:
     """Check that a command that trains nothing may write its results to a folder; "" = it writes none.
 
     Raises:
-        ConfigError: results lie there already.
+        ConfigError: the folder holds results already.
     """
     if out and RunFolder(out).finished:
         raise ConfigError(f"out: {out} holds results already; choose another folder by --out")

@@ -1,4 +1,4 @@
-"""Everything that changes while training goes on, as pure functions of the epoch or the step."""
+"""Everything that changes during training, as pure functions of the epoch or the step."""
 
 import math
 

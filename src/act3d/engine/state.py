@@ -1,4 +1,4 @@
-"""Where a run stands, and the file it goes on from: `checkpoints/last.ckpt`."""
+"""The position of a run, and the file that it is resumed from: `checkpoints/last.ckpt`."""
 
 import sys
 import zipfile
@@ -70,7 +70,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], Position]:
         if not previous.exists():
             raise
         found = _read(previous)
-        print(f"{error}; going on from the state before it, {previous}", file=sys.stderr)
+        print(f"{error}; continuing from the state before it, {previous}", file=sys.stderr)
         return found
 
 

@@ -1,1 +1,1 @@
-"""What features are worth: probes, and the features they read. Heavy libraries are imported by the parts."""
+"""Protocols, probes, metrics and comparisons. Slow libraries are imported by the files that use them."""

@@ -1,4 +1,4 @@
-"""What a classifier gets right: logits of whole datasets, one fixed vote, and the numbers drawn from them."""
+"""Scores of a classifier: logits of whole datasets, one fixed vote, accuracies and confusion."""
 
 from dataclasses import dataclass
 from typing import Any

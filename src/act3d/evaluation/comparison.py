@@ -11,7 +11,7 @@ from act3d.evaluation.published import METHODS, RESULTS, published
 from act3d.files import read_json
 from act3d.tables import Table, Tabular
 
-# Metrics under the names that earlier versions wrote.
+# Names of metrics that earlier versions wrote -> today's names.
 OLD_NAMES = {
     "taught": "pretrained",
     "untaught": "random",
@@ -25,7 +25,7 @@ _FREE = ("out", "seed", "resume", "trainer.devices", "trainer.accelerator", "dat
 
 @dataclass(frozen=True)
 class Run:
-    """What one run folder says."""
+    """Settings and results of one run folder."""
 
     path: Path
     results: dict[str, Any]
@@ -169,7 +169,7 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Compa
     """Rows of a table.
 
     Args:
-        named: (name, runs); an empty name stands for "by setting": runs that differ in their seed only share a row.
+        named: (name, runs); an empty name means "by setting": runs that differ only in their seed share a row.
         metrics: Such as "oa", "macc"; a run that does not have one has no row for it.
 
     Raises:
@@ -195,7 +195,7 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Compa
 
 
 def describe(run: Run) -> str:
-    """A name for a run: where its encoder came from, and what trained."""
+    """A name for a run: where its encoder came from, and which parameters were trained."""
     start = run.results.get("start") or {}
     method = METHODS.get(start.get("kind", ""), start.get("kind") or run.results.get("command", "run"))
     parts = [method, run.results.get("transfer", "")]

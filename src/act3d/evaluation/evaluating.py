@@ -1,4 +1,4 @@
-"""What `evaluate` does: a classifier, a segmenter of parts or one of scenes on labelled data, as it was trained."""
+"""Testing a classifier, a segmenter of parts or one of scenes on labelled data, treated as in training."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from act3d.evaluation.parts import score_parts
 from act3d.evaluation.scenes import Cut, score_rooms
 from act3d.tables import Table, Tabular
 
-POINTS = 2048  # of a block, where nobody says
+POINTS = 2048  # points of a block, if neither settings nor checkpoint say
 # Writes the labels (n,) of a room that belongs to a folder of rooms; returns the files.
 KeepRoom = Callable[[RoomFolder, Room, np.ndarray], list[Path]]
 
 
 @dataclass(repr=False)
 class EvaluationReport(Tabular):
-    """What `evaluate` found.
+    """Result of `evaluate`.
 
     Attributes:
         task: "classes", "parts" or "scenes".
@@ -148,9 +148,9 @@ def evaluate_scenes(
     Args:
         model: in eval mode, on its device.
         meta: what its checkpoint says.
-        data: `root`, and `split`: "test" = the rooms that tested in training, else names or beginnings of names.
+        data: `root`, and `split`: "test" = the test rooms of training, else names or beginnings of names.
         batch_size: blocks at once.
-        votes: times a whole room is gone through; 0 = as in the test after training.
+        votes: passes over a whole room; 0 = as in the test after training.
         keep: writes the labels of a room.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Features of whole datasets from a frozen encoder, and the plain baseline to hold against them."""
+"""Features of whole datasets from a frozen encoder, and the plain baseline."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -30,7 +30,7 @@ def embed(
     Args:
         function: Points (B, N, 3) -> features (B, F), such as `plain_features`. A module that it
             belongs to must be in eval mode already.
-        dataset: The clouds; the points of its epoch 0 are used, whatever epoch it stands at.
+        dataset: The clouds; the points of its epoch 0 are used, whatever its current epoch.
         batch_size: Shapes at a time.
         device: Where the points are put.
 
@@ -68,7 +68,7 @@ def plain_features(points: Tensor, width: int = 256, seed: int = 0) -> Tensor:
     for outputs in (64, 128, width):
         inputs = features.shape[2]
         weight = torch.randn(inputs, outputs, generator=generator) * (2 / inputs) ** 0.5
-        # The first layer's bias sets where in the unit sphere each plane lies; without it all would meet in the middle.
+        # The first layer's bias moves each plane away from the origin; without it all would pass through the origin.
         bias = torch.rand(outputs, generator=generator) * 2 - 1
         features = torch.relu(features @ weight.to(points) + bias.to(points))
     return torch.cat([features.amax(dim=1), features.mean(dim=1)], dim=1)

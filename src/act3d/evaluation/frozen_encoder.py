@@ -1,4 +1,4 @@
-"""What an encoder's frozen features are worth, beside the same encoder without pretraining and a plain baseline."""
+"""Probes on an encoder's frozen features, on the same encoder without pretraining, and on a plain baseline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ FITTED_TO = 128  # clouds for data-dependent initialization
 
 @dataclass(repr=False)
 class ProbeReport(Tabular):
-    """What `probe` found.
+    """Result of `probe`.
 
     Attributes:
         metrics: per kind of features (see `KINDS`): linear and knn accuracy in percent, their means over classes, the C

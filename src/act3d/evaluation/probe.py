@@ -112,7 +112,7 @@ class _LinearMachine:
         self.targets = np.where(y[:, None] == self.classes, 1.0, -1.0)  # (S, K)
         x = self._features(x)
         if len(x) < x.shape[1]:
-            # Weights lie in the span of the shapes, so there are no more axes than shapes.
+            # Weights are in the span of the shapes, so there are no more axes than shapes.
             self.axes = np.linalg.svd(x, full_matrices=False)[2].T  # (F, S)
         else:
             self.axes = np.linalg.eigh(x.T @ x)[1]  # (F, F)
@@ -124,7 +124,7 @@ class _LinearMachine:
         from scipy.optimize import minimize
         from threadpoolctl import threadpool_limits
 
-        # The Hessian is 1 + 2 C x'x over the shapes inside the margin; a tenth of all is guess enough.
+        # The Hessian is 1 + 2 C x'x over the shapes inside the margin; a tenth of all is a good estimate.
         scale = (1 + 0.2 * c * self.energy[:, None]) ** -0.5
         x = self.x * scale.T
 
@@ -181,7 +181,7 @@ def _folds(y: NDArray[np.int64], folds: int, seed: int) -> list[tuple[NDArray[np
     rng = np.random.default_rng([seed % 2**32, len(y)])
     rows = rng.permutation(len(y))[:CHOICE_LIMIT]
     rows = rows[np.argsort(y[rows], kind="stable")]
-    # Shapes in class order, dealt out like cards: folds differ by one shape at most, in all and in every class.
+    # Shapes in class order go to the folds in turn: folds differ by one shape at most, in all and in every class.
     place = np.arange(len(rows)) % folds
     pairs = [(np.sort(rows[place != fold]), np.sort(rows[place == fold])) for fold in range(folds)]
     usable = [(fit, held) for fit, held in pairs if len(held) and len(np.unique(y[fit])) >= 2]

@@ -17,11 +17,11 @@ _CLASS_TOKEN = ("cls_token", "cls_pos")
 class Classifier(EncoderModel):
     """Patches -> logits: [class token, maximum over patches] -> head (ACT, section 4.1).
 
-    What trains depends on `transfer`; the class token, its position and the head always do.
+    `transfer` chooses which parameters are trained; the class token, its position and the head always are.
 
-    - full: everything.
-    - mlp3: nothing else; head 2C -> 256 -> 256 -> classes.
-    - linear: nothing else; head 2C -> classes.
+    - full: all.
+    - mlp3: no others; head 2C -> 256 -> 256 -> classes.
+    - linear: no others; head 2C -> classes.
     - side: a second, small patch embedding beside the frozen encoder, mixed into its patches by a learned weight
       (Side-Tuning, Zhang et al., 2020).
     - bitfit: the biases of the encoder (BitFit, Ben Zaken et al., 2022).
@@ -33,7 +33,7 @@ class Classifier(EncoderModel):
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
         width, depth, heads, drop_path, embed_width, normed_residual: Of the encoder, see `PointEncoder`.
-        transfer: What trains, and which head.
+        transfer: Which parameters are trained, and which head.
         dropout: In the head of three layers, in training.
     """
 
@@ -83,7 +83,7 @@ class Classifier(EncoderModel):
 
     @property
     def frozen(self) -> bool:
-        """Whether the encoder, or most of it, does not train."""
+        """Whether the encoder, or most of it, is frozen."""
         return self.transfer != "full"
 
     def train(self, mode: bool = True) -> "Classifier":

@@ -55,7 +55,7 @@ def fit_student(model: nn.Module, patches: Patches, embedding: bool = True) -> N
     """Initialize a masked student on a batch, in place: weights at 1/sqrt(inputs), tokens of standard deviation 1.
 
     The first layer of positions starts wide, so that its activation is not linear: near zero it is, and then all
-    positions of a cloud lie in three dimensions of many.
+    positions of a cloud vary in only three dimensions.
 
     Args:
         model: A module with an `encoder` (`PointEncoder`), and perhaps a decoder with a `decoder_pos_embed`.

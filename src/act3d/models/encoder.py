@@ -1,4 +1,4 @@
-"""The point encoder: the 3D Transformer that pretraining teaches and all downstream tasks use."""
+"""The point encoder: the 3D Transformer that is pretrained and that all downstream tasks use."""
 
 from typing import Any, NamedTuple
 

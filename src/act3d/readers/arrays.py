@@ -20,7 +20,7 @@ def as_cloud(array: np.ndarray) -> Shape:
     """A cloud from an array (N, 3 or more); its first three columns are x, y, z.
 
     Raises:
-        InputError: Another shape, or one that looks like a cloud on its side, (3, N).
+        InputError: Another shape, or one that looks transposed, (3, N).
     """
     if array.ndim != 2 or array.shape[1] < 3 or array.dtype.kind not in "fiu":
         raise InputError(
@@ -31,7 +31,7 @@ def as_cloud(array: np.ndarray) -> Shape:
 
 
 def check_upright(array: np.ndarray) -> None:
-    """Refuse an array (N, columns) that looks like one on its side."""
+    """Refuse an array (N, columns) that looks transposed."""
     rows, columns = array.shape
     if columns > rows and (rows >= 3 or columns > _MOST_COLUMNS):
         raise InputError(f"holds an array of shape {array.shape}; expected (N, 3 or more): is it transposed?")

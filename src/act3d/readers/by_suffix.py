@@ -1,4 +1,4 @@
-"""Which reader takes which file, and the one door through which all shapes come."""
+"""The reader of every suffix, and the one function that reads any shape."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +76,6 @@ def read_shape(path: str | Path) -> Shape:
         raise
     except RecursionError:
         raise InputError("nests its parts too deeply") from None
-    except Exception as error:  # strangers' files break every expectation; to a user it is one thing: a damaged file
+    except Exception as error:  # untrusted files fail in every way; for the user all of them are damaged files
         text = " ".join(str(error).split())[:100]
         raise InputError(f"is damaged ({type(error).__name__}: {text})") from None

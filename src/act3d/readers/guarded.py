@@ -1,8 +1,8 @@
-"""Reading strangers' files in processes that may hang, die or run out of memory without taking anything else along.
+"""Reading untrusted files in processes of their own: one that hangs, dies or runs out of memory costs its file only.
 
-One process a worker lives as long as this one and is asked file after file; one that dies or takes too long is replaced
-and costs its file only. It is a fresh interpreter, neither forked (unsafe beside threads) nor spawned by
-`multiprocessing` (which runs the caller's script again), and imports no torch.
+One process a worker reads file after file; one that dies or takes too long is replaced. It is a fresh interpreter,
+neither forked (unsafe beside threads) nor spawned by `multiprocessing` (which runs the caller's script again), and
+imports no torch.
 """
 
 import atexit
@@ -48,7 +48,7 @@ class Lost(NamedTuple):
 
 
 def limits_for(path: str | os.PathLike[str], workers: int = 1) -> Limits:
-    """Return what a file may take: by its size, and no more than its share of the machine's memory."""
+    """Return the limits of a file: by its size, and at most its share of the machine's memory."""
     try:
         size = os.stat(path).st_size
     except (OSError, ValueError):  # the reader will say so
@@ -136,7 +136,7 @@ class Reader:
             del watch.deadlines[self]
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process."""
         ended = self.process.poll()
         if ended is None:
             self.process.kill()
@@ -226,7 +226,7 @@ def read_all(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    finally:  # also when the caller stops early: nobody waits for the files that are being read
+    finally:  # also when the caller stops early: files that are being read are abandoned
         stopped.set()
         for future in waiting:
             future.cancel()
@@ -268,7 +268,7 @@ def _answer(function: Callable[[Any], Any], task: Any, limits: Limits) -> bytes:
 
 
 def _limit(limits: Limits) -> None:
-    """Bound the address space, and the processor time in case nobody is left to look at the clock."""
+    """Limit the address space, and the processor time in case the parent is gone."""
     try:
         import resource
     except ImportError:  # not on Windows: there the time limit alone protects

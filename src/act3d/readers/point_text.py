@@ -16,7 +16,7 @@ _COMMENT = ("#", "//", "%")
 
 
 def read_text(path: Path) -> Shape:
-    """One point a line; the columns stand between blanks, tabs, semicolons or commas.
+    """One point a line; columns are separated by blanks, tabs, semicolons or commas.
 
     A line of names (which may be a comment) says which columns are x, y and z; without one they are the first three.
     A line with one number promises how many points follow (pts). Commas are decimal where something else separates.
@@ -33,7 +33,7 @@ def read_text(path: Path) -> Shape:
         raise InputError("holds no points")
     rows = _blocks(_split(lines))
     columns = _columns(named, comments, len(rows[0]))
-    shape = as_cloud(np.broadcast_to(0.0, (len(rows), len(rows[0]))))  # its shape says whether it lies on its side
+    shape = as_cloud(np.broadcast_to(0.0, (len(rows), len(rows[0]))))  # its shape shows whether it is transposed
     shape.vertices = numbers([[row[column] for column in columns] for row in rows], "its points")
     return shape
 

@@ -18,7 +18,7 @@ class Shape:
         material_names: Names of the materials as the file gives them ("" for one without a name).
         colors: (materials, 3) diffuse colours in 0..1.
         missing: Pieces that the file names and that could not be found (LDraw).
-        up: The axis that the file says is up ("y" for glTF, "z" for 3MF); "" where its format does not say.
+        up: The up axis that the file declares ("y" for glTF, "z" for 3MF); "" where its format does not declare one.
         turned_from: The axis that an entry of the file says, where the reader has turned the shape to y (Collada).
     """
 

@@ -1,4 +1,4 @@
-"""Up axes: how to turn, and what is up where a file does not say."""
+"""Up axes: rotations to y, and the up axis of a file that does not declare it."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -48,8 +48,8 @@ class UpAxis(NamedTuple):
 def choose_up(suffix: str, of_file: str, meta: Mapping[str, Any], asked: str | None) -> UpAxis:
     """Decide which axis of a file is up.
 
-    What was asked for wins; then what was true of the training files with this suffix; then what the file says of
-    itself; then `source_up` of a model that does not know the suffixes of its training files; then y.
+    In this order: what the user asked for; the axis of the training files with this suffix; what the file declares;
+    `source_up` of a model that does not know the suffixes of its training files; y.
 
     Args:
         suffix: Of the file, with its dot.

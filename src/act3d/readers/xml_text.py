@@ -1,4 +1,4 @@
-"""XML of strangers: no entities, no DTD, no network; names without their namespaces."""
+"""Reading untrusted XML: no entities, no DTD, no network; names without their namespaces."""
 
 from collections.abc import Callable
 from xml.etree import ElementTree

@@ -1,1 +1,1 @@
-"""From files to tensors to answers with names: what every command that uses a model goes through."""
+"""Trained models in use: files -> tensors -> model -> names, for every command and for Python."""

@@ -30,7 +30,7 @@ class Embedded(NamedTuple):
 
 
 def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
-    """What a table of embeddings says of the model: the digest of its file, where it is, its kind, points ..."""
+    """Facts about the model for a table of embeddings: digest and place of its file, its kind, points ..."""
     assert predictor.path is not None
     with predictor.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ SUFFIXES = (".npz", ".parquet")
 
 @dataclass(repr=False)
 class Embeddings(Tabular):
-    """Vectors of shapes, and what the shapes are.
+    """Vectors of shapes, with names and labels.
 
     Attributes:
         vectors: (S, F) float32.
@@ -56,7 +56,7 @@ class Embeddings(Tabular):
         return self.columns[name]
 
     def keys(self) -> list[tuple[str, str]]:
-        """What a row stands for: (name, stamp); equal keys mean an equal shape."""
+        """The key of a row, (name, stamp): equal keys mean an equal shape."""
         return list(zip(self.columns["name"], self.columns["stamp"], strict=True))
 
     def rows(self, places: list[int]) -> "Embeddings":
@@ -89,7 +89,7 @@ def empty(width: int = 0, meta: dict[str, Any] | None = None) -> Embeddings:
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file name that says no known format, or one whose package is missing."""
+    """Refuse a file name with an unknown suffix, or one whose package is missing."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: suffix {path.suffix!r} is not known; allowed: {', '.join(SUFFIXES)}")
     if path.suffix == ".parquet":

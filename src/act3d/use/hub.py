@@ -1,4 +1,4 @@
-"""Models to and from the Hugging Face Hub: the native file, and a card that is made from what it says of itself."""
+"""Models to and from the Hugging Face Hub: the native file, and a model card made from its header."""
 
 from pathlib import Path
 from typing import Any

@@ -14,7 +14,7 @@ def write_ply(path: str | Path, points: np.ndarray, labels: np.ndarray, classes:
     """Write points (n, 3) with labels (n,) as binary PLY: x y z, red green blue, label (-1 = none).
 
     Coordinates are float32, or float64 where float32 would move points: far from the origin, as in maps' coordinates.
-    The classes and their colours stand in the header as comments.
+    The header lists the classes and their colours as comments.
 
     Raises:
         InputError: Shapes that do not fit, or labels that are no class.

@@ -1,4 +1,4 @@
-"""What users may call points: tensors, arrays, files, lists of these; made into what a model takes.
+"""Points as users give them (tensors, arrays, files, lists of these) into tensors that a model takes.
 
 Arrays and tensors are taken as they are: in the frame the model was trained in (y up, usually in the unit sphere).
 Files are brought into that frame first, as the model's training data were (`read_points`).
@@ -28,7 +28,7 @@ Mask: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 
 class Target(Protocol):
-    """What points are made for: where tensors go, and how a file becomes one cloud (N, 3)."""
+    """The target of points: the device and precision of tensors, and a function that reads a file as a cloud (N, 3)."""
 
     @property
     def device(self) -> torch.device: ...
@@ -106,7 +106,7 @@ def is_single(points: Points) -> bool:
 
 
 def as_groups(points: Points, target: Target, at_least: int = 1) -> list[Group]:
-    """Whatever was given, as batches of equal size on the target's device and in its precision.
+    """Points in any form, as batches of equal size on the target's device and in its precision.
 
     Args:
         points: Tensor or array with shape (N, 3) or (B, N, 3); a path; or a list of clouds (N, 3) and paths.
@@ -138,7 +138,7 @@ def as_groups(points: Points, target: Target, at_least: int = 1) -> list[Group]:
 
 
 def as_patches(points: Points, target: Target, patches: int, patch_size: int) -> Patches:
-    """Whatever was given, cut into patches: one batch, since these do not depend on the clouds' sizes.
+    """Points in any form, cut into patches: one batch, since these do not depend on the clouds' sizes.
 
     Returns:
         Patches with (B, G, M, 3) neighborhoods and (B, G, 3) centers, in the order given.
@@ -161,7 +161,7 @@ def as_mask(mask: Mask, patches: Patches) -> Tensor:
 def per_point(
     points: Points, target: Target, at_least: int, function: Callable[[Tensor, list[int]], Tensor]
 ) -> Tensor | list[Tensor]:
-    """Run a function that gives something for every point, whatever was given.
+    """Run a function that gives a value for every point, on points in any form.
 
     Args:
         function: Points (b, N, 3) and the places of these clouds in what was given -> (b, N, ...).
@@ -181,7 +181,7 @@ def per_point(
 
 
 def _unlisted(points: Any) -> Any:
-    """Plain nested lists of numbers as the array they spell; everything else as it is."""
+    """Nested lists of numbers as an array; everything else unchanged."""
     if not isinstance(points, list | tuple) or any(
         isinstance(p, Tensor | np.ndarray | str | os.PathLike) for p in points
     ):

@@ -26,7 +26,7 @@ Ranked = list[tuple[str | int, float]]
 
 @dataclass(repr=False)
 class Predictions(Tabular):
-    """What a model says of shapes.
+    """A model's predictions for shapes.
 
     Attributes:
         classes: Name -> classes with probabilities, likeliest first (a classifier).

@@ -4,8 +4,8 @@
     predictor.predict("chair.obj")   # [("chair", 0.93), ("stool", 0.04), ...]
     predictor.model                  # the module itself, which takes and gives tensors
 
-A predictor owns what a checkpoint says beside its weights (`meta`) and treats whatever it is given as the training data
-were treated. There is one class for each kind of model.
+A predictor owns the facts of a checkpoint (`meta`) and treats all input as the training data were treated. There is one
+class for each kind of model.
 """
 
 import os
@@ -27,12 +27,12 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Predictor(Generic[M]):
-    """A model with what its checkpoint says; the methods that all kinds share.
+    """A model with the facts of its checkpoint; the methods that all kinds share.
 
     Args:
         model: The module; put in eval mode.
         meta: Facts beside the weights, see `act3d.checkpoints.native`.
-        left_over: Names that the file had to spare.
+        left_over: Names in the file that the model does not have.
         missing: Parameters that the file lacked: they hold random numbers.
         path: Where the model comes from, if from a file.
 

@@ -18,7 +18,7 @@ SUFFIXES = (*READERS, ".las", ".laz")
 
 
 def find_scans(source: str) -> list[Path]:
-    """The scans that an INPUT stands for: a file, all readable files in a folder, or those of a pattern.
+    """The scans of an INPUT: a file, all readable files in a folder, or those of a pattern.
 
     Raises:
         InputError: nothing there.

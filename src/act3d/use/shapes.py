@@ -47,13 +47,13 @@ class Item(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a row of a table stands for: equal keys mean the same shape, read in the same way."""
+        """The key of a row of a table: equal keys mean the same shape, read in the same way."""
         return self.name, self.stamp
 
 
 @dataclass
 class Shapes:
-    """The shapes that an INPUT stands for."""
+    """The shapes of an INPUT."""
 
     items: list[Item]
     dataset: CloudDataset | None = None
