@@ -48,7 +48,7 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr()
     assert "shapes (test), 12 clouds of 64 points" in printed.out
     assert f"trained under protocol standard, data {open_dataset(root).fingerprint}" in printed.out
-    assert printed.err == ""
+    assert printed.err == f"next: act3d compare {out}\n"  # and no warning
     found = json.loads((out / "results.json").read_text())
     confusion = np.array(found["metrics"]["confusion"])
     assert confusion.sum() == 12

@@ -1,6 +1,8 @@
 """The commands for cyclopts: one option a setting, all of them text, which `act3d.settings` converts."""
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -8,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from cyclopts import App, Group, Parameter, Token
 
 from act3d import __version__
+from act3d.cli.next_step import next_step
 from act3d.cli.table import COMMANDS, GROUPS, load, settings_of
 from act3d.cli.words import with_resumed_run
 from act3d.presets import preset_names
@@ -82,7 +85,10 @@ def command_line_of(name: str) -> Callable[..., None]:
         texts = with_resumed_run({k: v[-1] if isinstance(v, list) and k not in many else v for k, v in given.items()})
         settings = resolve(model, {}, words.get("config") or [], texts)
         settings.check_places()  # before torch is imported
-        load(COMMANDS[name].target)(settings)
+        result = load(COMMANDS[name].target)(settings)
+        step = next_step(name, settings, result)
+        if step and not int(os.environ.get("LOCAL_RANK", 0)):  # the first of several processes speaks
+            print(f"next: {step}", file=sys.stderr)
 
     shown = [_option(model, key, place) for place, key in keys.items()]
     order = sorted([*shown, *_common_options(name)], key=lambda item: item.kind)  # stable: positional ones first

@@ -1,0 +1,72 @@
+import shlex
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from act3d.cli.next_step import next_step
+from act3d.cli.table import COMMANDS
+from tests.command_line import settings_of_words
+
+# What a command needs to be called at all.
+GIVEN = {
+    "embed": "'my shapes' --checkpoint runs/p --out e.npz",
+    "index": "shapes --checkpoint runs/p --out index",
+    "search": "q.obj --index index",
+    "predict": "q.obj --checkpoint runs/c",
+    "export": "runs/p --out p.onnx",
+    "convert": "ACT.pth --out act.safetensors",
+    "probe": "runs/p",
+    "evaluate": "runs/c",
+    "compare": "runs/a runs/b",
+    "inspect": "runs/p",
+    "prepare": "shapes --out data/mine",
+    "check-data": "data/mine",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
+    settings = settings_of_words(name, *shlex.split(GIVEN.get(name, "")))
+    result = SimpleNamespace(kind="student")
+    step = next_step(name, settings, result)
+    if name == "quickstart":  # it prints the commands for one's own shapes itself
+        assert step == ""
+        return
+    act3d, follower, *words = shlex.split(step)
+    assert act3d == "act3d"
+    assert settings_of_words(follower, *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "result", "step"),
+    [
+        ("autoencode", "--out r/t --data.root d", None,
+         "act3d pretrain --config act/pretrain --data.root d --teacher.checkpoint r/t"),
+        ("autoencode", "--config small/autoencode --out r/t", None,
+         "act3d pretrain --config small/pretrain --data.root sample --teacher.checkpoint r/t"),
+        ("prepare", "s --out d", SimpleNamespace(classes=["wall"]),
+         "act3d segment --config small/scenes --data.root d"),
+        ("inspect", "r/c", SimpleNamespace(kind="segmenter"),
+         "act3d predict my_shape.obj --checkpoint r/c --out labelled.ply"),
+        ("embed", "'my shapes' --checkpoint r/p --out e.npz", None,
+         "act3d index 'my shapes' --checkpoint r/p --out index"),
+        ("evaluate", "r/c --out r/c/test", None, "act3d compare r/c/test"),
+        ("search", "q.obj --index i --page p.html", None, ""),
+        ("compare", "a b --out t.md", None, ""),
+    ],
+)  # fmt: skip
+def test_it_takes_up_what_the_command_was_given(name: str, words: str, result: Any, step: str) -> None:
+    assert next_step(name, settings_of_words(name, *shlex.split(words)), result) == step
+
+
+def test_it_is_printed_beside_the_output_and_only_on_success() -> None:
+    run = [sys.executable, "-m", "act3d", "check-data"]
+    done = subprocess.run([*run, "sample"], capture_output=True, text=True, check=True)
+    assert done.stderr == "next: act3d autoencode --config small/autoencode --data.root sample\n"
+    assert "next:" not in done.stdout
+    failed = subprocess.run([*run, "nowhere"], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "next:" not in failed.stderr
