@@ -1,85 +1,20 @@
 """Any folder of meshes and clouds: `class/file`, `class/train/file`, `train/class/file`, or just files."""
 
-import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 from act3d.errors import InputError
 from act3d.files import printable
 from act3d.prepare.items import UNLABELED, Item, Source, choose_test
 from act3d.readers.by_suffix import READERS
+from act3d.readers.find import find_files
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
 SHOWN = 12  # suffixes or names in a note
-
-
-class Found(NamedTuple):
-    """Readable files in a fixed order, how many others there are by suffix, and what was not followed."""
-
-    files: list[Path]
-    others: dict[str, int]
-    notes: list[str]
-
-
-def find_files(root: Path, without: Path, suffixes: Collection[str] = READERS) -> Found:
-    """Look through a folder and what links in it lead to; leave out hidden files and folders, and `without`.
-
-    A folder is read once, under its own name rather than under that of a link to it. A link to a folder that it lies
-    in is not followed, so links do not loop.
-    """
-    seen = {_identity(without)} if without.exists() else set()
-    files: list[Path] = []
-    others: Counter[str] = Counter()
-    notes: list[str] = []
-    waiting = [root]  # folders that are no links, then links
-    while waiting:
-        links: list[Path] = []
-        targets = {_identity(link) for link in waiting}  # each is read under its own link, not inside another one's
-        for start in waiting:
-            name = printable(start.relative_to(root))
-            if start != root and start.parent.resolve().is_relative_to(start.resolve()):
-                notes.append(f"{name} links to a folder that it lies in: not followed")
-            elif _identity(start) in seen:
-                notes.append(f"{name} links to a folder that is read already")
-            else:
-                for here, names, linked in _walk(start, seen, targets, notes):
-                    links += linked
-                    for file in names:
-                        suffix = PurePath(file).suffix.lower()
-                        if suffix in suffixes:
-                            files.append(here / file)
-                        else:
-                            others[suffix] += 1
-        waiting = sorted(links)
-    return Found(sorted(files), dict(others), notes)
-
-
-def _walk(
-    start: Path, seen: set[tuple[int, int]], targets: set[tuple[int, int]], notes: list[str]
-) -> Iterator[tuple[Path, list[str], list[Path]]]:
-    """Every folder below `start` that was not seen yet, with the names of its files, and its links to folders."""
-
-    def unreadable(error: OSError) -> None:
-        notes.append(f"{printable(error.filename)} cannot be read: {error.strerror}")
-
-    for folder, folders, names in os.walk(start, onerror=unreadable):
-        here = Path(folder)
-        seen.add(_identity(here))
-        shown = sorted(name for name in folders if not name.startswith("."))
-        linked = [here / name for name in shown if (here / name).is_symlink()]
-        passed = seen | targets
-        folders[:] = [name for name in shown if here / name not in linked and _identity(here / name) not in passed]
-        yield here, sorted(name for name in names if not name.startswith(".")), linked
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    about = folder.stat()
-    return about.st_dev, about.st_ino
 
 
 def split_level(folders: Iterable[tuple[str, ...]]) -> int | None:
@@ -106,7 +41,7 @@ def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_
 
     Files that differ only in their suffix count as one shape and get the same split.
     """
-    found = find_files(root, out)
+    found = find_files(root, READERS, out)
     if not found.files:
         raise InputError(f"{root} holds no mesh or point cloud; known suffixes: {', '.join(READERS)}")
     relatives = [path.relative_to(root) for path in found.files]

@@ -13,16 +13,16 @@ from act3d.data.rooms import DESCRIPTION, UNLABELLED, write_description
 from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, move_into_place, output_names, printable, recover_folder
 from act3d.installing import how_to_install
-from act3d.prepare.folder import find_files
 from act3d.prepare.items import choose_test
 from act3d.prepare.s3dis import RoomReport, SceneSummary
+from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
-from act3d.readers.labelled import SUFFIXES, read_labelled, read_scan
+from act3d.readers.labelled import SUFFIXES, read_labelled
 from act3d.readers.las import LAS_SUFFIXES
 from act3d.readers.limits import read_regular
 from act3d.readers.text import decode
 
-__all__ = ["prepare_scenes", "read_classes", "read_labelled", "read_scan", "to_z_up"]
+__all__ = ["prepare_scenes", "read_classes", "read_labelled", "to_z_up"]
 
 # To z up: columns of the new axes, and their signs.
 _TO_Z_UP = {"z": ([0, 1, 2], [1, 1, 1]), "y": ([0, 2, 1], [1, -1, 1]), "x": ([1, 2, 0], [1, 1, 1])}
@@ -124,7 +124,7 @@ def prepare_scenes(
     recover_folder(out)
     if out.exists() and any(out.iterdir()) and not (overwrite and (out / DESCRIPTION).is_file()):
         raise InputError(f"{out} is not empty; choose another --out, or --overwrite true for a folder of rooms")
-    paths = find_files(source, out, SUFFIXES).files
+    paths = find_files(source, SUFFIXES, out).files
     if not paths:
         raise InputError(f"{source} holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files")
     if any(path.suffix.lower() in LAS_SUFFIXES for path in paths) and not importlib.util.find_spec("laspy"):

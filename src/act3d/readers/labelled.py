@@ -7,10 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.files import printable
 from act3d.readers.arrays import check_upright, parse_npy
-from act3d.readers.by_suffix import read_shape
-from act3d.readers.guarded import Lost, limits_for, read_one
+from act3d.readers.by_suffix import Sample, read_shape
 from act3d.readers.las import LAS_SUFFIXES, open_las
 from act3d.readers.limits import read_regular
 from act3d.readers.ply import ply_columns, vertex_positions
@@ -100,23 +98,19 @@ def _label_name(names: Mapping[str, object], label: str) -> str:
     return found
 
 
-def read_scan(path: Path) -> np.ndarray:
-    """Points (n, 3) float64 of a scan, labelled or not, as the file has them; read in a process of its own.
+def read_scan(path: Path) -> Sample:
+    """All points of a scan, labelled or not, as the file has them; call it through `act3d.readers.guarded`.
 
     Raises:
-        InputError: Unreadable, no points, or some that are not finite; names the file.
+        InputError: Unreadable, no points, or some that are not finite.
     """
-    found = read_one(_scan_points, path, limits_for(path))
-    if isinstance(found, Lost):
-        raise InputError(f"{printable(path)}: {found.reason}")
-    return found
-
-
-def _scan_points(path: Path) -> np.ndarray:
     if path.suffix.lower() in LAS_SUFFIXES:
-        points = np.asarray(open_las(path).xyz, dtype=np.float64)
+        found = Sample(
+            np.asarray(open_las(path).xyz, dtype=np.float64), "z", ""
+        )  # heights stand along z by its standard
     else:
-        points = read_shape(path).vertices
-    if not len(points) or not np.isfinite(points).all():
+        shape = read_shape(path)
+        found = Sample(shape.vertices, shape.up, shape.turned_from)
+    if not len(found.points) or not np.isfinite(found.points).all():
         raise InputError("holds no points, or some that are not finite")
-    return points
+    return found

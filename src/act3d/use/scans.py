@@ -3,11 +3,10 @@
 import glob
 from pathlib import Path
 
-import numpy as np
-
 from act3d.errors import InputError
 from act3d.progress import Progress
 from act3d.readers.by_suffix import READERS
+from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_one
 from act3d.readers.labelled import read_scan
 from act3d.use.labelled_clouds import write_ply
@@ -26,8 +25,11 @@ def find_scans(source: str) -> list[Path]:
     path = Path(source)
     if path.is_file():
         return [path]
-    places = path.glob("**/*") if path.is_dir() else map(Path, glob.glob(source, recursive=True))
-    found = sorted(file for file in places if file.suffix.lower() in SUFFIXES and file.is_file())
+    if path.is_dir():
+        found = find_files(path, SUFFIXES).files
+    else:
+        places = map(Path, sorted(glob.glob(source, recursive=True)))
+        found = [file for file in places if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not found:
         raise InputError(f"{source} is no scan, and no folder of scans ({', '.join(sorted(SUFFIXES))})")
     return found
@@ -41,7 +43,7 @@ def label_scans(
     Args:
         predictor: A segmenter of scenes.
         files: Meshes' vertices and point clouds of any format act3d reads, and las, laz.
-        up: The files' up axis; "auto" = z, as in the rooms that the model learned from.
+        up: The files' up axis; "auto" = what a file says, else z, as in the rooms that the model learned from.
         batch_size: Clouds at once.
         out: A .ply file, or a folder.
 
@@ -52,12 +54,13 @@ def label_scans(
     paths = ply_paths([str(file.resolve()) for file in files], out)
     with Progress(len(files), text="labelling", unit="scans") as progress:
         for file, path in zip(files, paths, strict=True):
-            points = read_one(read_scan, file, limits_for(file))
-            if isinstance(points, Lost):
-                report.fail(file.name, points.reason.removeprefix(f"{file}: "))
+            scan = read_one(read_scan, file, limits_for(file))
+            if isinstance(scan, Lost):
+                report.fail(file.name, scan.reason)
             else:
-                labels = predictor.segment_scan(np.asarray(points), "z" if up == "auto" else up, batch_size)
-                report.files.append(write_ply(path, points, labels, predictor.names))
+                axis = (scan.up or "z") if up == "auto" else up
+                labels = predictor.segment_scan(scan.points, axis, batch_size)
+                report.files.append(write_ply(path, scan.points, labels, predictor.names))
                 report.labels[str(file)] = labels
             progress.advance()
     return report

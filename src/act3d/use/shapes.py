@@ -17,6 +17,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
 from act3d.readers.by_suffix import READERS, read_sample
+from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.use.points import in_training_frame
 from act3d.use.predictor import Predictor
@@ -118,7 +119,7 @@ def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset:
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
     if path.is_dir():
-        root, files = path, [f for f in sorted(path.rglob("*")) if f.suffix.lower() in READERS and f.is_file()]
+        root, files = path, find_files(path, READERS).files
     elif path.is_file():
         root, files = path.parent, [path]
     else:
@@ -154,11 +155,14 @@ def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str,
 
 def _of_file(file: Path, root: Path, up: str) -> Item:
     relative = file.relative_to(root)
-    about = file.stat()
+    try:
+        about = file.stat()
+        stamp = f"{about.st_size}-{about.st_mtime_ns}{_read_as(up)}"
+    except OSError:  # a link to nothing: reading will say so
+        stamp = "missing"
     # As in `act3d prepare`: the first folder below the root is the class.
     label = relative.parts[0] if len(relative.parts) > 1 else ""
-    stamp = f"{about.st_size}-{about.st_mtime_ns}{_read_as(up)}"
-    return Item(str(relative), label, "", str(file.resolve()), stamp)
+    return Item(str(relative), label, "", str(file.absolute()), stamp)
 
 
 def _read_as(up: str) -> str:
