@@ -90,3 +90,11 @@ def test_a_layout_is_opened_by_what_is_wanted(tmp_path: Path) -> None:
     write_packed(tmp_path / "set")
     clouds = layouts.open_folder(tmp_path / "set", Wanted("test", 8, 3, "none", "core"))
     assert (clouds.points, clouds.seed, clouds.normalization, len(clouds)) == (8, 3, "none", 2)
+
+
+def test_a_damaged_dataset_is_a_dataset_and_a_folder_of_meshes_is_none(tmp_path: Path) -> None:
+    (write_packed(tmp_path / "set") / "dataset.json").write_text("{")
+    (tmp_path / "meshes" / "chair").mkdir(parents=True)
+    (tmp_path / "meshes" / "chair" / "a.obj").write_text("v 0 0 0\n")
+    assert layouts.holds_dataset(tmp_path / "set")
+    assert not layouts.holds_dataset(tmp_path / "meshes")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from act3d.data import SAMPLE, open_dataset
 from act3d.data.clouds import CloudDataset
+from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
 from act3d.readers.by_suffix import READERS, read_sample
@@ -114,7 +115,7 @@ def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset:
         InputError: Nothing there, or nothing that can be read.
     """
     path = Path(source)
-    if source == SAMPLE or (path.is_dir() and _is_dataset(path)):
+    if source == SAMPLE or (path.is_dir() and holds_dataset(path)):
         return _of_dataset(source, predictor, split, subset, up)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
@@ -129,15 +130,6 @@ def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset:
         kinds = ", ".join(READERS)
         raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
     return Shapes([_of_file(file, root, up) for file in files])
-
-
-def _is_dataset(path: Path) -> bool:
-    try:
-        open_dataset(path)
-    except InputError as error:
-        # A folder of meshes is none; a damaged dataset is one, and says so.
-        return "neither a prepared dataset" not in str(error)
-    return True
 
 
 def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, up: str) -> Shapes:
