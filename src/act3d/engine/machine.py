@@ -3,9 +3,11 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from act3d.errors import ConfigError
 from act3d.settings.training import TrainerConfig
@@ -14,6 +16,18 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+class Step(nn.Module):
+    """What Fabric wraps: precision and the exchange of gradients happen around `compute`. Points are not cast."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what `compute` returns."""
+        return compute()
 
 
 def on_cuda(plan: TrainerConfig) -> bool:

@@ -73,6 +73,10 @@ class RunFolder:
         """Whether there is a state to go on from."""
         return self.state.exists() or self.state.with_name(PREVIOUS).exists()
 
+    def kept_start(self, resume: bool) -> Path | None:
+        """Return the file that says where the encoder of a run started from, if its weights come from its state."""
+        return self.start if resume and self.holds_state else None
+
     def check(self, resume: bool) -> None:
         """Check that a new run can begin here, or that there is one to go on with.
 

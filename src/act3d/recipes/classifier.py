@@ -67,7 +67,7 @@ class ClassifierTraining(Recipe):
         """
         data, config = settings.data, settings.classifier
         clouds = open_protocol(data, settings.protocol, settings.select, settings.seed, settings.test_split)
-        kept = folder.start if resume else None
+        kept = folder.kept_start(resume)
         model, start = build_classifier(settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept)
         if not config.resample:
             clouds = clouds._replace(train=Farthest(clouds.train, data.points))

@@ -84,7 +84,7 @@ class PartTraining(Recipe):
             settings.data, settings.protocol, settings.select, settings.seed, settings.test_split, leave_out
         )
         labels, categories = clouds.train.parts, clouds.train.classes
-        model, start = build_segmenter(settings, labels, categories, folder.start if resume else None)
+        model, start = build_segmenter(settings, labels, categories, folder.kept_start(resume))
         return cls(settings, model, clouds, start)
 
     def keep_inputs(self, folder: RunFolder) -> None:

@@ -112,7 +112,7 @@ class SceneTraining(Recipe):
             CheckpointError: the checkpoint is missing, damaged, or does not fit.
         """
         rooms = open_scenes(settings.data, settings.scenes, settings.protocol, settings.select, settings.seed)
-        model, start = build_segmenter(settings, rooms.train.classes, [], folder.start if resume else None)
+        model, start = build_segmenter(settings, rooms.train.classes, [], folder.kept_start(resume))
         return cls(settings, model, rooms, start, draw_room)
 
     def keep_inputs(self, folder: RunFolder) -> None:

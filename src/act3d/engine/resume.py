@@ -1,0 +1,56 @@
+"""A resumed run beside what it was: other data are refused, other settings are said aloud."""
+
+from typing import Any
+
+from act3d.engine.recipe import Recipe
+from act3d.errors import InputError
+
+BATCHES = ("batch_size", "accumulate", "processes")  # settings that decide which clouds make a step
+
+
+def description(recipe: Recipe, processes: int) -> dict[str, Any]:
+    """Return what a resumed run is compared with; it is saved with the state."""
+    clouds = recipe.clouds
+    return {
+        "data": clouds.name,
+        "fingerprint": clouds.fingerprint,
+        "classes": list(clouds.classes),
+        "clouds": len(clouds),
+        "seed": recipe.seed,
+        "batch_size": recipe.data.batch_size,
+        "accumulate": recipe.plan.accumulate,
+        "processes": processes,
+    }
+
+
+def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return in words what is no longer as it was. Runs of older versions do not say what they were: `then` is empty.
+
+    Raises:
+        InputError: other data, or other class names.
+    """
+    for name, what in (("fingerprint", "data"), ("classes", "class names")):
+        if name in then and then[name] != now[name]:
+            raise InputError(
+                f"resume: the run has other {what}: {then['data']} ({then[name]}) when it began, "
+                f"{now['data']} ({now[name]}) now; give what it was trained on, or begin another by --out"
+            )
+    names = ("seed", *BATCHES, "clouds")
+    return [
+        f"{name} was {then[name]}, now it is {now[name]}" for name in names if then.get(name, now[name]) != now[name]
+    ]
+
+
+def batches_behind(batch: int, then: dict[str, Any], now: dict[str, Any], batches: int) -> int:
+    """Return how many batches of the current epoch are behind a run, when batches may have another size than before.
+
+    Args:
+        batch: batches of the old size behind it.
+        then, now: see `description`.
+        batches: batches of an epoch now.
+    """
+    if all(then.get(name, now[name]) == now[name] for name in BATCHES):
+        return batch
+    clouds = batch * then["batch_size"] * then["processes"]
+    behind = min(clouds // (now["batch_size"] * now["processes"]), batches)
+    return behind if behind == batches else behind // int(now["accumulate"]) * int(now["accumulate"])
