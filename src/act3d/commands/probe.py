@@ -43,12 +43,10 @@ def measure(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto
     from act3d import checkpoints
     from act3d.data.opening import open_for_model
     from act3d.evaluation.frozen_encoder import probe_encoder
-    from act3d.models.classifier import Classifier
-    from act3d.models.point_bert import PointBERT
-    from act3d.models.point_mae import PointMAE
+    from act3d.models.encoder import EncoderModel
     from act3d.models.student import Student
 
-    loaded = checkpoints.load(checkpoint, device, expect=(Student, PointMAE, PointBERT, Classifier))
+    loaded = checkpoints.load(checkpoint, device, expect=(Student, EncoderModel))
     loaded.model.requires_grad_(False)
     train, test = (
         open_for_model(

@@ -35,11 +35,6 @@ def on_cuda(plan: TrainerConfig) -> bool:
     return plan.accelerator == "cuda" or (plan.accelerator == "auto" and torch.cuda.is_available())
 
 
-def choose_training_device(plan: TrainerConfig) -> torch.device:
-    """Return the device of a run that has a single one."""
-    return torch.device("cuda" if on_cuda(plan) else "cpu")
-
-
 def check_machine(plan: TrainerConfig) -> None:
     """Check what the settings ask of this machine.
 

@@ -1,6 +1,6 @@
 """The point encoder: the 3D Transformer that is pretrained and that all downstream tasks use."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
@@ -166,6 +166,8 @@ class EncoderModel(nn.Module):
         patch_size: M, points a patch.
         encoder: The point encoder, of width C.
     """
+
+    kind: ClassVar[str] = "model with a point encoder"  # a subclass has its own: what checkpoints call it
 
     patches: int
     patch_size: int

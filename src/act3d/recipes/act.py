@@ -17,7 +17,6 @@ class ActPretraining(Pretraining):
     """Trains `Student` against a frozen teacher. With `teacher.mode` "released" the teacher has dropout and batch
     statistics on, as in the release."""
 
-    needs_teacher = True
     model: Student
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -29,7 +29,6 @@ class PointBERTPretraining(Pretraining):
     """Trains `PointBERT`; what `point_bert` switches off is not computed."""
 
     train_columns = ("loss", "codes", "contrast", "mix")
-    needs_teacher = True
     model: PointBERT
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -1,6 +1,6 @@
 """What every method of pretraining shares: its clouds, its teacher, and a linear SVM that validates its features.
 
-A method is a subclass of `Pretraining` in a file of its own, and a line in `METHODS`.
+A method is a subclass of `Pretraining` in a file of its own, and a line in `METHODS` of `act3d.settings.pretraining`.
 """
 
 import importlib
@@ -24,15 +24,8 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import checkpoint_meta
-from act3d.settings.pretraining import NO_TEACHER
+from act3d.settings.pretraining import METHODS, NO_TEACHER
 from act3d.settings.training import DataConfig, MaskConfig, ProbeConfig
-
-# Method -> module and class; imported only when asked for.
-METHODS = {
-    "act": ("act3d.recipes.act", "ActPretraining"),
-    "point_mae": ("act3d.recipes.point_mae", "PointMAEPretraining"),
-    "point_bert": ("act3d.recipes.point_bert", "PointBERTPretraining"),
-}
 
 
 class ProbeClouds(NamedTuple):
@@ -53,14 +46,13 @@ class Pretraining(Recipe):
         model: the student.
         clouds: training clouds, and those held out.
         probe: clouds of the linear probe, or None.
-        teacher: stage I's autoencoder with its meta; None where `needs_teacher` is False.
+        teacher: stage I's autoencoder with its meta; None for a method that learns from none.
     """
 
     command = "pretrain"
     eval_columns = ("probe",)
     best_metric = "probe"
     lower_is_better = False
-    needs_teacher = False
     model: Any
 
     def __init__(
@@ -140,9 +132,9 @@ def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
     Raises:
         ConfigError, InputError, CheckpointError: the teacher or the data cannot be used.
     """
-    module, name = METHODS[settings.method]
-    method: type[Pretraining] = getattr(importlib.import_module(module), name)
-    teacher = find_teacher(settings, folder, resume) if method.needs_teacher else None
+    place = METHODS[settings.method]
+    method: type[Pretraining] = getattr(importlib.import_module(place.module), place.name)
+    teacher = find_teacher(settings, folder, resume) if place.teacher else None
     clouds = open_clouds(settings.data, settings.seed)
     probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
     torch.manual_seed(settings.seed)  # initial weights

@@ -1,6 +1,6 @@
 """Settings of both stages of pretraining: `act3d autoencode` and `act3d pretrain`."""
 
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import model_validator
 
@@ -78,6 +78,22 @@ class PointBertConfig(Section, section="point_bert"):
 NO_TEACHER = "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
 
 
+class MethodRecipe(NamedTuple):
+    """Where a method's recipe is: module and class; and whether the method learns from stage I's result."""
+
+    module: str
+    name: str
+    teacher: bool = False
+
+
+Method = Literal["act", "point_mae", "point_bert"]
+METHODS: dict[Method, MethodRecipe] = {
+    "act": MethodRecipe("act3d.recipes.act", "ActPretraining", teacher=True),
+    "point_mae": MethodRecipe("act3d.recipes.point_mae", "PointMAEPretraining"),
+    "point_bert": MethodRecipe("act3d.recipes.point_bert", "PointBERTPretraining", teacher=True),
+}
+
+
 class PretrainSettings(TrainingSettings, command="pretrain"):
     """Stage II: pretrain a 3D Transformer with the teacher's features.
 
@@ -99,7 +115,7 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
         TrainerConfig(validate_every=10), "how long, on what, how often to validate and save"
     )
     probe: ProbeConfig = option(ProbeConfig(), "the linear SVM that validates")
-    method: Literal["act", "point_mae", "point_bert"] = option(
+    method: Method = option(
         "act",
         '"act", or a baseline with the same encoder: "point_mae" (no teacher: reconstructs hidden points) or '
         '"point_bert" (predicts codes of hidden patches)',
@@ -116,7 +132,7 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
 
     def check_places(self) -> None:
         """Check that the teacher is there as well; a resumed run has its own copy of it."""
-        if self.method != "point_mae" and not self.resume and not self.teacher.checkpoint:
+        if METHODS[self.method].teacher and not self.resume and not self.teacher.checkpoint:
             raise ConfigError(NO_TEACHER)
         super().check_places()
 
@@ -130,6 +146,7 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
                 raise ConfigError(
                     f"student.shallow_block: {student.shallow_block} must be <= student.depth ({student.depth})"
                 )
-        if self.method == "point_mae":
-            check_patches(self.point_mae, self.data.points)
+        own = getattr(self, self.method, None)  # the method's section; others cut clouds as their teacher does
+        if isinstance(own, Section) and hasattr(own, "patches"):
+            check_patches(own, self.data.points)
         return self

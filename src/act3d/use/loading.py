@@ -10,9 +10,7 @@ from torch import nn
 from act3d import checkpoints
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
-from act3d.models.point_bert import PointBERT
-from act3d.models.point_mae import PointMAE
-from act3d.models.recon import ReCon
+from act3d.models.encoder import EncoderModel
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
 from act3d.use.predictor import Predictor
@@ -24,11 +22,9 @@ P = TypeVar("P", bound=Predictor[Any])
 PREDICTORS: dict[type[nn.Module], type[Predictor[Any]]] = {
     Autoencoder: AutoencoderPredictor,
     Student: StudentPredictor,
-    PointMAE: EncoderPredictor,
-    ReCon: EncoderPredictor,
-    PointBERT: EncoderPredictor,
     Classifier: ClassifierPredictor,
     Segmenter: SegmenterPredictor,
+    EncoderModel: EncoderPredictor,  # of any method of pretraining
 }
 
 
@@ -60,7 +56,8 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
 
 def predictor_for(model: nn.Module, meta: Mapping[str, Any] | None = None, *rest: Any) -> Predictor[Any]:
     """The predictor of a model of act3d; see `Predictor` for the arguments."""
-    return PREDICTORS[type(model)](model, meta, *rest)
+    made = next(made for kind, made in PREDICTORS.items() if isinstance(model, kind))
+    return made(model, meta, *rest)
 
 
 def save(model: "nn.Module | Predictor[Any]", path: str | Path, meta: Mapping[str, Any] | None = None) -> Path:

@@ -23,13 +23,14 @@ from act3d.kernels.dispatch import exporting
 OPSET = 18
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("tokens", "features", "reconstruction"),
-    "student": ("embedding", "patch_features"),
-    "point_mae": ("embedding", "patch_features"),
-    "recon": ("embedding", "patch_features"),
-    "point_bert": ("embedding", "patch_features"),
     "classifier": ("logits",),
     "segmenter": ("logits",),
 }
+
+
+def outputs_of(kind: str) -> tuple[str, ...]:
+    """Names of what a kind of model gives; a student of any method of pretraining gives what its encoder does."""
+    return OUTPUTS.get(kind, ("embedding", "patch_features"))
 
 
 class Exported(NamedTuple):
@@ -114,7 +115,7 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     if model.kind == "segmenter" and model.categories:
         example.append(torch.zeros(2, dtype=torch.int64))
         names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
-    outputs = OUTPUTS[model.kind]
+    outputs = outputs_of(model.kind)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
@@ -166,12 +167,12 @@ def compare(path: str | Path, runner: Runner, points: Tensor) -> dict[str, float
     """Largest differences between ONNX and the model in PyTorch, on all clouds, on one alone, and on fewer points."""
     run, kind = onnx_session(path), runner.model.kind
     least = max(runner.model.patches, runner.model.patch_size)
-    worst = dict.fromkeys(OUTPUTS[kind], 0.0)
+    worst = dict.fromkeys(outputs_of(kind), 0.0)
     for clouds in (points, points[:1], points[:, : max(least, points.shape[1] - 7)]):
         category = torch.zeros(len(clouds), dtype=torch.int64) if getattr(runner.model, "categories", 0) else None
         with torch.no_grad():
             wanted = runner(clouds, category)
-        for name, found, expected in zip(OUTPUTS[kind], run(clouds.numpy()), wanted, strict=True):
+        for name, found, expected in zip(outputs_of(kind), run(clouds.numpy()), wanted, strict=True):
             worst[name] = max(worst[name], _difference(name, found, expected.numpy()))
     return worst
 
