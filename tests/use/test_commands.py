@@ -82,6 +82,7 @@ def test_embed_takes_files_patterns_and_datasets(meshes: Path, student_file: Pat
     [
         (["embed", "nowhere", "--out", "e.npz"], "nowhere"),
         (["embed", ".", "--out", "e.txt"], ".txt"),
+        (["embed", ".", "--out", "e.csv"], "allowed: .npz, .parquet"),
         (["embed", ".", "--out", "e.npz", "--data.batch_size", "0"], "data.batch_size"),
         (["search", "x.obj", "--index", "nowhere"], "no option --checkpoint"),
     ],

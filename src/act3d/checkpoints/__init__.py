@@ -1,5 +1,6 @@
 """Models in and out of files: act3d's own format and the released ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -109,8 +110,17 @@ def released_meta(model: Any, path: Path) -> dict[str, Any]:
     }
 
 
+def assumptions(meta: Mapping[str, Any]) -> list[str]:
+    """What `released_meta` takes for granted about a model's clouds, as a line to be said; nothing for native files."""
+    if not meta.get("released"):
+        return []
+    how = "as they are stored" if meta.get("normalization") == "none" else "in the unit sphere"
+    return [f"a released file does not say how clouds are to be given: {meta.get('points')} points, {how}, are assumed"]
+
+
 __all__ = [
     "Checkpoint",
+    "assumptions",
     "load",
     "load_native",
     "load_released",

@@ -45,8 +45,8 @@ def embed(settings: EmbedSettings) -> EmbedReport:
     out, data = Path(settings.out), settings.data
     check_suffix(out)
     predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
-    facts, reading = facts_of(predictor), Reading(data.up, data.batch_size, data.workers)
-    shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading.up)
+    facts, reading = facts_of(predictor), Reading(data.up, data.normalize, data.batch_size, data.workers)
+    shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
     known = [read_embeddings(out)] if out.is_file() else []
     if known and known[0].meta.get("checkpoint") != facts["checkpoint"]:
         raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another file")

@@ -40,6 +40,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationReport":
     loaded: Checkpoint[Any] = checkpoints.load(settings.checkpoint, settings.device, expect=(Classifier, Segmenter))
     loaded.model.patches = settings.patches or loaded.model.patches
     report = measure(loaded, settings)
+    report.notes = [*checkpoints.assumptions(loaded.meta), *report.notes]
     print_report(report, str(loaded.meta.get("protocol", "")))
     if settings.out:
         _write(report, loaded, settings, time.monotonic() - began)

@@ -48,7 +48,7 @@ def export(settings: ExportSettings) -> ExportReport:
     with phase(f"int8, and what it costs on {len(points)} clouds"):
         small = quantize(out, out.with_suffix(".int8.onnx"))
         loss = int8_loss(predictor, made.path, small, points, labels)
-    print(f"{small}: {small.stat().st_size / 1e6:.1f} MB; on {len(points)} clouds of {settings.data}:")
+    print(f"{small}: {small.stat().st_size / 1e6:.1f} MB; on {len(points)} clouds:")
     for name, value in loss.items():
         print(f"  {name}: {value:.4g}")
     return ExportReport(made.path, made.outputs, made.differences, small, loss)

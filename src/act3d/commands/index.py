@@ -42,8 +42,9 @@ def index(settings: IndexSettings) -> IndexReport:
     folder, data = Path(settings.out), settings.data
     load_faiss()  # before anything is read
     predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
-    shapes = find_shapes(settings.input, predictor, data.split, data.subset, data.up)
-    made = update_index(folder, predictor, shapes, Reading(data.up, data.batch_size, data.workers))
+    reading = Reading(data.up, data.normalize, data.batch_size, data.workers)
+    shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
+    made = update_index(folder, predictor, shapes, reading)
     quality = made.index.about["quality"]
     print(f"{folder}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
     for name, numbers in quality.items():

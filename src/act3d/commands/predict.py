@@ -39,8 +39,9 @@ def predict(settings: PredictSettings) -> Predictions:
 def _classify(predictor: ClassifierPredictor, settings: PredictSettings) -> Predictions:
     if settings.out:
         check_table_path(settings.out)
-    shapes = find_shapes(settings.input, predictor, settings.split, up=settings.up)
-    report = classify_shapes(predictor, shapes, Reading(settings.up, settings.batch_size))
+    reading = Reading(settings.up, settings.normalize, settings.batch_size)
+    shapes = find_shapes(settings.input, predictor, settings.split, reading=reading)
+    report = classify_shapes(predictor, shapes, reading)
     report.refuse_nothing(settings.input)
     if not settings.out or len(report.classes) == 1:
         report.summary(settings.top).print()
@@ -57,8 +58,8 @@ def _segment(predictor: SegmenterPredictor, settings: PredictSettings) -> Predic
         files = find_scans(settings.input)
         report = label_scans(predictor, files, settings.up, settings.batch_size, settings.out)
     else:
-        shapes = find_shapes(settings.input, predictor, settings.split, up=settings.up)
-        reading = Reading(settings.up, settings.batch_size)
+        reading = Reading(settings.up, settings.normalize, settings.batch_size)
+        shapes = find_shapes(settings.input, predictor, settings.split, reading=reading)
         report = segment_shapes(predictor, shapes, reading, settings.category, settings.out)
     report.refuse_nothing(settings.input)
     for path, labels in list(zip(report.files, report.labels.values(), strict=True))[:_SHOWN]:

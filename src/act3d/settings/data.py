@@ -123,5 +123,6 @@ class ReadData(ShapeChoice):
     up: Literal["auto", "x", "y", "z"] = option(
         "auto", "up axis of the files; auto = as in the files that the model was trained on"
     )
+    normalize: Literal["auto", "unit_sphere", "none"] = option("auto", "auto = as the model's training clouds")
     batch_size: int = option(32, "shapes embedded at once", unit="shapes", ge=1)
     workers: int = option(0, "processes that read files beside the one that computes", ge=0)

@@ -88,6 +88,7 @@ class PredictSettings(Settings, command="predict"):
     category: str = option("", "of a segmenter of parts: the category of the shapes, by name or number")
     top: int = option(5, "how many classes to show; all of them are written", ge=1)
     up: Axis = option("auto", "up axis of the files; auto = as in the files that the model was trained on")
+    normalize: Literal["auto", "unit_sphere", "none"] = option("auto", "auto = as the model's training clouds")
     split: str = option("", "of a prepared dataset given as input")
     batch_size: int = option(16, "shapes at once", unit="shapes", ge=1)
     device: str = option("auto", DEVICE_HELP)
@@ -106,7 +107,11 @@ class ExportSettings(Settings, command="export"):
     out: Place = option(..., "file to write, .onnx; with --int8 a second one, .int8.onnx, beside it")
     format: Literal["onnx"] = option("onnx", "of the file")
     int8: bool = option(False, "also write a copy with int8 matrix products, and measure what that costs")
-    data: Dataset = option("sample", "labelled dataset to measure that cost on: a folder, or sample")
+    data: Dataset = option(
+        "",
+        "labelled dataset to compare on, and to measure that cost on: a folder, or sample; empty = the data that the "
+        "model was trained on, else the sample",
+    )
     split: str = option("test", "of that dataset")
     limit: int = option(160, "at most this many of its clouds", unit="clouds", ge=2)
 

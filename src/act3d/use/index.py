@@ -20,7 +20,7 @@ from act3d.evaluation.retrieval import RetrievalQuality, Scaling, measure_scalin
 from act3d.files import move_into_place, recover_folder, write_json
 from act3d.installing import how_to_install
 from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
-from act3d.use.shapes import up_of
+from act3d.use.shapes import Reading
 
 FORMAT = "act3d-index-1"
 TABLE, VECTORS, PICTURES, ABOUT = "embeddings.npz", "index.faiss", "clouds.npz", "index.json"
@@ -59,9 +59,9 @@ class Index:
         return measure_scaling(self.table.vectors)
 
     @property
-    def up(self) -> str:
-        """The up axis that all its files were read with, "auto" if they were not all read with the same."""
-        return up_of([stamp for stamp, path in zip(self.table["stamp"], self.table["path"], strict=True) if path])
+    def reading(self) -> Reading:
+        """How its files were read, if all were read alike: queries are to be read so too."""
+        return Reading.of(stamp for stamp, path in zip(self.table["stamp"], self.table["path"], strict=True) if path)
 
     def checkpoint(self) -> str:
         """The file of the model that it was made with.

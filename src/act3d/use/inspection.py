@@ -1,5 +1,6 @@
 """What a checkpoint is: kind, config, parameters, operations."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ def inspect_checkpoint(checkpoint: str) -> InspectReport:
 
 def count_flops(model: Any, points: int) -> int:
     """Operations of one forward pass over one cloud, from points to the model's main output."""
+    # The counter follows gradients of what a module is given, and fails where frozen and trained weights meet.
+    model = copy.deepcopy(model).requires_grad_(False)
     cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     # The plain form of attention is made of matrix products, which every version of the counter knows.

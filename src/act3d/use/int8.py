@@ -1,5 +1,6 @@
 """What int8 costs an exported model, measured on labelled clouds."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,26 +10,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act3d.errors import InputError
+from act3d.data import SAMPLE
+from act3d.data.opening import choose_source
+from act3d.errors import ConfigError, InputError
 from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
 from act3d.use.onnx import onnx_session
 from act3d.use.predictor import Predictor
-from act3d.use.shapes import Reading, find_shapes
+from act3d.use.shapes import Reading, Shapes, find_shapes
 
 
 def example_clouds(predictor: Predictor[Any], data: str, split: str, limit: int) -> tuple[Tensor, list[str]]:
     """Clouds (B, N, 3) to compare on, as the model takes them, and their classes."""
-    try:
-        shapes = find_shapes(data, predictor, split)
-    except InputError:
-        if data != "sample":
-            raise
+    shapes = _own_shapes(predictor, split) if not data else find_shapes(data, predictor, split)
+    if shapes is None:
         generator = torch.Generator().manual_seed(0)  # no sample in this installation: noise will do for comparing
         return torch.rand(4, predictor.points, 3, generator=generator) * 2 - 1, [""] * 4
     step = max(1, len(shapes.items) // limit)
     places = list(range(0, len(shapes.items), step))[:limit]
     parts = [points for _, points, _ in shapes.batches(places, predictor, Reading())]
     return torch.cat(parts), [shapes.items[i].label for i in places]
+
+
+def _own_shapes(predictor: Predictor[Any], split: str) -> Shapes | None:
+    """The shapes that the model was trained on, else the sample's, said aloud; None where there is no sample."""
+    try:
+        source = choose_source(predictor.meta, "")
+        found = find_shapes(source.root, predictor, split, source.subset)
+        print(f"act3d: {source.notes[0].replace('--data.root', '--data')}", file=sys.stderr)
+    except (ConfigError, InputError):
+        try:
+            found = find_shapes(SAMPLE, predictor, split)
+        except InputError:
+            return None
+        print("act3d: data: the sample, since the model's own data is not there; --data names another", file=sys.stderr)
+    return found
 
 
 def int8_loss(

@@ -17,7 +17,7 @@ from act3d.use.embed_shapes import facts_of
 from act3d.use.index import Index
 from act3d.use.loading import load
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Reading, find_shapes
+from act3d.use.shapes import find_shapes
 
 
 @dataclass
@@ -100,14 +100,16 @@ def search_index(
     predictor = load(checkpoint or index.checkpoint(), device, expect=EncoderPredictor)
     if facts_of(predictor)["checkpoint"] != index.table.meta["checkpoint"]:
         raise CheckpointError(f"{predictor.path}: not the model that {index.folder} was made with")
-    if up == "auto" and index.up != "auto":
-        up = index.up
-        print(f"act3d: up axis {up}, as the index's files were read", file=sys.stderr)
-    shapes = find_shapes(query, predictor, split, up=up)
+    reading = index.reading._replace(batch_size=1)
+    if up != "auto":
+        reading = reading._replace(up=up)
+    elif reading.mark:
+        print(f"act3d: queries are read as the index's files were:{reading.mark}", file=sys.stderr)
+    shapes = find_shapes(query, predictor, split, reading=reading)
     report = SearchReport({}, {}, {})
     spent = dict.fromkeys(("read", "embed", "search"), 0.0)
     began = time.perf_counter()
-    for found, clouds, bad in shapes.batches(range(len(shapes.items))[: limit or None], predictor, Reading(up, 1)):
+    for found, clouds, bad in shapes.batches(range(len(shapes.items))[: limit or None], predictor, reading):
         for place, reason in bad:
             print(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}", file=sys.stderr)
         read = time.perf_counter()

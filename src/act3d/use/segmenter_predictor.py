@@ -51,12 +51,21 @@ class SegmenterPredictor(Predictor[Segmenter]):
         Raises:
             InputError: The category is missing, unfit, or given to a segmenter of scenes.
         """
-        chosen = None if category is None else self._numbers(category)
+        return self._logits(points, None if category is None else self._numbers(category))
+
+    def _logits(self, points: Points, chosen: Tensor | int | None) -> Any:
+        """See `__call__`; a single number stands for all clouds."""
 
         def label(cloud: Tensor, places: list[int]) -> Tensor:
-            if chosen is not None and max(places) >= len(chosen):
+            if chosen is None:
+                category = None
+            elif isinstance(chosen, int):
+                category = torch.full((len(places),), chosen, device=self.device)
+            elif max(places) < len(chosen):
+                category = chosen[places]
+            else:
                 raise InputError(f"category has {len(chosen)} entries, fewer than there are clouds")
-            logits: Tensor = self.model(cloud, None if chosen is None else chosen[places])
+            logits: Tensor = self.model(cloud, category)
             return logits
 
         return per_point(points, self, max(self.model.patches, self.model.patch_size), label)
@@ -74,10 +83,11 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
         Clouds are taken as they are; whole scans are for `segment_scan`.
         """
-        if isinstance(category, str):
-            category = self.category(category)
-        logits = self(points, category)
-        numbers = [0] * len(logits) if category is None else self._numbers(category).tolist()
+        chosen: Tensor | int | None = None
+        if category is not None:
+            chosen = self.category(category) if isinstance(category, str) else self._numbers(category)
+        logits = self._logits(points, chosen)
+        numbers = chosen.tolist() if isinstance(chosen, Tensor) else [chosen or 0] * len(logits)
         labels = [self.best_labels(cloud, number) for cloud, number in zip(logits, numbers, strict=False)]
         return torch.stack(labels) if isinstance(logits, Tensor) else labels
 

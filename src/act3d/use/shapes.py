@@ -2,7 +2,7 @@
 
 import glob
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from act3d.checkpoints import assumptions
 from act3d.data import SAMPLE, open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
@@ -23,19 +24,36 @@ from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.use.points import in_training_frame
 from act3d.use.predictor import Predictor
 
+_NOT_NORMALIZED = ("clouds are not normalised, as in the model's training: the size and place of a file's shape count",)
+
 
 class Reading(NamedTuple):
     """How shapes are read.
 
     Attributes:
         up: up axis of the files, x, y or z; "auto" = as in the files that the model was trained on.
+        normalize: "unit_sphere", "none", or "auto" = as the model's training clouds.
         batch_size: shapes at once.
         workers: processes that read files beside the one that computes.
     """
 
     up: str = "auto"
+    normalize: str = "auto"
     batch_size: int = 32
     workers: int = 0
+
+    @property
+    def mark(self) -> str:
+        """The end of a stamp: a shape read in another way is another shape."""
+        asked = {"up": self.up, "normalize": self.normalize}
+        return "".join(f" {name}={value}" for name, value in asked.items() if value != "auto")
+
+    @classmethod
+    def of(cls, stamps: Iterable[str]) -> "Reading":
+        """How the shapes of these stamps were read, if all were read alike; else as the model says."""
+        found = {tuple(stamp.split(" ")[1:]) for stamp in stamps}
+        asked = dict(word.split("=", 1) for word in found.pop()) if len(found) == 1 else {}
+        return cls(asked.get("up", "auto"), asked.get("normalize", "auto"))
 
 
 class Item(NamedTuple):
@@ -68,15 +86,17 @@ class Shapes:
         Yields:
             Places of those that could be read, their points (b, N, 3), and (place, reason) of those that could not.
         """
-        _, batch_size, workers = reading
+        batch_size, workers = reading.batch_size, reading.workers
         blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
         if self.dataset is not None:
             for block in blocks:
                 yield block, self.dataset.fetch(block, epoch=0)["points"], []
             return
-        count, meta = predictor.points, predictor.meta
+        count, meta = predictor.points, dict(predictor.meta)
+        if reading.normalize != "auto":
+            meta["normalization"] = reading.normalize
         axis = None if reading.up == "auto" else reading.up
-        said: set[str] = set()
+        said = {"", *_say([*assumptions(meta), *_NOT_NORMALIZED[: meta.get("normalization") == "none"]])}
         paths = [self.items[place].path for place in places]
         read = partial(read_sample, count=count)
         with closing(read_all(read, paths, lambda path: limits_for(path, workers), max(workers, 1))) as results:
@@ -93,15 +113,16 @@ class Shapes:
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
-                    if note and note not in said:  # what is inferred is said once
-                        said.add(note)
-                        print(f"act3d: {note}", file=sys.stderr)
+                    if note not in said:  # what is inferred is said once
+                        said.update(_say([note]))
                     good.append(place)
                     clouds.append(cloud)
                 yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
 
 
-def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset: str = "", up: str = "auto") -> Shapes:
+def find_shapes(
+    source: str, predictor: Predictor[Any], split: str = "", subset: str = "", reading: Reading | None = None
+) -> Shapes:
     """List the shapes of an INPUT.
 
     Args:
@@ -109,14 +130,14 @@ def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset:
             for any depth); a folder that `act3d prepare` wrote, a released dataset, or "sample".
         predictor: Says how many points of a dataset's clouds to take, and how they are normalised.
         split, subset: Of a dataset; "" = all of it.
-        up: See `Reading`.
+        reading: How shapes are read.
 
     Raises:
         InputError: Nothing there, or nothing that can be read.
     """
-    path = Path(source)
+    path, reading = Path(source), reading or Reading()
     if source == SAMPLE or (path.is_dir() and holds_dataset(path)):
-        return _of_dataset(source, predictor, split, subset, up)
+        return _of_dataset(source, predictor, split, subset, reading)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
     if path.is_dir():
@@ -129,27 +150,29 @@ def find_shapes(source: str, predictor: Predictor[Any], split: str = "", subset:
     if not files:
         kinds = ", ".join(READERS)
         raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
-    return Shapes([_of_file(file, root, up) for file in files])
+    return Shapes([_of_file(file, root, reading) for file in files])
 
 
-def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, up: str) -> Shapes:
+def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, reading: Reading) -> Shapes:
     stored = open_dataset(source, split or None, None, subset=subset or None).points
-    opened = open_for_model(predictor.meta, source, split or None, min(predictor.points, stored), subset=subset, up=up)
-    for line in opened.warnings:
-        print(f"act3d: {line}", file=sys.stderr)
+    wanted = min(predictor.points, stored)
+    opened = open_for_model(
+        predictor.meta, source, split or None, wanted, reading.normalize, subset=subset, up=reading.up
+    )
+    _say([*assumptions(predictor.meta), *opened.warnings])
     clouds = opened.clouds
-    stamp = f"{clouds.fingerprint}:{opened.points}{_read_as(up)}"
+    stamp = f"{clouds.fingerprint}:{opened.points}{reading.mark}"
     labels = [clouds.classes[label] if label >= 0 else "" for label in clouds.labels.tolist()]
     splits = clouds.split or [""] * len(clouds)
     rows = zip(clouds.names, labels, splits, strict=True)
     return Shapes([Item(name, label, part, "", stamp) for name, label, part in rows], clouds)
 
 
-def _of_file(file: Path, root: Path, up: str) -> Item:
+def _of_file(file: Path, root: Path, reading: Reading) -> Item:
     relative = file.relative_to(root)
     try:
         about = file.stat()
-        stamp = f"{about.st_size}-{about.st_mtime_ns}{_read_as(up)}"
+        stamp = f"{about.st_size}-{about.st_mtime_ns}{reading.mark}"
     except OSError:  # a link to nothing: reading will say so
         stamp = "missing"
     # As in `act3d prepare`: the first folder below the root is the class.
@@ -157,15 +180,10 @@ def _of_file(file: Path, root: Path, up: str) -> Item:
     return Item(str(relative), label, "", str(file.absolute()), stamp)
 
 
-def _read_as(up: str) -> str:
-    """The end of a stamp: a shape read with another up axis is another shape."""
-    return "" if up == "auto" else f" up={up}"
-
-
-def up_of(stamps: Sequence[str]) -> str:
-    """The up axis that all of these were read with, or "auto"."""
-    found = {stamp.rpartition(" up=")[2] if " up=" in stamp else "auto" for stamp in stamps}
-    return found.pop() if len(found) == 1 else "auto"
+def _say(lines: Sequence[str]) -> Sequence[str]:
+    for line in lines:
+        print(f"act3d: {line}", file=sys.stderr)
+    return lines
 
 
 def _common_folder(files: list[Path]) -> Path:
