@@ -11,7 +11,7 @@ def settings_of_words(command: str, *words: str) -> Any:
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings_of(command), "check_places", lambda _: None)
-        patch.setattr("act3d.cli.app.next_step", lambda *_: "")
-        patch.setattr("act3d.cli.app.load", lambda _: found.append)
+        patch.setattr("act3d.cli.options.next_step", lambda *_: "")
+        patch.setattr("act3d.cli.options.load", lambda _: found.append)
         assert cli.main([command, *words, "--debug"]) == 0
     return found[0]

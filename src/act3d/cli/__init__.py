@@ -72,7 +72,6 @@ def _run(words: list[str]) -> int:
     from cyclopts import CycloptsError
 
     from act3d.cli.app import build_app
-    from act3d.cli.words import join_switches, wrong_words
 
     name = words[0] if words else "--help"
     if name == "help":
@@ -83,10 +82,14 @@ def _run(words: list[str]) -> int:
         raise ConfigError(f"there is no command {name!r}; {hint}")
     completing = name in ("--install-completion", "__complete")
     if name in COMMANDS:
+        from act3d.cli.words import join_switches
+
         words = join_switches(words)
     try:
         build_app(COMMANDS if completing else [name])(words or ["--help"])
     except CycloptsError as error:
+        from act3d.cli.words import wrong_words
+
         raise ConfigError(wrong_words(error, words)) from None
     return 0 if words else 2
 

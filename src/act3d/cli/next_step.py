@@ -64,6 +64,6 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "inspect": _inspect,
     "doctor": lambda s, _: ["quickstart"],
     "prepare": _prepare,
-    "check-data": lambda s, _: ["autoencode", "--config", "small/autoencode", "--data.root", s.root],
+    "check-data": lambda s, _: [],  # it names the command that takes the data
     "draw-folds": lambda s, _: ["fewshot", "--config", "small/fewshot", "--data.root", s.out],
 }
