@@ -9,7 +9,7 @@ SHAPE = "my_shape.obj"  # stands for a file of the user's own
 
 def next_step(name: str, settings: Any, result: Any) -> str:
     """Return the command to type after one that succeeded, or "" where there is none to recommend."""
-    words = _NEXT[name](settings, result)
+    words = _NEXT[name](settings, result) if name in _NEXT else []
     return f"act3d {shlex.join(words)}" if words else ""
 
 
