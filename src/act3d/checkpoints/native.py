@@ -28,6 +28,7 @@ from act3d.models.teachers import Backbone
 from act3d.version import VERSION
 
 FORMAT = "act3d-1"
+MOST_POINTS, MOST_PATCHES = 1 << 24, 1 << 16  # of a cloud; no tensor tells them, so a file could ask for any
 
 
 def recoverable_prefixes(model: nn.Module) -> tuple[str, ...]:
@@ -148,7 +149,11 @@ def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if "digest" in header and header["digest"] != digest_of(header, state):
         raise CheckpointError(f"{path}: damaged: its contents are not what was written (another digest)")
     model.load_state_dict(_as_wanted(model, state), strict=False, assign=True)
-    return model.eval(), dict(header.get("meta") or {})
+    meta = header.get("meta") or {}
+    points = meta.get("points") if isinstance(meta, dict) else None
+    if not isinstance(meta, dict) or not (points is None or (isinstance(points, int) and 0 <= points <= MOST_POINTS)):
+        raise CheckpointError(f"{path}: damaged: its facts are no facts, or ask for {points!r} points a cloud")
+    return model.eval(), dict(meta)
 
 
 def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:
@@ -184,9 +189,10 @@ def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
 def _refuse_excess(config: Any, tensors: int) -> None:
     """Refuse depths that the file's number of tensors cannot fill, and numbers beyond any model."""
     for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+        most = tensors if "depth" in str(name) else MOST_PATCHES if name in ("patches", "patch_size") else 1 << 20
         if isinstance(value, dict | list):
             _refuse_excess(value, tensors)
-        elif isinstance(value, int) and abs(value) > (tensors if "depth" in str(name) else 1 << 20):
+        elif isinstance(value, int) and abs(value) > most:
             raise ValueError(f"{name} = {value} is more than the file can fill")
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from act3d import checkpoints
+from act3d.errors import CheckpointError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.encoder import EncoderModel
@@ -51,7 +52,10 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
     """
     wanted = None if expect is None else tuple(model for model, made in PREDICTORS.items() if issubclass(made, expect))
     found = checkpoints.load(path, device, expect=wanted)
-    return predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
+    predictor = predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
+    if expect is not None and not isinstance(predictor, expect):  # a segmenter has an encoder too
+        raise CheckpointError(f"{found.path} holds a {predictor.kind}, not a student or another pretrained encoder")
+    return predictor
 
 
 def predictor_for(model: nn.Module, meta: Mapping[str, Any] | None = None, *rest: Any) -> Predictor[Any]:
