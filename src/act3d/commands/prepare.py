@@ -78,7 +78,7 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
 
 
 def _picture(out: Path, kind: str) -> Path:
-    """Draw a few shapes or rooms of a dataset beside it, so that a wrong up axis is seen before training."""
+    """Write a picture of a few shapes or rooms beside a dataset, so that a wrong up axis is seen before training."""
     from act3d.prepare.pack import first_clouds
     from act3d.prepare.rooms import first_rooms
     from act3d.report.contact_sheet import contact_sheet

@@ -29,7 +29,7 @@ from act3d.settings.training import DataConfig
 from act3d.use.labelled_clouds import write_ply
 
 # Points (n, 3), predicted and true labels (n,), class names -> a PNG file.
-Draw = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
+RenderRoom = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
 
 
 class Scenes(NamedTuple):
@@ -70,7 +70,7 @@ class SceneTraining(Recipe):
         model: the segmenter.
         rooms: training blocks, validation blocks (or None), and test rooms.
         start: where the encoder started from.
-        draw_room: makes a picture of a room, or None for no pictures.
+        render: makes a picture of a room, or None for no pictures.
     """
 
     command = "segment"
@@ -80,11 +80,16 @@ class SceneTraining(Recipe):
     model: Segmenter
 
     def __init__(
-        self, settings: Any, model: Segmenter, rooms: Scenes, start: dict[str, Any], draw_room: Draw | None = None
+        self,
+        settings: Any,
+        model: Segmenter,
+        rooms: Scenes,
+        start: dict[str, Any],
+        render: RenderRoom | None = None,
     ) -> None:
         super().__init__(settings, model, rooms.train)
         self.rooms, self.scenes, self.protocol, self.start = rooms, settings.scenes, settings.protocol, start
-        self.draw_room = draw_room
+        self.render = render
         self.eval_columns = tuple(f"val_{name}" for name in NUMBERS) if rooms.validation is not None else ()
         weights = class_weights(np.asarray(rooms.train.counts))
         self.weights = torch.from_numpy(weights if self.scenes.class_weights else np.ones_like(weights))
@@ -104,7 +109,7 @@ class SceneTraining(Recipe):
         }  # fmt: skip
 
     @classmethod
-    def build(cls, settings: Any, folder: RunFolder, resume: bool, draw_room: Draw | None = None) -> "SceneTraining":
+    def build(cls, settings: Any, folder: RunFolder, resume: bool, render: RenderRoom | None = None) -> "SceneTraining":
         """Return the segmentation of scenes at its beginning.
 
         Raises:
@@ -113,7 +118,7 @@ class SceneTraining(Recipe):
         """
         rooms = open_scenes(settings.data, settings.scenes, settings.protocol, settings.select, settings.seed)
         model, start = build_segmenter(settings, rooms.train.classes, [], folder.kept_start(resume))
-        return cls(settings, model, rooms, start, draw_room)
+        return cls(settings, model, rooms, start, render)
 
     def keep_inputs(self, folder: RunFolder) -> None:
         """Note where the encoder started from: a resumed run does not need its checkpoint again."""
@@ -159,7 +164,7 @@ class SceneTraining(Recipe):
         def keep(room: Room, found: np.ndarray) -> list[Path]:
             if folder is None or room.name not in written:
                 return []
-            return write_room(folder.path / "predictions", room, found, classes, self.draw_room)
+            return write_room(folder.path / "predictions", room, found, classes, self.render)
 
         limit = 1 if self.plan.fast_dev_run else 0
         metrics = score_rooms(model, self.rooms.folder, self.rooms.test, cut, scenes.votes, limit, keep)
@@ -167,16 +172,16 @@ class SceneTraining(Recipe):
 
 
 def write_room(
-    out: Path, room: Room, found: np.ndarray, classes: Sequence[str], draw: Draw | None = None
+    out: Path, room: Room, found: np.ndarray, classes: Sequence[str], render: RenderRoom | None = None
 ) -> list[Path]:
-    """Write `<room>_predicted.ply`, `<room>_true.ply` and, if there is someone to draw it, `<room>.png`."""
+    """Write `<room>_predicted.ply`, `<room>_true.ply` and, with `render`, `<room>.png`."""
     labels = room.labels.astype(np.int64)
     paths = [
         write_ply(out / f"{room.name}_predicted.ply", room.points, found, classes),
         write_ply(out / f"{room.name}_true.ply", room.points, labels, classes),
     ]
-    if draw is not None:
+    if render is not None:
         paths.append(out / f"{room.name}.png")
         with atomic_path(paths[-1]) as temporary:
-            temporary.write_bytes(draw(room.points, found, labels, classes))
+            temporary.write_bytes(render(room.points, found, labels, classes))
     return paths

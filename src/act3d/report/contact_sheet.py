@@ -10,13 +10,13 @@ from act3d.report.cloud_picture import render_cloud
 
 COLUMNS = 4
 PIXELS = 220  # width and height of one cloud
-POINTS = 1200  # drawn of each cloud; more takes longer and shows no more at this size
+POINTS = 1200  # shown of each cloud; more takes longer and shows no more at this size
 
 
 def contact_sheet(
     clouds: Sequence[ArrayLike], titles: Sequence[str], colors: Sequence[ArrayLike] | None = None
 ) -> bytes:
-    """Draw clouds (y up) in rows of four, each with a title and scaled by itself.
+    """Return a picture of clouds (y up) in rows of four, each with a title and scaled by itself.
 
     Args:
         clouds: One or more clouds with shape (N, 3).
