@@ -247,7 +247,7 @@ def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path) -> None:
     scan = np.random.default_rng(0).random((500, 3)) * [2, 1, 2] - 7
     np.save(tmp_path / "scan.npy", scan)
     report = predict(str(tmp_path / "scan.npy"), str(tmp_path / "run"), out=str(tmp_path / "scan.ply"), up="y")
-    assert report.labels["scan.npy"].shape == (500,)
+    assert report.labels[str(tmp_path / "scan.npy")].shape == (500,)
     assert np.allclose(read_ply(tmp_path / "scan.ply").vertices, scan, atol=1e-5)
 
 
