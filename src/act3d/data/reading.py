@@ -15,7 +15,8 @@ def open_npy(path: Path) -> np.ndarray:
         InputError: missing, damaged, cut off, or an array of objects.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(all="ignore"):  # of sizes that a damaged header multiplies
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except Exception as error:  # a damaged header can raise anything
