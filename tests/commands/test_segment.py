@@ -240,7 +240,7 @@ def test_labels_in_another_order_are_refused(parts: Run, scenes: Run, tmp_path: 
     assert "fresh" not in json.loads((tmp_path / "same" / "start.json").read_text())
 
 
-def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path) -> None:
+def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from act3d.commands.predict import predict
 
     scenes(tmp_path / "run", plan={"epochs": 1, "max_steps": 1}, rooms={"write": 0})
@@ -249,6 +249,10 @@ def test_whole_scans_are_labelled(scenes: Run, tmp_path: Path) -> None:
     report = predict(str(tmp_path / "scan.npy"), str(tmp_path / "run"), out=str(tmp_path / "scan.ply"), up="y")
     assert report.labels[str(tmp_path / "scan.npy")].shape == (500,)
     assert np.allclose(read_ply(tmp_path / "scan.ply").vertices, scan, atol=1e-5)
+    assert "which axis is up" not in capsys.readouterr().err
+    np.save(tmp_path / "again.npy", scan)
+    predict(str(tmp_path / "*.npy"), str(tmp_path / "run"), out=str(tmp_path / "both"))
+    assert capsys.readouterr().err.count(".npy files do not say which axis is up: z is taken") == 1
 
 
 def test_whole_rooms_are_held_out(scenes: Run, tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def label_scans(
         ConfigError: `out` is missing.
     """
     report = Predictions()
+    silent: set[str] = set()
     paths = ply_paths([str(file.resolve()) for file in files], out)
     with Progress(len(files), text="labelling", unit="scans") as progress:
         for file, path in zip(files, paths, strict=True):
@@ -59,6 +60,10 @@ def label_scans(
                 report.fail(file.name, scan.reason)
             else:
                 axis = (scan.up or "z") if up == "auto" else up
+                if up == "auto" and not scan.up and file.suffix not in silent:  # what is inferred is said once
+                    silent.add(file.suffix)
+                    taken = "z is taken, as in rooms (else --up x, y or z)"
+                    progress.say(f"act3d: {file.suffix} files do not say which axis is up: {taken}")
                 labels = predictor.segment_scan(scan.points, axis, batch_size)
                 report.files.append(write_ply(path, scan.points, labels, predictor.names))
                 report.labels[str(file)] = labels
