@@ -186,3 +186,23 @@ def test_mistakes_end_in_one_line(shapes: DataConfig, student: Path, tmp_path: P
     with pytest.raises(InputError, match="no class labels"):
         train("", shapes.model_copy(update={"root": str(bare)}), SMALL, PLAN, **run)
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_what_batch_norms_cannot_learn_from_is_refused_before_the_run_begins(
+    shapes: DataConfig, tmp_path: Path
+) -> None:
+    run = {"classifier": SMALL, "optim": OPTIM, "trainer": PLAN, "out": str(tmp_path / "run")}
+    with pytest.raises(ConfigError, match=r"data.batch_size: 1 is too few"):
+        finetune(data=shapes.model_copy(update={"batch_size": 1}), **run)
+    root = write_dataset(tmp_path / "one")
+    table = root / "clouds.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([lines[0], *(line for line in lines[1:])]) + "\n")
+    description = root / "dataset.json"
+    info = json.loads(description.read_text())
+    only = [line.replace(",box,", ",ball,").replace(",rod,", ",ball,") for line in lines]
+    table.write_text("\n".join(only) + "\n")
+    description.write_text(json.dumps({**info, "classes": ["ball"]}))
+    with pytest.raises(InputError, match=r"has one class, ball; a classifier needs two"):
+        finetune(data=shapes.model_copy(update={"root": str(root)}), **run)
+    assert not (tmp_path / "run").exists()

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from act3d.engine.schedules import kl_weight, learning_rate, temperature
-from act3d.settings.training import OptimConfig, ScheduleConfig
+from act3d.engine.schedules import kl_weight, learning_rate, temperature, with_enough_steps
+from act3d.settings.training import OptimConfig, ScheduleConfig, TrainerConfig
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_learning_rate_by_step_moves_within_an_epoch() -> None:
 
 def test_no_warm_up_starts_at_the_peak() -> None:
     assert learning_rate(0, 10, OptimConfig(lr=1e-3, warmup_epochs=0)) == pytest.approx(1e-3)
+
+
+def test_a_small_dataset_gets_enough_steps() -> None:
+    plan, optim = TrainerConfig(epochs=6, min_steps=300, validate_every=3), OptimConfig(warmup_epochs=0.5)
+    assert with_enough_steps(plan, optim, 50) == (plan, optim)  # the sample: 300 steps as they are
+    longer, warmer = with_enough_steps(plan, optim, 5)
+    assert (longer.epochs, longer.validate_every, warmer.warmup_epochs) == (60, 30, 5.0)
+    # The rate moves as it does on the larger dataset.
+    assert learning_rate(30, 60, warmer) == pytest.approx(learning_rate(3, 6, optim))
+    assert with_enough_steps(plan.model_copy(update={"max_steps": 2}), optim, 5)[0].epochs == 6
+    assert with_enough_steps(TrainerConfig(epochs=6), optim, 5)[0].epochs == 6

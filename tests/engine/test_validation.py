@@ -144,3 +144,21 @@ def assert_trains(
     assert gradient is not None
     assert bool(gradient.abs().sum() > 0)
     assert not teacher.training
+
+
+def test_a_hardly_used_codebook_is_counted_and_warned_of(
+    stage1: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = stage1(tmp_path / "run", epochs=1)
+    assert load(result.last, expect=Autoencoder).model.codes == 16
+    used = result.metrics["val_codes"]
+    assert 1 <= used <= 16
+    warned = "codes: this teacher has learned next to nothing" in capsys.readouterr().err
+    assert warned == (used < 8)
+
+
+def test_a_floor_of_steps_makes_a_run_longer(stage1: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = stage1(tmp_path / "run", epochs=1, min_steps=7)  # three steps an epoch
+    assert (result.metrics["epochs"], result.metrics["steps"]) == (3, 9)
+    assert "autoencode: trainer.min_steps: 3 epochs instead of 1" in capsys.readouterr().err
+    assert stage1(tmp_path / "run", epochs=1, min_steps=7, resume=True).metrics == result.metrics

@@ -17,7 +17,14 @@ from act3d.settings.model import Section, Settings, option, sections, to_dict
 from act3d.settings.preparing import PrepareSettings
 from act3d.settings.pretraining import AutoencodeSettings, PointBertConfig, PretrainSettings
 from act3d.settings.segmentation import SceneConfig, SegmenterConfig, SegmentSettings
-from act3d.settings.tasks import ClassifierConfig, DrawFoldsSettings, FewshotSettings, FinetuneSettings, FoldsConfig
+from act3d.settings.tasks import (
+    ClassifierConfig,
+    DrawFoldsSettings,
+    FewShotConfig,
+    FewshotSettings,
+    FinetuneSettings,
+    FoldsConfig,
+)
 from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
@@ -26,6 +33,7 @@ from act3d.settings.training import (
     StudentConfig,
     TrainerConfig,
 )
+from tests.command_line import settings_of_words
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -54,7 +62,7 @@ def test_defaults_are_allowed_and_every_field_explains_itself(name: str) -> None
         (MaskConfig, {"kind": "blok"}, "mask.kind: 'blok' is not allowed; it must be one of random, block"),
         (TrainerConfig, {"compile": 1}, "trainer.compile: 1 is not allowed; it must be true or false"),
         (FoldsConfig, {"ways": [5, 1]}, "tasks.ways: 1 is out of bounds; it must be >= 2"),
-        (FoldsConfig, {"folds": 3}, "tasks.folds: 3 is not allowed; it must be a list, each item a whole number"),
+        (FoldsConfig, {"ways": 3}, "tasks.ways: 3 is not allowed; it must be a list, each item a whole number"),
         (
             AutoencoderConfig,
             {"patch_size": 30},
@@ -255,3 +263,15 @@ def test_files_that_hold_settings_of_older_versions_stay_readable(tmp_path: Path
     path.write_text("lots: true")
     with pytest.raises(ConfigError, match="there is no setting 'lots' in act3d pretend"):
         resolve(_Older, {}, [path])
+
+
+def test_a_number_of_folds_counts_them(tmp_path: Path) -> None:
+    def folds(*words: str) -> list[int]:
+        found: list[int] = settings_of_words("fewshot", "--out", str(tmp_path / "run"), *words).tasks.folds
+        return found
+
+    assert folds("--tasks.folds", "2") == [0, 1]
+    assert folds("--tasks.folds", "0,3") == [0, 3]
+    assert folds("--tasks.folds", "[2]") == [2]
+    assert FewShotConfig(folds=3).folds == [0, 1, 2]
+    assert FewShotConfig(folds=[4]).folds == [4]

@@ -50,36 +50,37 @@ def fewshot(settings: FewshotSettings) -> RunResult:
     from act3d.evaluation.protocol import protocol_name
 
     check_machine(trainer)
-    make, about = fold_source(data, tasks, test_split)
-    mark = _mark(settings, about)
-    folder.begin(settings, "fewshot")
-    scores: dict[str, dict[int, float]] = {}
-    start: dict[str, Any] = {}
-    for way, shot in ((w, s) for w in tasks.ways for s in tasks.shots):
-        name = f"{way}w{shot}s"
-        for fold in tasks.folds:
-            file = folder.path / "folds" / f"{name}-{fold}.json"
-            done = _read_fold(file, mark)
-            if done is None:
-                done = _run_fold(settings, make(way, shot, fold), mark, folder, name, fold)
-                write_json(file, done)
-                print(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", file=sys.stderr)
-            scores.setdefault(name, {})[fold] = done["oa"]
-            start = done["start"]
-    metrics = {"settings": {name: summary(folds) for name, folds in scores.items()}}
-    folder.write_results(
-        command="fewshot",
-        protocol=protocol,
-        protocol_name=protocol_name(protocol, "last"),
-        metrics=metrics,
-        start=start,
-        transfer=classifier.transfer,
-        augment=data.augment,
-        points=data.points,
-        seed=seed,
-        data=about,
-        duration_s=round(time.monotonic() - began, 1),
-    )
+    with folder.locked():
+        make, about = fold_source(data, tasks, test_split)
+        mark = _mark(settings, about)
+        folder.begin(settings, "fewshot")
+        scores: dict[str, dict[int, float]] = {}
+        start: dict[str, Any] = {}
+        for way, shot in ((w, s) for w in tasks.ways for s in tasks.shots):
+            name = f"{way}w{shot}s"
+            for fold in tasks.folds:
+                file = folder.path / "folds" / f"{name}-{fold}.json"
+                done = _read_fold(file, mark)
+                if done is None:
+                    done = _run_fold(settings, make(way, shot, fold), mark, folder, name, fold)
+                    write_json(file, done)
+                    print(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", file=sys.stderr)
+                scores.setdefault(name, {})[fold] = done["oa"]
+                start = done["start"]
+        metrics = {"settings": {name: summary(folds) for name, folds in scores.items()}}
+        folder.write_results(
+            command="fewshot",
+            protocol=protocol,
+            protocol_name=protocol_name(protocol, "last"),
+            metrics=metrics,
+            start=start,
+            transfer=classifier.transfer,
+            augment=data.augment,
+            points=data.points,
+            seed=seed,
+            data=about,
+            duration_s=round(time.monotonic() - began, 1),
+        )
     # What is published is of full fine-tuning.
     print_summary(metrics["settings"], about["name"], protocol, beside=classifier.transfer == "full")
     return folder.result(metrics)
@@ -161,7 +162,8 @@ def _mark(settings: FewshotSettings, about: dict[str, Any]) -> str:
     """A hash of all that decides a fold's result."""
     plain = to_dict(settings)
     kept = {key: plain[key] for key in ("seed", "checkpoint", "data", "classifier", "optim", "protocol", "test_split")}
-    kept["trainer"] = {key: plain["trainer"][key] for key in ("epochs", "precision", "fast_dev_run")}
+    names = ("epochs", "min_steps", "max_steps", "accumulate", "precision", "fast_dev_run")
+    kept["trainer"] = {name: plain["trainer"][name] for name in names}
     kept["about"] = about
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -14,6 +14,7 @@ from act3d.engine.optimizer import build_optimizer, load_optimizer
 from act3d.engine.recipe import Recipe
 from act3d.engine.resume import batches_behind, changes, description
 from act3d.engine.run_folder import RunFolder
+from act3d.engine.schedules import with_enough_steps
 from act3d.engine.state import Position, read_state
 from act3d.engine.tally import Tally
 from act3d.errors import Act3dError
@@ -52,6 +53,10 @@ class Prepared:
         state, self.position = read_state(folder.state) if resumed and folder else ({}, Position())
         was = state.get("lives_on", "host") if state else ""  # runs of before this was kept read on the host
         self.loader = recipe.loader(self.fabric.device, was)
+        recipe.plan, recipe.optim = with_enough_steps(self.plan, recipe.optim, self.steps_per_epoch)
+        if recipe.plan != self.plan:
+            self.changed.append(f"trainer.min_steps: {recipe.plan.epochs} epochs instead of {self.plan.epochs}")
+        self.plan = recipe.plan
         self.description = description(recipe, self.fabric.world_size)
         if state:
             self._load(state)
@@ -78,7 +83,7 @@ class Prepared:
 
     def _load(self, state: dict[str, Any]) -> None:
         recipe, then, now = self.recipe, state.get("run", {}), self.description
-        self.changed = changes(then, now)
+        self.changed += changes(then, now)
         was, lives_on = state.get("lives_on", "host"), self.loader.lives_on
         if was != lives_on:
             self.changed.append(f"clouds were on {was}, now on {lives_on}: other random points are drawn from here")

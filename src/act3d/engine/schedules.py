@@ -2,7 +2,7 @@
 
 import math
 
-from act3d.settings.training import OptimConfig, ScheduleConfig
+from act3d.settings.training import OptimConfig, ScheduleConfig, TrainerConfig
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -32,3 +32,14 @@ def learning_rate(epoch: float, epochs: int, optim: OptimConfig) -> float:
     if epoch < optim.warmup_epochs:
         return optim.warmup_lr + (optim.lr - optim.warmup_lr) * epoch / optim.warmup_epochs
     return cosine(optim.lr, optim.min_lr, epoch / epochs)
+
+
+def with_enough_steps(
+    plan: TrainerConfig, optim: OptimConfig, steps_per_epoch: int
+) -> tuple[TrainerConfig, OptimConfig]:
+    """Return both with all that counts epochs multiplied, where a small dataset gives fewer steps than `min_steps`."""
+    factor = -(-plan.min_steps // (plan.epochs * steps_per_epoch))
+    if factor <= 1 or plan.max_steps:
+        return plan, optim
+    longer = {"epochs": factor * plan.epochs, "validate_every": factor * plan.validate_every}
+    return plan.model_copy(update=longer), optim.model_copy(update={"warmup_epochs": factor * optim.warmup_epochs})

@@ -1,5 +1,6 @@
 """Stage I: the autoencoder learns to rebuild patches from codes through the frozen Transformer (ACT, section 3.2)."""
 
+import sys
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from act3d.engine import processes
 from act3d.engine.clouds import Clouds, eval_batches, open_clouds
 from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
 from act3d.geometry import chamfer, f_score
@@ -16,6 +18,7 @@ from act3d.models.data_dependent_init import fit_autoencoder
 from act3d.recipes.common import checkpoint_meta
 
 SCORES = ("f_score", "cd_l1", "cd_l2")
+FEW_CODES = 8  # a teacher that tells patches apart by fewer codes than these has learned next to nothing
 
 
 class AutoencoderTraining(Recipe):
@@ -29,7 +32,7 @@ class AutoencoderTraining(Recipe):
 
     command = "autoencode"
     train_columns = ("loss", "reconstruction", "kl")
-    eval_columns = tuple(f"val_{name}" for name in SCORES)
+    eval_columns = (*(f"val_{name}" for name in SCORES), "val_codes")
     best_metric = "val_cd_l1"
     model: Autoencoder
 
@@ -37,6 +40,7 @@ class AutoencoderTraining(Recipe):
         super().__init__(settings, model, clouds.train)
         self.schedule, self.held_out = settings.schedule, clouds.held_out
         self._loss = model.loss
+        self.codes: int | None = None  # in use at the last validation
         self.protocol = protocol_of(settings.data.val_split)
         self.meta = checkpoint_meta(clouds.train, self.command, self.seed, self.protocol)
         self.meta["teacher"] = settings.teacher.name
@@ -84,20 +88,36 @@ class AutoencoderTraining(Recipe):
 
         Returns:
             Means over categories of the F-score at 0.01 and of Chamfer L1 and L2, both times 1000, between the whole
-            rebuilt cloud and the input; and "categories", the same for each.
+            rebuilt cloud and the input; "val_codes", how many codes the clouds' patches use; and "categories", the
+            scores of each.
         """
         if self.held_out is None:
             return {}
         processes.share_buffers(self.model)
         classes = [*self.held_out.classes, "unlabelled"]
         sums = torch.zeros(len(classes), 1 + len(SCORES), dtype=torch.float64, device=self.device)
+        used = torch.zeros(self.model.codes, device=self.device)
         for batch in eval_batches(self.held_out, self.data.batch_size, limit):
-            scores = rebuild_scores(self.model, batch["points"].to(self.device))  # (B, 3)
+            points = batch["points"].to(self.device)
+            with torch.no_grad():
+                used[self.model.tokens(self.model.patchify(points)).unique()] = 1
+            scores = rebuild_scores(self.model, points)  # (B, 3)
             row = torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1).double()
             label = batch["label"].to(self.device)
             sums.index_add_(0, torch.where(label < 0, len(classes) - 1, label), row)
         sums = processes.sum_over_processes(sums)
-        return summarise(sums.cpu(), classes)
+        self.codes = int((processes.sum_over_processes(used) > 0).sum())
+        return {**summarise(sums.cpu(), classes), "val_codes": self.codes}
+
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Warn of a codebook that is hardly used."""
+        if self.codes is not None and self.codes < FEW_CODES and not self.plan.fast_dev_run:
+            print(
+                f"warning: the held-out shapes use {self.codes} of {self.model.codes} codes: this teacher has learned "
+                "next to nothing; train for more steps (--trainer.min_steps, or more shapes)",
+                file=sys.stderr,
+            )
+        return {}
 
 
 @torch.no_grad()

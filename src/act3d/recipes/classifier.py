@@ -13,6 +13,7 @@ from act3d.data.views import Farthest, draw_training, fixed_points
 from act3d.engine import processes
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
+from act3d.errors import InputError
 from act3d.evaluation.classification import ClassScores, logits_of, score
 from act3d.evaluation.protocol import Splits, open_protocol, protocol_name
 from act3d.files import write_json
@@ -67,6 +68,10 @@ class ClassifierTraining(Recipe):
         """
         data, config = settings.data, settings.classifier
         clouds = open_protocol(data, settings.protocol, settings.select, settings.seed, settings.test_split)
+        if len(clouds.train.classes) < 2:
+            raise InputError(f"{data.root} has one class, {clouds.train.classes[0]}; a classifier needs two")
+        if len(clouds.train) < 2:
+            raise InputError(f"{data.root} has {len(clouds.train)} training cloud; batch norms need two")
         kept = folder.kept_start(resume)
         model, start = build_classifier(settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept)
         if not config.resample:

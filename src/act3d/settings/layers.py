@@ -39,7 +39,7 @@ def resolve(
     """
     known = fields(model)
     layers = [_read_layer(model, find_config(str(name), model.command)) for name in config]
-    texts = {key: from_text(text, known[key].annotation) for key, text in (words or {}).items()}
+    texts = {key: _value(text, known[key]) for key, text in (words or {}).items()}
     if given.get("resume") or texts.get("resume") is True:
         run = _resumed(model, {**given, **texts}, layers, "" if words is None else "--")
         layers.insert(0, _read_layer(model, run))
@@ -78,7 +78,7 @@ def _read_layer(model: type[Settings], path: Path) -> Layer:
         if key not in known:
             where = f"act3d {model.command}"
             raise ConfigError(f"{path}: there is no setting {key!r} in {where}{nearest(key, list(known))}")
-        values[key] = from_text(value, known[key].annotation)
+        values[key] = _value(value, known[key])
     return Layer(f"{path}: ", values)
 
 
@@ -111,6 +111,15 @@ def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[Layer
     if not path.is_file():
         raise ConfigError(f"{dashes}resume: {folder} holds no run (no config.yaml)")
     return path
+
+
+def _value(value: Any, field: FieldInfo) -> Any:
+    """Return a value of a file or of the command line by a setting's type; where a list may be counted, a bare number
+    stays one."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and extra.get("counted") and isinstance(value, str) and value.strip().isdigit():
+        return int(value)
+    return from_text(value, field.annotation)
 
 
 def from_text(value: Any, hint: Any) -> Any:

@@ -14,9 +14,12 @@ from act3d.settings.messages import first_mistake, named_fields
 from act3d.settings.places import check_existing
 
 
-def option(default: Any, help: str, *, unit: str = "", **bounds: Any) -> Any:
-    """Return a field with its default, meaning, unit and bounds (`ge`, `gt`, `le`, `lt`); `...` = it must be given."""
-    extra: Any = {"unit": unit} if unit else None
+def option(default: Any, help: str, *, unit: str = "", counted: bool = False, **bounds: Any) -> Any:
+    """Return a field with its default, meaning, unit and bounds (`ge`, `gt`, `le`, `lt`); `...` = it must be given.
+
+    Of a list that may be `counted`, files and the command line give the length as well.
+    """
+    extra: Any = ({"unit": unit} if unit else {}) | ({"counted": True} if counted else {}) or None
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 

@@ -1,8 +1,8 @@
 """Settings of classification: fine-tuning and few-shot tasks."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig, FoldData, check_disjoint
@@ -58,6 +58,12 @@ class TransferSettings(TrainingSettings):
     test_split: str = option("test", "split of the dataset to test on")
 
     @model_validator(mode="after")
+    def _check_batch_size(self) -> Self:
+        if self.data.batch_size < 2:
+            raise ConfigError("data.batch_size: 1 is too few; batch norms need two clouds")
+        return self
+
+    @model_validator(mode="after")
     def _check_start_and_splits(self) -> Self:
         check_disjoint(self.data.split, self.test_split, "test_split")
         if self.trainer.fit_start:
@@ -104,9 +110,17 @@ class FoldsConfig(Section, section="tasks"):
 
     ways: list[Annotated[int, Field(ge=2)]] = option([5, 10], "classes of a task; every way is run with every shot")
     shots: list[Annotated[int, Field(ge=1)]] = option([10, 20], "training shapes of a class")
-    folds: list[Annotated[int, Field(ge=0)]] = option(list(range(10)), "folds by number; each has other clouds")
+    folds: list[Annotated[int, Field(ge=0)]] = option(
+        list(range(10)), "how many folds, or their numbers as in 0,3,7; each has other clouds", counted=True
+    )
     queries: int = option(20, "test shapes of a class, when folds are drawn here", ge=1)
     draw_seed: int = option(0, "seed of the folds drawn here, whatever else is random", ge=0)
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _count_folds(cls, folds: Any) -> Any:
+        """2 means two folds, 0 and 1; [2] is the fold of that number."""
+        return list(range(folds)) if type(folds) is int and folds > 0 else folds
 
 
 class FewShotConfig(FoldsConfig):

@@ -129,6 +129,13 @@ class TrainerConfig(Section, section="trainer"):
     """How long and on what to train, how often to validate and save."""
 
     epochs: int = option(300, "passes over the training clouds", unit="epochs", ge=1)
+    min_steps: int = option(
+        0,
+        "take at least so many optimizer steps: on a small dataset epochs, warm-up and the pauses between validations "
+        "are multiplied; 0 = count epochs only",
+        unit="steps",
+        ge=0,
+    )
     max_steps: int = option(0, "stop after this many optimizer steps; 0 = no limit", unit="steps", ge=0)
     accelerator: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto = CUDA where there is one")
     devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
