@@ -56,7 +56,7 @@ def report(seeds=(0, 1), linear=(60.0, 50.0, 50.0, 40.0), used=70, test_remark="
         test_remark=test_remark,
         chance=50.0,
         variants=variants,
-        codes=CodesUsed(dict.fromkeys(seeds, used), 512),
+        codes=CodesUsed(dict.fromkeys(seeds, used), 512, 8),
         shapes=[Shape("a <b>", "CD-L1 3", cloud, cloud[:10], cloud)],
         charts=[Chart("step", "loss", {"seed 0": (np.arange(4.0), np.ones(4))})],
         map=EmbeddingMap(rng.normal(size=(6, 2)), np.array([0, 1] * 3), list("abcdef"), np.array([True, False] * 3)),
@@ -136,11 +136,11 @@ def test_the_headline_shows_a_gain_only_over_every_other_row(tmp_path):
 
 
 def test_a_teacher_that_uses_hardly_any_codes_is_named_and_nothing_is_claimed(tmp_path):
-    assert codes_warning(CodesUsed({0: 70, 1: 4}, 512)) == ""
-    assert "seed 1, 3 uses 3, 1 of 512 codes" in codes_warning(CodesUsed({0: 70, 1: 3, 3: 1}, 512))
-    assert "it has learned nothing" not in written(tmp_path)
+    assert codes_warning(CodesUsed({0: 70, 1: 8}, 512, 8)) == ""
+    assert "seed 1, 3 uses 7, 1 of 512 codes" in codes_warning(CodesUsed({0: 70, 1: 7, 3: 1}, 512, 8))
+    assert "it has learned next to nothing" not in written(tmp_path)
     page = written(tmp_path, used=1)
-    assert "uses 1, 1 of 512 codes for all test shapes: it has learned nothing" in page
+    assert "uses 1, 1 of 512 codes for all test shapes: it has learned next to nothing" in page
     assert "points" not in headline(page)
 
 

@@ -4,15 +4,16 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import ConfigError
+from act3d.presets import flatten, read_config
 from act3d.settings.command import command
 from act3d.settings.data import ProbeData
 from act3d.settings.layers import resolve
-from act3d.settings.model import sections
 from act3d.settings.preparing import QuickstartSettings
 from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
 from act3d.settings.training import TrainingSettings
@@ -107,13 +108,14 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
 
     folder = RunFolder(settings.out)
     if folder.config.exists():
-        # Finished runs must have the settings that are asked for now, or the table would mix recipes.
         found = resolve(type(settings), {}, [folder.config])
-        changed = [name for name in sections(type(settings)) if _section(found, name) != _section(settings, name)]
+        changed = changed_sections(found, settings, flatten(read_config(folder.config)))
         if changed:
             raise ConfigError(
                 f"out: {settings.out} was made with other settings ({', '.join(changed)}); add --fresh to start again"
             )
+        # The run goes on as it began, also where newer presets have settings that its version did not have.
+        settings = found.model_copy(update={"out": settings.out, "teacher": settings.model_dump()["teacher"]})
     if folder.finished:
         say(f"  {settings.out} is finished already")
         return folder.read_results()
@@ -121,12 +123,15 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
     return result
 
 
-def _section(settings: TrainingSettings, name: str) -> dict[str, Any]:
-    """Return a section without the path of the teacher, which changes when the folder is moved."""
-    values: dict[str, Any] = getattr(settings, name).model_dump()
-    if name == "teacher":
-        values.pop("checkpoint", None)
-    return values
+def changed_sections(found: TrainingSettings, wanted: TrainingSettings, written: Mapping[str, Any]) -> list[str]:
+    """Return the sections in which a run's settings differ from those that are wanted, or the table would mix recipes.
+
+    Only settings that the run's file holds count: one of an older version lacks some. The path of the teacher does not
+    count either: it changes when the folder is moved.
+    """
+    values = [flatten(settings.model_dump()) for settings in (found, wanted)]
+    keys = [key for key in written if "." in key and key in values[0] and key != "teacher.checkpoint"]
+    return sorted({key.partition(".")[0] for key in keys if values[0][key] != values[1][key]})
 
 
 def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float) -> QuickstartResult:

@@ -17,6 +17,9 @@ from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.prompting import PromptedTransformer
 from act3d.models.teachers import Backbone, backbone_from_spec, load_backbone
 
+# An autoencoder that gives fewer codes than this to all patches of many clouds has learned next to nothing.
+FEW_CODES = 8
+
 
 class AutoencoderOutput(NamedTuple):
     """coarse (B, G, M/4, 3) and fine (B, G, M, 3) points in their patch's coordinates; logits (B, G, K)."""

@@ -13,9 +13,6 @@ from act3d.report.page import write_page
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# An autoencoder that writes all shapes with fewer codes than this gives the student nothing to learn from.
-FEW_CODES = 4
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -66,6 +63,8 @@ class CodesUsed:
     used: dict[int, int]
     """Seed -> number of different codes."""
     of: int
+    few: int
+    """An autoencoder that uses fewer codes than this has learned next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,16 @@ def verdicts(pretrained: Variant, controls: Sequence[Variant]) -> list[str]:
 
 
 def codes_warning(codes: CodesUsed) -> str:
-    """Return a warning about seeds whose autoencoder uses fewer than `FEW_CODES` codes; "" if there are none."""
-    few = {seed: used for seed, used in codes.used.items() if used < FEW_CODES}
+    """Return a warning about seeds whose autoencoder uses few codes; "" if there are none."""
+    few = {seed: used for seed, used in codes.used.items() if used < codes.few}
     if not few:
         return ""
     seeds = ", ".join(str(seed) for seed in few)
     used = ", ".join(str(number) for number in few.values())
     return (
-        f"The teacher of seed {seeds} uses {used} of {codes.of} codes for all test shapes: it has learned nothing, so "
-        "differences between the encoders do not come from it. Train stage I for more steps (more shapes or epochs)."
+        f"The teacher of seed {seeds} uses {used} of {codes.of} codes for all test shapes: it has learned next to "
+        "nothing, so differences between the encoders do not come from it. Train stage I for more steps (more shapes "
+        "or epochs)."
     )
 
 

@@ -122,7 +122,7 @@ def codes_used(runs: Sequence[SeedRun], test: "CloudDataset", batch_size: int = 
     import torch
 
     from act3d import checkpoints
-    from act3d.models.autoencoder import Autoencoder
+    from act3d.models.autoencoder import FEW_CODES, Autoencoder
 
     used, of = {}, 0
     for run in runs:
@@ -135,7 +135,7 @@ def codes_used(runs: Sequence[SeedRun], test: "CloudDataset", batch_size: int = 
                 patches = model.patchify(test.fetch(rows, 0)["points"])
                 found[np.unique(model.tokens(patches).numpy())] = True
         used[run.seed] = int(found.sum())
-    return CodesUsed(used, of)
+    return CodesUsed(used, of, FEW_CODES)
 
 
 def reconstructions(run: SeedRun, test: "CloudDataset", count: int = SHAPES) -> list[Shape]:
