@@ -48,7 +48,7 @@ class Classifier(nn.Module):
 
 
 class Propagation(nn.Module):
-    """Patch features brought to every point, with the point's coordinates in front. -> (B, 1024, N)."""
+    """Patch features interpolated at every point, with the point's coordinates in front. -> (B, 1024, N)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ class Autoencoder(nn.Module):
 
     @property
     def teacher_width(self) -> int:
-        """Width of the features that this autoencoder teaches."""
+        """Width of the features that stage II predicts."""
         return self.width
 
     def patchify(self, points: torch.Tensor) -> Patches:

@@ -103,7 +103,7 @@ class ReconEncoder(PointEncoder):
 
     Args:
         width, depth, heads, drop_path: As in `PointEncoder`.
-        stop_gradient: The tokens read patches without teaching them: in pretraining. In fine-tuning they do teach them.
+        stop_gradient: No gradient flows from the tokens to the patches: True in pretraining, False in fine-tuning.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def even_blocks(depth: int) -> list[int]:
 
 
 class Propagation(nn.Module):
-    """Features of patches brought to every point, with the point's coordinates in front (PointNet++, section 3.4).
+    """Features of patches interpolated at every point, with the point's coordinates in front (PointNet++, section 3.4).
 
     Mixing the nearest centers is linear, so the first layer's matrix is applied to the G patches before the mixing
     and not to the N points after it: W sum_k w_k f_k = sum_k w_k (W f_k).

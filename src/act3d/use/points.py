@@ -1,7 +1,7 @@
 """Points as users give them (tensors, arrays, files, lists of these) into tensors that a model takes.
 
 Arrays and tensors are taken as they are: in the frame the model was trained in (y up, usually in the unit sphere).
-Files are brought into that frame first, as the model's training data were (`read_points`).
+Files are transformed into that frame first, as the model's training data were (`read_points`).
 """
 
 import os
