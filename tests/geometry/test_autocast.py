@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from act3d.geometry import chamfer, f_score, farthest_point_sample, knn, patchify
+from act3d.geometry.precision import without_autocast
 from tests.geometry.clouds import make_cloud
 
 POINTS = make_cloud("sphere", 2, 600, 0, torch.float32)
@@ -50,3 +51,15 @@ def test_a_gradient_comes_back_in_the_precision_of_the_points() -> None:
     (gradient,) = torch.autograd.grad(chamfer(half, POINTS), half)
     assert gradient.dtype == torch.bfloat16
     assert gradient.abs().sum() > 0
+
+
+def test_neighbors_are_found_in_full_float32_where_training_uses_tf32() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        points = torch.rand(1, 4)
+        with without_autocast(points):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
