@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,9 +98,7 @@ def search_index(
         InputError: Not one query could be read.
     """
     vectors, scaling = index.vectors(), index.scaling
-    predictor = load(checkpoint or index.checkpoint(), device, expect=EncoderPredictor)
-    if facts_of(predictor)["checkpoint"] != index.table.meta["checkpoint"]:
-        raise CheckpointError(f"{predictor.path}: not the model that {index.folder} was made with")
+    predictor = _model_of(index, checkpoint, device)
     reading = index.reading._replace(batch_size=1)
     if up != "auto":
         reading = reading._replace(up=up)
@@ -128,6 +127,13 @@ def search_index(
         raise InputError(f"{query}: not one query could be read")
     report.seconds = {step: seconds / len(report.hits) for step, seconds in spent.items()}
     return report
+
+
+def _model_of(index: Index, checkpoint: str, device: str) -> EncoderPredictor[Any]:
+    predictor = load(checkpoint or index.checkpoint(), device, expect=EncoderPredictor)
+    if facts_of(predictor)["checkpoint"] != index.table.meta["checkpoint"]:
+        raise CheckpointError(f"{predictor.path}: not the model that {index.folder} was made with")
+    return predictor
 
 
 def _hits(index: Index, rows: list[int], similarity: list[float]) -> list[Hit]:
