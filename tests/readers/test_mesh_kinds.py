@@ -177,6 +177,8 @@ def test_collada_x_up_stands_upright(tmp_path: Path) -> None:
         ('<node id="n">', '<node id="n"><instance_node url="#n"/>', "holds itself"),
         ('count="16" stride="3"', 'count="17" stride="3"', "ends early: 17"),
         ("<vcount>4", "<vcount>5", "corners"),
+        ('stride="3"', 'stride="nan"', "its stride"),
+        ('offset="0"', 'offset=""', "its offset"),
     ],
 )
 def test_collada_that_would_become_another_shape_is_refused(tmp_path: Path, old: str, new: str, reason: str) -> None:

@@ -122,7 +122,7 @@ class _Scene:
     def _polygons(self, primitive: Element) -> tuple[np.ndarray, np.ndarray, str | None]:
         """Corners of all polygons, one after the other, the number each has, and what their positions are."""
         inputs = primitive.findall("input")
-        offsets = [int(each.get("offset", "0")) for each in inputs]
+        offsets = [_count(each, "offset", "0") for each in inputs]
         which = next((i for i, each in enumerate(inputs) if each.get("semantic") == "VERTEX"), None)
         if which is None or min(offsets) < 0:
             raise InputError("is damaged: faces without vertices")
@@ -159,13 +159,18 @@ class _Scene:
         if accessor is None:
             raise InputError("is damaged: a source without an accessor")
         values = numbers((self.named(accessor.get("source"), "float_array").text or "").split(), "its coordinates")
-        stride, count = int(accessor.get("stride", "1")), int(accessor.get("count", "0"))
-        start = int(accessor.get("offset", "0"))
+        stride, count = _count(accessor, "stride", "1"), _count(accessor, "count", "0")
+        start = _count(accessor, "offset", "0")
         names = [param.get("name", "").upper() for param in accessor.findall("param")]
         columns = [names.index(axis) for axis in "XYZ"] if set("XYZ") <= set(names) else [0, 1, 2]
         if min(count, start) < 0 or stride <= max(columns) or start + count * stride > len(values):
             raise InputError(f"ends early: {count} vertices were promised, {len(values)} numbers are there")
         return values[start : start + count * stride].reshape(count, stride)[:, columns]
+
+
+def _count(element: Element, key: str, default: str) -> int:
+    """A whole number from an attribute."""
+    return int(whole_numbers([element.get(key, default)], f"its {key}")[0])
 
 
 def _fan(run: np.ndarray) -> np.ndarray:

@@ -38,8 +38,8 @@ class _Package:
     def __init__(self, data: bytes) -> None:
         try:
             self.archive = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, OSError) as error:
-            raise InputError(f"is no readable 3mf ({error})") from None
+        except Exception as error:  # zipfile raises errors of many kinds
+            raise InputError(f"is no readable 3mf ({type(error).__name__}: {str(error)[:60]})") from None
         self.objects: dict[_Key, _Object] = {}
         self.build: list[tuple[_Key, np.ndarray]] = []
         self.main = self._main_part()
