@@ -13,12 +13,11 @@ from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
 from act3d.geometry import chamfer, f_score
-from act3d.models.autoencoder import Autoencoder
+from act3d.models.autoencoder import FEW_CODES, Autoencoder
 from act3d.models.data_dependent_init import fit_autoencoder
 from act3d.recipes.common import checkpoint_meta
 
 SCORES = ("f_score", "cd_l1", "cd_l2")
-FEW_CODES = 8  # a teacher that tells patches apart by fewer codes than these has learned next to nothing
 
 
 class AutoencoderTraining(Recipe):
