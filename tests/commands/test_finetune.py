@@ -206,3 +206,21 @@ def test_what_batch_norms_cannot_learn_from_is_refused_before_the_run_begins(
     with pytest.raises(InputError, match=r"has one class, ball; a classifier needs two"):
         finetune(data=shapes.model_copy(update={"root": str(root)}), **run)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("transfer", ["full", "mlp3"])
+def test_a_frozen_encoder_is_in_eval_mode_from_the_first_step(
+    transfer: Any, shapes: DataConfig, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    inner = ClassifierTraining.losses
+
+    def look(self: Any, *args: Any) -> Any:
+        seen.append(self.model.encoder.training)
+        return inner(self, *args)
+
+    monkeypatch.setattr(ClassifierTraining, "losses", look)
+    plan, config = PLAN.model_copy(update={"max_steps": 2}), SMALL.model_copy(update={"transfer": transfer})
+    run = {"checkpoint": str(student), "data": shapes, "optim": OPTIM, "out": str(tmp_path / "run")}
+    finetune(classifier=config, trainer=plan, **run)
+    assert seen == [transfer == "full"] * 2

@@ -56,6 +56,7 @@ def fewshot(settings: FewshotSettings) -> RunResult:
         folder.begin(settings, "fewshot")
         scores: dict[str, dict[int, float]] = {}
         start: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         for way, shot in ((w, s) for w in tasks.ways for s in tasks.shots):
             name = f"{way}w{shot}s"
             for fold in tasks.folds:
@@ -66,7 +67,7 @@ def fewshot(settings: FewshotSettings) -> RunResult:
                     write_json(file, done)
                     print(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", file=sys.stderr)
                 scores.setdefault(name, {})[fold] = done["oa"]
-                start = done["start"]
+                start, facts = done["start"], {key: done[key] for key in ("batch_norm",) if key in done}
         metrics = {"settings": {name: summary(folds) for name, folds in scores.items()}}
         folder.write_results(
             command="fewshot",
@@ -80,6 +81,7 @@ def fewshot(settings: FewshotSettings) -> RunResult:
             seed=seed,
             data=about,
             duration_s=round(time.monotonic() - began, 1),
+            **facts,
         )
     # What is published is of full fine-tuning.
     print_summary(metrics["settings"], about["name"], protocol, beside=classifier.transfer == "full")
@@ -142,7 +144,8 @@ def _run_fold(
     seed = settings.seed * 1000 + fold
     classes = task.train.classes
     model, start = build_classifier(settings.checkpoint, settings.classifier, len(classes), seed)
-    metrics = train(FoldTraining(settings, model, task, seed))
+    recipe = FoldTraining(settings, model, task, seed)
+    metrics = train(recipe)
     if settings.tasks.keep_weights:
         meta = {"classes": classes, "points": settings.data.points, "normalization": task.train.normalization}
         checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
@@ -153,6 +156,7 @@ def _run_fold(
         "train_shapes": len(task.train),
         "test_shapes": len(task.test),
         "start": start,
+        **recipe.facts,
         "settings": mark,
         "duration_s": round(time.monotonic() - began, 1),
     }
