@@ -20,6 +20,7 @@ from act3d.version import VERSION
 
 if TYPE_CHECKING:
     from act3d.checkpoints.sources import list_models as list_models
+    from act3d.commands.align import align as align
     from act3d.commands.autoencode import autoencode as autoencode
     from act3d.commands.check_data import check_data as check_data
     from act3d.commands.compare import compare as compare
@@ -51,8 +52,9 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 _COMMANDS = (
-    "quickstart", "autoencode", "pretrain", "finetune", "segment", "fewshot", "embed", "index", "search", "predict",
-    "export", "convert", "probe", "evaluate", "compare", "inspect", "doctor", "prepare", "check_data", "draw_folds",
+    "quickstart", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index", "search",
+    "predict", "export", "convert", "probe", "evaluate", "compare", "inspect", "doctor", "prepare", "check_data",
+    "draw_folds",
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {

@@ -57,6 +57,17 @@ COMMANDS: dict[str, Command] = {
             "act3d pretrain --resume runs/pretrain --trainer.epochs 400",
         ),
     ),
+    "align": Command(
+        "Learn",
+        "act3d.settings.alignment:AlignSettings",
+        "act3d.commands.align:align",
+        "Teach an encoder with the names of its shapes (name-supervised)",
+        (
+            "act3d align --config small/align --data.root data/mine --checkpoint runs/pretrain",
+            "act3d align --config small/align --data.root data/mine --text.column names --out runs/align-names",
+            "act3d align --resume runs/align",
+        ),
+    ),
     "finetune": Command(
         "Learn",
         "act3d.settings.tasks:FinetuneSettings",

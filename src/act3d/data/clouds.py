@@ -102,6 +102,10 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         """Points (B, N, 3) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
         raise NotImplementedError
 
+    def columns(self) -> dict[str, list[str]]:
+        """What is told of every cloud, by column: its name, its class ("" = unlabelled), and whatever a table adds."""
+        return {"name": self.names, "class": [self.classes[label] if label >= 0 else "" for label in self.labels]}
+
     def stored_alike(self) -> Stored | None:
         """Facts that hold for every cloud; None where clouds differ, or if points would have to be read to know."""
         return None

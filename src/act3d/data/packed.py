@@ -145,6 +145,9 @@ class PackedDataset(CloudDataset):
         points = self._as_declared(points, places)
         return torch.from_numpy(points), None if parts is None else torch.from_numpy(parts)
 
+    def columns(self) -> dict[str, list[str]]:
+        return {name: [values[row] for row in self.rows] for name, values in self.table.items()}
+
     def stored_alike(self) -> Stored:
         half = self._shards[0].dtype == np.float16 and self.normalization != "none"
         return Stored(self.stored, torch.float16 if half else torch.float32, ordered=False)

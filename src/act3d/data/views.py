@@ -31,6 +31,9 @@ class Selection(CloudDataset):
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
         return self.source.read(self.chosen[rows], epoch)
 
+    def columns(self) -> dict[str, list[str]]:
+        return {name: [values[row] for row in self.chosen] for name, values in self.source.columns().items()}
+
     def stored_alike(self) -> Stored | None:
         return self.source.stored_alike()
 

@@ -12,6 +12,7 @@ _KINDS = {
     "point_mae": ("point_mae", "PointMAE"),
     "point_bert": ("point_bert", "PointBERT"),
     "recon": ("recon", "ReCon"),
+    "aligned": ("aligned", "Aligned"),
     "classifier": ("classifier", "Classifier"),
     "segmenter": ("segmenter", "Segmenter"),
 }

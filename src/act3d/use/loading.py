@@ -9,11 +9,13 @@ from torch import nn
 
 from act3d import checkpoints
 from act3d.errors import CheckpointError
+from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.encoder import EncoderModel
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
+from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.predictor import Predictor
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import AutoencoderPredictor, ClassifierPredictor, EncoderPredictor, StudentPredictor
@@ -23,6 +25,7 @@ P = TypeVar("P", bound=Predictor[Any])
 PREDICTORS: dict[type[nn.Module], type[Predictor[Any]]] = {
     Autoencoder: AutoencoderPredictor,
     Student: StudentPredictor,
+    Aligned: AlignedPredictor,
     Classifier: ClassifierPredictor,
     Segmenter: SegmenterPredictor,
     EncoderModel: EncoderPredictor,  # of any method of pretraining

@@ -132,6 +132,14 @@ class Predictor(Generic[M]):
         """Classes of shapes (`ClassifierPredictor`), or features of hidden patches (`StudentPredictor`)."""
         self._cannot("names nothing", "a classifier")
 
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """One vector a text: see `AlignedPredictor`."""
+        self._cannot("knows no texts", "what act3d align made")
+
+    def classify(self, points: Points, labels: Sequence[str]) -> Any:
+        """The likeliest of any words: see `AlignedPredictor`."""
+        self._cannot("knows no words", "what act3d align made")
+
     def segment(self, *inputs: Any, **options: Any) -> Any:
         """A label for every point: see `SegmenterPredictor`."""
         self._cannot("labels no points", "a segmenter")

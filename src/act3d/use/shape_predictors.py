@@ -1,5 +1,6 @@
 """Predictors of models that look at single shapes: autoencoder, students, classifier."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from act3d.use.points import Mask, Points, as_mask, is_single
 from act3d.use.predictor import Predictor
 
 E = TypeVar("E", bound=EncoderModel)
+N = TypeVar("N")
 
 
 class AutoencoderPredictor(Predictor[Autoencoder]):
@@ -110,13 +112,17 @@ class ClassifierPredictor(EncoderPredictor[Classifier]):
             Of one cloud: every class with its probability, the likeliest first. Of a batch or a list: the likeliest
             class of every cloud with its probability. Classes are named if the checkpoint knows names, else numbered.
         """
-        ranked = self.rank(points)
-        return ranked[0] if is_single(points) else [row[0] for row in ranked]
+        rows = self.rank(points)
+        return rows[0] if is_single(points) else [row[0] for row in rows]
 
     @torch.no_grad()
     def rank(self, points: Points) -> list[list[tuple[str | int, float]]]:
         """For every cloud all classes with their probabilities, the likeliest first."""
-        names = self.names
-        values, order = self(points).softmax(dim=1).sort(dim=1, descending=True, stable=True)
-        rows = zip(order.tolist(), values.tolist(), strict=True)
-        return [[(names[i], p) for i, p in zip(row, probabilities, strict=True)] for row, probabilities in rows]
+        return ranked(self(points), self.names)
+
+
+def ranked(logits: Tensor, names: Sequence[N]) -> list[list[tuple[N, float]]]:
+    """For every row of logits (B, T) all names with their probabilities, the likeliest first."""
+    values, order = logits.softmax(dim=1).sort(dim=1, descending=True, stable=True)
+    rows = zip(order.tolist(), values.tolist(), strict=True)
+    return [[(names[i], p) for i, p in zip(row, probabilities, strict=True)] for row, probabilities in rows]

@@ -45,7 +45,7 @@ def words_of(name: str) -> str:
     return " ".join(words)
 
 
-def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = False) -> str:
+def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = False, clean: bool = True) -> str:
     """The text of one shape; "" when nothing says a word about it.
 
     Args:
@@ -54,6 +54,7 @@ def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = Fa
         mode: What to read. `names`: the file's name. `folders`: the folders it lies in. `caption`: a sentence or title
             if the table has one (columns `caption`, or `title` and `category`), else folders and name together.
         use_class: Put the class label in front. Without it, a folder that is called like the class is left out too.
+        clean: Keep words only, see `words_of`; without it only spaces are tidied, so that sentences stay sentences.
 
     Raises:
         ValueError: Another mode.
@@ -68,10 +69,18 @@ def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = Fa
     file = file.rpartition("#")[2]  # catalogs: "Library#id"
     told = row.get("caption") or f"{row.get('title', '')} {row.get('category', '')}"
     text = {"names": file, "folders": folder, "caption": told if words_of(told) else f"{folder} {file}"}[mode]
-    return words_of(f"{label} {text}" if use_class else text)
+    text = f"{label} {text}" if use_class else text
+    return words_of(text) if clean or not words_of(text) else " ".join(text.split())
 
 
-def texts_of(table: Mapping[str, Sequence[str]], mode: Mode = "caption", use_class: bool = False) -> list[str]:
+def texts_of(
+    table: Mapping[str, Sequence[str]], mode: Mode = "caption", use_class: bool = False, clean: bool = True
+) -> list[str]:
     """`text_of` for every row of a table given by its columns, as `PackedDataset.table` is."""
     rows = (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True))
-    return [text_of(row, mode, use_class) for row in rows]
+    return [text_of(row, mode, use_class, clean) for row in rows]
+
+
+def label_text(label: str, clean: bool = True) -> str:
+    """The text of a word that shapes may be called, as training texts are made: "hand_tool" -> "hand tool"."""
+    return (words_of(label) if clean else "") or label

@@ -1,0 +1,205 @@
+"""Language alignment: an encoder learns to put clouds where a frozen text Transformer puts their names.
+
+What learns from names is name-supervised: it says so in results.json and in its checkpoints.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset
+from act3d.data.views import Selection
+from act3d.engine import processes
+from act3d.engine.clouds import eval_batches, open_clouds
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
+from act3d.errors import ConfigError, InputError
+from act3d.evaluation.protocol import protocol_of
+from act3d.files import write_json
+from act3d.losses.contrastive import same_meaning
+from act3d.models.aligned import Aligned
+from act3d.models.data_dependent_init import fit_student
+from act3d.recipes.common import Start, checkpoint_meta, encoder_start
+from act3d.settings.alignment import AlignConfig, TextConfig
+from act3d.use.text_embeddings import encode_texts
+from act3d.use.texts import label_text, texts_of
+
+SUPERVISION = "names"
+
+
+class NamedClouds(NamedTuple):
+    """Clouds with a text each."""
+
+    clouds: CloudDataset
+    texts: list[str]
+
+
+class Alignment(Recipe):
+    """Trains `Aligned` by the symmetric contrast of clouds and their texts.
+
+    With several processes, each contrasts the clouds of its own batch.
+
+    Args:
+        settings: `AlignSettings`.
+        model: the encoder and its projection; its `text_mean` is set here.
+        train: training clouds with their texts.
+        held_out: clouds to validate on with theirs, or None.
+        without: how many clouds of the training split were left out because they have no text.
+        start: where the encoder started from.
+    """
+
+    command = "align"
+    train_columns = ("loss", "temperature")
+    best_metric = "recall_5"
+    lower_is_better = False
+    model: Aligned
+
+    def __init__(
+        self,
+        settings: Any,
+        model: Aligned,
+        train: NamedClouds,
+        held_out: NamedClouds | None = None,
+        without: int = 0,
+        start: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(settings, model, train.clouds)
+        self.held_out, self.start = held_out, start or {}
+        if held_out is not None:
+            labelled = bool((held_out.clouds.labels >= 0).any())
+            self.eval_columns = ("recall_1", "recall_5", "zero_shot") if labelled else ("recall_1", "recall_5")
+        distinct = sorted(set(train.texts))
+        model.text_mean.copy_(encode_texts(distinct).mean(dim=0))
+        self.texts = model.place_texts(encode_texts(train.texts))  # (S, D), a row a cloud
+        how = {"encoder": "minilm", "column": settings.text.column, "clean": settings.text.clean}
+        self.text = how | {"distinct": len(distinct), "clouds_without": without}
+        self.protocol = protocol_of(self.data.val_split)
+        self.facts = {"supervision": SUPERVISION, "texts": self.text, "start": self.start}
+        self.meta = checkpoint_meta(train.clouds, self.command, self.seed, self.protocol) | self.facts
+        if not self.plan.fast_dev_run:
+            whole = max(len(train.clouds) // processes.world() // self.data.batch_size, 1)
+            needed = -(-settings.align.min_steps // -(-whole // self.plan.accumulate))
+            self.plan = self.plan.model_copy(update={"epochs": max(self.plan.epochs, needed)})
+
+    @classmethod
+    def build(cls, settings: Any, folder: RunFolder, resume: bool) -> "Alignment":
+        """Return alignment at its beginning.
+
+        Raises:
+            InputError: data that cannot be used, or without texts.
+            CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
+            MissingDependency: the text Transformer is not installed.
+        """
+        opened = open_clouds(settings.data, settings.seed)
+        train = with_texts(opened.train, settings.text)
+        if len(set(train.texts)) < 2:
+            raise InputError(
+                f"{opened.train.name} has no texts to learn from: {len(train.texts)} of {len(opened.train)} clouds "
+                f"have words (text.column={settings.text.column}), {len(set(train.texts))} of them distinct; "
+                "choose another --text.column"
+            )
+        held_out = None if opened.held_out is None else with_texts(opened.held_out, settings.text)
+        start = encoder_start(settings.checkpoint, settings.align, folder.start if resume else None)
+        torch.manual_seed(settings.seed)  # initial weights
+        model = build_aligned(start, settings.align, settings.data.points)
+        without = len(opened.train) - len(train.texts)
+        return cls(settings, model, train, held_out if held_out and held_out.texts else None, without, start.about)
+
+    def to(self, device: torch.device) -> None:
+        """Put the texts where the model is."""
+        super().to(device)
+        self.texts = self.texts.to(device)
+
+    def keep_inputs(self, folder: RunFolder) -> None:
+        """Note where the encoder started from: a resumed run does not need its checkpoint again."""
+        write_json(folder.start, self.start)
+
+    def fit_start(self, points: Tensor) -> None:
+        """Fit a fresh encoder to clouds (B, N, 3)."""
+        fit_student(self.model, self.model.patchify(points))
+
+    def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Return the contrast of points (B, N, 3) with their texts, and the temperature."""
+        shapes = self.model(self.model.patchify(points))
+        contrast = self.model.contrast
+        loss = contrast(shapes, self.texts[batch["index"]])
+        return {"loss": loss, "temperature": 1 / contrast.scale.detach()}
+
+    @torch.no_grad()
+    def validate(self, limit: int = 0) -> dict[str, Any]:
+        """Return, in percent: how often the right text is among the 1 and 5 nearest, and zero-shot accuracy."""
+        if self.held_out is None:
+            return {}
+        processes.share_buffers(self.model)
+        clouds, texts = self.held_out
+        shapes, rows = self._shapes(clouds, limit)
+        known = sorted(set(texts))
+        gallery = self.model.place_texts(encode_texts(known)).cpu()
+        own = torch.tensor([known.index(texts[row]) for row in rows])
+        right = same_meaning(gallery, self.model.contrast.threshold)[own]  # (S, T)
+        found = {f"recall_{k}": recall(shapes @ gallery.T, right, k) for k in (1, 5)}
+        if "zero_shot" in self.eval_columns:
+            words = self.model.place_texts(encode_texts(self._class_words())).cpu()
+            labels = torch.from_numpy(clouds.labels[rows])
+            predicted = (shapes @ words.T).argmax(dim=1)
+            found["zero_shot"] = 100 * float((predicted == labels)[labels >= 0].float().mean())
+        return found
+
+    def _class_words(self) -> list[str]:
+        return [label_text(name, self.settings.text.clean) for name in self.clouds.classes]
+
+    def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
+        """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""
+        vectors, rows = [torch.empty(0, self.model.text_width)], [np.zeros(0, int)]
+        for batch in eval_batches(clouds, self.data.batch_size, limit):
+            patches = self.model.patchify(batch["points"].to(self.device))
+            vectors.append(self.model(patches).float().cpu())
+            rows.append(batch["index"].numpy())
+        parts = processes.gather_objects((torch.cat(vectors), np.concatenate(rows)))
+        return torch.cat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+    def state(self) -> dict[str, Any]:
+        """Return how texts were made."""
+        return {"text": self.text}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Check that texts are still made in the same way."""
+        if state["text"] != self.text:
+            raise ConfigError(f"resume: the run's texts were {state['text']} when it began, {self.text} now")
+
+
+def with_texts(clouds: CloudDataset, text: TextConfig) -> NamedClouds:
+    """Return those clouds that have a text, with it."""
+    texts = texts_of(clouds.columns(), text.column, clean=text.clean)
+    rows = [row for row, words in enumerate(texts) if words]
+    return NamedClouds(Selection(clouds, np.array(rows, dtype=np.int64)), [texts[row] for row in rows])
+
+
+def build_aligned(start: Start, config: AlignConfig, points: int) -> Aligned:
+    """Return a model with the encoder that it starts from, or a fresh one, and patches as that one's.
+
+    Raises:
+        ConfigError: a cloud has too few points for the patches.
+    """
+    about, source = start.about, start.source
+    if "patches" not in about:
+        about |= {name: getattr(source or config, name) for name in ("patches", "patch_size")}
+        about["class_token"] = source is None or source.encoder.cls_token is not None
+    cut = {name: about[name] for name in ("patches", "patch_size", "class_token")}
+    if max(cut["patches"], cut["patch_size"]) > points:
+        raise ConfigError(
+            f"data.points: {points} is too few for {cut['patches']} patches of {cut['patch_size']} points"
+        )
+    own = {name: getattr(config, name) for name in ("drop_path", "hidden", "temperature", "threshold")}
+    model = Aligned(**cut, **start.size, **own)
+    start.fill(model)
+    return model
+
+
+def recall(scores: Tensor, right: Tensor, k: int) -> float:
+    """Return how often, in percent, a text that is right (S, T) has one of the k highest scores (S, T)."""
+    nearest = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    return 100 * float(right.gather(1, nearest).any(dim=1).float().mean())

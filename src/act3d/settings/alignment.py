@@ -1,0 +1,85 @@
+"""Settings of `act3d align`: an encoder learns from the names of its shapes."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from act3d.errors import ConfigError
+from act3d.settings.data import DataConfig
+from act3d.settings.model import Section, option
+from act3d.settings.places import Place, Weights
+from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
+
+
+class TextConfig(Section, section="text"):
+    """How names become texts (docs/alignment.md). The class label is never part of a text."""
+
+    column: Literal["caption", "names", "folders"] = option(
+        "caption",
+        'what is read: "names" = the file\'s name; "folders" = the folders it lies in; "caption" = a caption or title '
+        "where the dataset has one, else folders and name together",
+    )
+    clean: bool = option(
+        True, "keep words only: no numbers, sizes, part numbers; false = captions stay as they are, for whole sentences"
+    )
+
+
+class AlignConfig(Section, section="align"):
+    """The projection to the texts, and the encoder, whose size and patches count from scratch only."""
+
+    hidden: int = option(512, "channels between the two layers of the projection", unit="channels", ge=8)
+    temperature: float = option(0.07, "temperature of the contrast at the start; it is learnt", gt=0)
+    threshold: float = option(0.95, "texts whose cosine is above this are each other's positives", gt=0, le=1)
+    min_steps: int = option(
+        0, "raise trainer.epochs until there are so many steps, for small datasets; 0 = do not", unit="steps", ge=0
+    )
+    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
+    patches: int = option(64, "patches of a cloud, from scratch", unit="patches", ge=1)
+    patch_size: int = option(32, "points of a patch, from scratch", unit="points", ge=4)
+    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
+    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
+    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(f"align.heads: {self.heads} must divide align.width ({self.width})")
+        return self
+
+
+class AlignSettings(TrainingSettings, command="align"):
+    """Name-supervised: teach an encoder with the names of its shapes.
+
+    The encoder and a projection learn to put every cloud near its text, and far from other texts, as the frozen MiniLM
+    text Transformer places them; equal and near-equal texts count as the same. The result names shapes by any words
+    (`act3d predict --labels`). Texts come from names, titles or captions, never from the class label; but a name can
+    say the class, so results are called name-supervised. Held-out clouds tell how often the right text is found.
+    """
+
+    data: DataConfig = option(
+        DataConfig(batch_size=128, augment="scale_shift"), "clouds with names; labels are used to validate only"
+    )
+    checkpoint: Weights = option(
+        "",
+        "the encoder to start from: a run folder of `act3d pretrain`, a .safetensors, or a released .pth file; empty = "
+        "from scratch",
+    )
+    text: TextConfig = option(TextConfig(), "how names become texts")
+    align: AlignConfig = option(AlignConfig(), "the projection, and the encoder from scratch")
+    optim: OptimConfig = option(
+        OptimConfig(lr=1e-3, warmup_epochs=2, schedule_by="step"), "AdamW and the learning rate"
+    )
+    trainer: TrainerConfig = option(
+        TrainerConfig(epochs=24, validate_every=4), "how long, on what, how often to validate and save"
+    )
+    out: Place = option(
+        "runs/align", "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, results.json"
+    )
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
+        if not self.checkpoint:
+            check_patches(self.align, self.data.points)
+        elif self.trainer.fit_start:
+            raise ConfigError("trainer.fit_start: an encoder from a checkpoint has trained weights to keep; use 0")
+        return self

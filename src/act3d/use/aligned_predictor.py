@@ -1,0 +1,65 @@
+"""Aligned encoders in use: shapes and texts in one space, so that any words name shapes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from act3d.errors import InputError
+from act3d.models.aligned import Aligned
+from act3d.use.points import Points, is_single
+from act3d.use.shape_predictors import EncoderPredictor, ranked
+from act3d.use.text_embeddings import encode_texts
+from act3d.use.texts import label_text
+
+
+class AlignedPredictor(EncoderPredictor[Aligned]):
+    """An encoder that learnt from names, with the text Transformer that it learnt from (package `act3d[minilm]`).
+
+    predictor.classify("chair.obj", ["chair", "table", "lamp"])   # [("chair", 0.9), ...]
+    predictor.embed_shape("chair.obj") @ predictor.embed_text(["a chair"]).T   # cosines
+    """
+
+    @torch.no_grad()
+    def embed_shape(self, points: Points) -> Tensor:
+        """One unit vector a cloud (B, D), to be compared with those of texts; `embed` gives the encoder's features."""
+        vectors: Tensor = self.model(self.patchify(points))
+        return vectors
+
+    @torch.no_grad()
+    def embed_text(self, texts: Sequence[str]) -> Tensor:
+        """One unit vector a text (T, D), made as the training texts were: "hand_tool2" is read as "hand tool".
+
+        Raises:
+            InputError: A single string instead of a list.
+            MissingDependency, CheckpointError: The text Transformer is not installed, or is another one.
+        """
+        if isinstance(texts, str):
+            raise InputError("texts is one string; give a list of strings")
+        clean = bool((self.meta.get("texts") or {}).get("clean", True))
+        return self.model.place_texts(encode_texts([label_text(text, clean) for text in texts]))
+
+    def classify(self, points: Points, labels: Sequence[str]) -> list[tuple[str, float]]:
+        """Name what points show by any words, of which nothing was learnt as a class (zero-shot).
+
+        Args:
+            points: One cloud (N, 3) or the path of one file; or a batch (B, N, 3), or a list of clouds and paths.
+            labels: Two or more words or phrases to choose from.
+
+        Returns:
+            Of one cloud: every label with its probability, the likeliest first. Of a batch or a list: the likeliest
+            label of every cloud with its probability. Probabilities are a softmax at the learnt temperature: they sum
+            to 1 over these labels, even where none of them fits.
+
+        Raises:
+            InputError: Fewer than two labels, or one twice.
+        """
+        rows = self.rank(points, labels)
+        return rows[0] if is_single(points) else [row[0] for row in rows]
+
+    @torch.no_grad()
+    def rank(self, points: Points, labels: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """For every cloud all labels with their probabilities, the likeliest first."""
+        if isinstance(labels, str) or len(set(labels)) < 2 or len(set(labels)) < len(labels):
+            raise InputError(f"labels: {labels!r} is not allowed; give two or more different words")
+        return ranked(self.model.scores(self.embed_shape(points), self.embed_text(labels)), list(labels))

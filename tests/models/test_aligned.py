@@ -1,0 +1,63 @@
+"""The encoder that lives with texts: what it gives, by hand, and its checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from act3d import checkpoints
+from act3d.models import build
+from act3d.models.aligned import Aligned
+from tests.helpers import randomize
+
+
+def small(**given: object) -> Aligned:
+    return Aligned(8, 16, 32, 2, 2, **({"hidden": 24, "text_width": 12} | given)).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_vectors_are_projected_features(class_token: bool) -> None:
+    model = randomize(small(class_token=class_token)).float()
+    patches = model.patchify(torch.rand(3, 64, 3))
+    encoded = model.encoder(patches)
+    first = encoded.cls[:, 0] if class_token else encoded.patches.mean(dim=1)
+    features = torch.cat([first, encoded.patches.max(dim=1).values], dim=1)
+    assert torch.allclose(model.embed(patches), features, atol=1e-6)
+    one, _, two = model.projection
+    by_hand = F.gelu(features @ one.weight.T + one.bias) @ two.weight.T + two.bias
+    by_hand = by_hand / by_hand.norm(dim=1, keepdim=True)
+    assert torch.allclose(model(patches), by_hand, atol=1e-5)
+
+
+def test_texts_are_placed_around_their_mean() -> None:
+    model = small()
+    texts = torch.randn(5, 12) + 3
+    model.text_mean.copy_(texts.mean(dim=0))
+    placed = model.place_texts(texts)
+    assert torch.allclose(placed.norm(dim=1), torch.ones(5))
+    centred = texts - texts.mean(dim=0)
+    assert torch.allclose(placed * centred.norm(dim=1, keepdim=True), centred, atol=1e-5)
+    shapes = F.normalize(torch.randn(2, 12), dim=1)
+    assert torch.allclose(model.scores(shapes, placed), shapes @ placed.T / 0.07, rtol=1e-4)
+
+
+def test_a_checkpoint_gives_both_sides_again(tmp_path: Path) -> None:
+    model = randomize(small(class_token=False)).float().eval()
+    found = checkpoints.load(checkpoints.save(model, tmp_path / "a.safetensors", {"supervision": "names"}))
+    assert type(found.model) is Aligned
+    assert found.meta["supervision"] == "names"
+    patches = model.patchify(torch.rand(2, 64, 3))
+    assert torch.allclose(found.model(patches), model(patches), atol=1e-6)
+    assert torch.equal(found.model.place_texts(torch.eye(12)), model.place_texts(torch.eye(12)))
+    assert torch.equal(found.model.contrast.scale, model.contrast.scale)
+    again = build("aligned", model.config)
+    again.load_state_dict(model.state_dict())
+
+
+def test_everything_learns() -> None:
+    model = small(drop_path=0.0).train()
+    texts = F.normalize(torch.randn(4, 12), dim=1)
+    model.contrast(model(model.patchify(torch.rand(4, 64, 3))), texts).backward()
+    still = [name for name, value in model.named_parameters() if value.grad is None]
+    assert still == []
