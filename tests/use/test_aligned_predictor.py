@@ -1,5 +1,7 @@
 """Aligned encoders in use: any words name shapes, from arrays and files."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 import act3d
+from act3d.cli import main
 from act3d.commands.align import align
 from act3d.errors import InputError
 from act3d.models.backbones.minilm import find_weights
@@ -90,3 +93,36 @@ def test_other_models_know_no_words(student_file: Path) -> None:
         student.classify(torch.rand(64, 3), WORDS)
     with pytest.raises(InputError, match="knows no texts"):
         student.embed_text(WORDS)
+
+
+def test_predict_names_files_by_any_words(weights: Path, meshes: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "named.json"
+    words = ["predict", str(meshes), "--checkpoint", str(weights), "--labels", "box, rod,ball", "--out", str(out)]
+    assert main(words) == 0
+    answer = json.loads(out.read_text())
+    assert sorted(answer) == [f"{kind}/{kind}{number}.obj" for kind in ("plate", "rod") for number in range(3)]
+    expected = act3d.load(weights).rank(meshes / "rod/rod1.obj", ["box", "rod", "ball"])[0]
+    found = answer["rod/rod1.obj"]
+    assert [row["class"] for row in found] == [name for name, _ in expected]
+    assert [row["probability"] for row in found] == pytest.approx([p for _, p in expected], abs=1e-5)
+    assert "bad.obj" in capsys.readouterr().err
+
+
+def test_predict_counts_what_is_right_in_a_dataset(weights: Path, data: Path, capsys: Any) -> None:
+    words = ["predict", str(data), "--split", "test", "--checkpoint", str(weights), "--labels", "rod,box,ball"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert float(re.findall(r"([\d.]+) % right of 12 labelled shapes", said)[0]) >= 80
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"), [("", "give two or more words"), ("chair", "give two or more words"), ("a,a", "two or more")]
+)
+def test_predict_needs_words(weights: Path, meshes: Path, labels: str, says: str, capsys: Any) -> None:
+    assert main(["predict", str(meshes), "--checkpoint", str(weights), "--labels", labels]) != 0
+    assert says in capsys.readouterr().err
+
+
+def test_predict_takes_words_for_aligned_models_only(classifier_file: Path, meshes: Path, capsys: Any) -> None:
+    assert main(["predict", str(meshes), "--checkpoint", str(classifier_file), "--labels", "chair,table"]) != 0
+    assert "'classifier' knows no words" in capsys.readouterr().err

@@ -42,6 +42,7 @@ def _again(name: str, s: Any, option: str, value: str, given: bool) -> list[str]
     places = place if isinstance(place, list) else [place]
     index = ["--index", s.index] if name == "search" else []
     own = ["--out", s.out] if name == "export" else ["--checkpoint", s.checkpoint] if name == "predict" else []
+    own += ["--labels", s.labels] if name == "predict" and s.labels else []
     return [] if given else [name, *places, *index, *own, option, *([value] if value else [])]
 
 
@@ -49,6 +50,7 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "quickstart": lambda s, _: [],  # it prints all the commands for one's own shapes
     "autoencode": _autoencode,
     "pretrain": lambda s, _: ["probe", s.out],
+    "align": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out, "--labels", "chair,table,lamp"],
     "finetune": lambda s, _: _predict(s.out, out=False),
     "segment": lambda s, _: _predict(s.out, out=True),
     "fewshot": lambda s, _: ["compare", s.out],

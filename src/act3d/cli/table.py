@@ -136,6 +136,7 @@ COMMANDS: dict[str, Command] = {
         "Classify shapes (a classifier), or colour their points by part (a segmenter)",
         (
             "act3d predict chair.obj --checkpoint runs/classifier",
+            'act3d predict chair.obj --checkpoint runs/align --labels "chair,table,lamp"',
             "act3d predict my_meshes --checkpoint runs/segmenter --out coloured --category chair",
         ),
     ),

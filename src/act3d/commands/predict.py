@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from act3d.errors import CheckpointError
+from act3d.errors import CheckpointError, ConfigError
 from act3d.settings.command import command
 from act3d.settings.using import PredictSettings
 from act3d.tables import check_table_path
+from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.loading import load
 from act3d.use.predictions import Predictions, classify_shapes, segment_shapes, shares
 from act3d.use.scans import find_scans, label_scans
@@ -18,7 +19,7 @@ _SHOWN = 20  # files whose labels are printed
 
 @command
 def predict(settings: PredictSettings) -> Predictions:
-    """Classify shapes (a classifier), or label their points (a segmenter).
+    """Classify shapes (a classifier), by any words (an aligned model), or label their points (a segmenter).
 
     Returns:
         What was found, and what could not be read.
@@ -28,15 +29,27 @@ def predict(settings: PredictSettings) -> Predictions:
         InputError: nothing to read, or a category that the model does not know.
     """
     predictor = load(settings.checkpoint, settings.device)
+    if isinstance(predictor, AlignedPredictor):
+        predictor.labels = _labels(settings)
+        return _classify(predictor, settings)
+    if settings.labels:
+        raise ConfigError(f"labels: a model of kind {predictor.kind!r} knows no words; take what act3d align made")
     if isinstance(predictor, ClassifierPredictor):
         return _classify(predictor, settings)
     if isinstance(predictor, SegmenterPredictor):
         return _segment(predictor, settings)
     what = f"{settings.checkpoint}: a model of kind {predictor.kind!r}"
-    raise CheckpointError(f"{what} names nothing; take a classifier or segmenter")
+    raise CheckpointError(f"{what} names nothing; take a classifier, a segmenter or what act3d align made")
 
 
-def _classify(predictor: ClassifierPredictor, settings: PredictSettings) -> Predictions:
+def _labels(settings: PredictSettings) -> list[str]:
+    labels = [label.strip() for label in settings.labels.split(",") if label.strip()]
+    if len(set(labels)) < 2:
+        raise ConfigError('labels: give two or more words to choose from, as in --labels "chair,table,lamp"')
+    return list(dict.fromkeys(labels))
+
+
+def _classify(predictor: ClassifierPredictor | AlignedPredictor, settings: PredictSettings) -> Predictions:
     if settings.out:
         check_table_path(settings.out)
     reading = Reading(settings.up, settings.normalize, settings.batch_size)

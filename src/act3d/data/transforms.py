@@ -79,7 +79,7 @@ def prepare_cloud(
             raise InputError(f"the cloud has {len(cloud)} points, {count} are needed")
         cloud = cloud[torch.from_numpy(np.random.default_rng(seed).choice(len(cloud), count, replace=False))]
     rotation = rotation_to_y_up(up if up is not None else meta.get("source_up", "y"))
-    cloud = cloud @ torch.from_numpy(rotation).to(cloud.device).T * float(meta.get("scale", 1.0))
+    cloud = cloud @ torch.from_numpy(rotation).to(cloud.device).T * float(meta.get("scale") or 1.0)
     if meta.get("offset"):
         cloud = cloud - torch.tensor(meta["offset"], dtype=torch.float64, device=cloud.device)
     return normalize(cloud[None], meta.get("normalization", "unit_sphere"))[0].float()

@@ -72,10 +72,11 @@ class SearchSettings(Settings, command="search"):
 
 
 class PredictSettings(Settings, command="predict"):
-    """Classify shapes (a classifier), or label their points (a segmenter).
+    """Classify shapes (a classifier), by any words (an aligned model), or label their points (a segmenter).
 
-    A classifier prints classes with probabilities; with --out it writes them as .csv or .json. A segmenter writes a
-    coloured PLY file of every shape, with the label of every point.
+    A classifier prints classes with probabilities, and so does a model of `act3d align` for the words in --labels; with
+    --out they are written as .csv or .json. A segmenter writes a coloured PLY file of every shape, with the label of
+    every point.
     """
 
     positionals = ("input",)
@@ -83,8 +84,13 @@ class PredictSettings(Settings, command="predict"):
     input: Shapes = option(
         ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", or a prepared dataset'
     )
-    checkpoint: Weights = option(..., "a classifier or segmenter: run folder, .safetensors, or a released .pth file")
+    checkpoint: Weights = option(
+        ..., "a classifier, segmenter or aligned model: run folder, .safetensors, or a released .pth file"
+    )
     out: Place = option("", "of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several")
+    labels: str = option(
+        "", 'of an aligned model (act3d align): words to choose from, separated by commas, such as "chair,table,lamp"'
+    )
     category: str = option("", "of a segmenter of parts: the category of the shapes, by name or number")
     top: int = option(5, "how many classes to show; all of them are written", ge=1)
     up: Axis = option("auto", "up axis of the files; auto = as in the files that the model was trained on")

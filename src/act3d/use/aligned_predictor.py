@@ -18,7 +18,12 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
 
     predictor.classify("chair.obj", ["chair", "table", "lamp"])   # [("chair", 0.9), ...]
     predictor.embed_shape("chair.obj") @ predictor.embed_text(["a chair"]).T   # cosines
+
+    Attributes:
+        labels: What `rank` chooses from when it is given no labels.
     """
+
+    labels: Sequence[str] = ()
 
     @torch.no_grad()
     def embed_shape(self, points: Points) -> Tensor:
@@ -39,7 +44,7 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
         clean = bool((self.meta.get("texts") or {}).get("clean", True))
         return self.model.place_texts(encode_texts([label_text(text, clean) for text in texts]))
 
-    def classify(self, points: Points, labels: Sequence[str]) -> list[tuple[str, float]]:
+    def classify(self, points: Points, labels: Sequence[str]) -> list[tuple[str | int, float]]:
         """Name what points show by any words, of which nothing was learnt as a class (zero-shot).
 
         Args:
@@ -58,8 +63,9 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
         return rows[0] if is_single(points) else [row[0] for row in rows]
 
     @torch.no_grad()
-    def rank(self, points: Points, labels: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """For every cloud all labels with their probabilities, the likeliest first."""
+    def rank(self, points: Points, labels: Sequence[str] | None = None) -> list[list[tuple[str | int, float]]]:
+        """For every cloud all labels with their probabilities, the likeliest first; by default `self.labels`."""
+        labels = self.labels if labels is None else labels
         if isinstance(labels, str) or len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise InputError(f"labels: {labels!r} is not allowed; give two or more different words")
         return ranked(self.model.scores(self.embed_shape(points), self.embed_text(labels)), list(labels))

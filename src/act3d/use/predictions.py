@@ -15,6 +15,7 @@ from act3d.errors import ConfigError, InputError
 from act3d.files import output_names, printable, write_text
 from act3d.progress import Progress
 from act3d.tables import Cell, Table, Tabular
+from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.labelled_clouds import write_ply
 from act3d.use.predictor import Predictor
 from act3d.use.segmenter_predictor import SegmenterPredictor
@@ -96,7 +97,7 @@ class Predictions(Tabular):
         print(f"act3d: not readable: {printable(name)}: {reason}", file=sys.stderr)
 
 
-def classify_shapes(predictor: ClassifierPredictor, shapes: Shapes, reading: Reading) -> Predictions:
+def classify_shapes(predictor: ClassifierPredictor | AlignedPredictor, shapes: Shapes, reading: Reading) -> Predictions:
     """Name every shape."""
     report = Predictions()
     if shapes.dataset is not None:

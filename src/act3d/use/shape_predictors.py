@@ -18,7 +18,6 @@ from act3d.use.points import Mask, Points, as_mask, is_single
 from act3d.use.predictor import Predictor
 
 E = TypeVar("E", bound=EncoderModel)
-N = TypeVar("N")
 
 
 class AutoencoderPredictor(Predictor[Autoencoder]):
@@ -121,7 +120,7 @@ class ClassifierPredictor(EncoderPredictor[Classifier]):
         return ranked(self(points), self.names)
 
 
-def ranked(logits: Tensor, names: Sequence[N]) -> list[list[tuple[N, float]]]:
+def ranked(logits: Tensor, names: Sequence[str | int]) -> list[list[tuple[str | int, float]]]:
     """For every row of logits (B, T) all names with their probabilities, the likeliest first."""
     values, order = logits.softmax(dim=1).sort(dim=1, descending=True, stable=True)
     rows = zip(order.tolist(), values.tolist(), strict=True)
