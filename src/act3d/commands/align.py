@@ -1,6 +1,6 @@
 """`act3d align`: an encoder learns from the names of its shapes."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run
+from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
 from act3d.settings.alignment import AlignSettings
 from act3d.settings.command import command
 
@@ -25,10 +25,11 @@ def align(settings: AlignSettings) -> RunResult:
     if settings.resume and (result := finished_run(folder, settings.trainer)):
         return result
 
-    from act3d.engine.loop import train
-    from act3d.engine.machine import check_machine
-    from act3d.recipes.alignment import Alignment
+    with starting("align"):
+        from act3d.engine.loop import train
+        from act3d.engine.machine import check_machine
+        from act3d.recipes.alignment import Alignment
 
-    check_machine(settings.trainer)
-    recipe = Alignment.build(settings, folder, settings.resume)
+        check_machine(settings.trainer)
+        recipe = Alignment.build(settings, folder, settings.resume)
     return folder.result(train(recipe, folder, settings.resume))

@@ -79,10 +79,6 @@ class Alignment(Recipe):
         self.protocol = protocol_of(self.data.val_split)
         self.facts = {"supervision": SUPERVISION, "texts": self.text, "start": self.start}
         self.meta = checkpoint_meta(train.clouds, self.command, self.seed, self.protocol) | self.facts
-        if not self.plan.fast_dev_run:
-            whole = max(len(train.clouds) // processes.world() // self.data.batch_size, 1)
-            needed = -(-settings.align.min_steps // -(-whole // self.plan.accumulate))
-            self.plan = self.plan.model_copy(update={"epochs": max(self.plan.epochs, needed)})
 
     @classmethod
     def build(cls, settings: Any, folder: RunFolder, resume: bool) -> "Alignment":
@@ -102,7 +98,7 @@ class Alignment(Recipe):
                 "choose another --text.column"
             )
         held_out = None if opened.held_out is None else with_texts(opened.held_out, settings.text)
-        start = encoder_start(settings.checkpoint, settings.align, folder.start if resume else None)
+        start = encoder_start(settings.checkpoint, settings.align, folder.kept_start(resume))
         torch.manual_seed(settings.seed)  # initial weights
         model = build_aligned(start, settings.align, settings.data.points)
         without = len(opened.train) - len(train.texts)

@@ -30,9 +30,6 @@ class AlignConfig(Section, section="align"):
     hidden: int = option(512, "channels between the two layers of the projection", unit="channels", ge=8)
     temperature: float = option(0.07, "temperature of the contrast at the start; it is learnt", gt=0)
     threshold: float = option(0.95, "texts whose cosine is above this are each other's positives", gt=0, le=1)
-    min_steps: int = option(
-        0, "raise trainer.epochs until there are so many steps, for small datasets; 0 = do not", unit="steps", ge=0
-    )
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     patches: int = option(64, "patches of a cloud, from scratch", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch, from scratch", unit="points", ge=4)
