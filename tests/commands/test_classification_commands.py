@@ -125,11 +125,8 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
     assert found["data"]["fingerprint"] == open_dataset(root).fingerprint
     fold = json.loads((tmp_path / "whole" / "folds" / "2w2s-1.json").read_text())
     assert (fold["train_shapes"], fold["test_shapes"]) == (4, 8)
-    assert (
-        fold["batch_norm"]
-        == found["batch_norm"]
-        == ("averaged over the training clouds; 2 steps are too few for running averages")
-    )
+    assert fold["batch_norm"] == "averaged over the training clouds; 2 steps are too few for running averages"
+    assert found["batch_norm"].startswith("averaged over the training clouds")
     # It goes on where it stopped, with the same numbers.
     inner, ran = fewshot_command._run_fold, []
 
