@@ -10,7 +10,6 @@ import torch
 
 from act3d import checkpoints
 from act3d.cli import main
-from act3d.commands import fewshot as fewshot_command
 from act3d.commands.compare import compare
 from act3d.commands.evaluate import evaluate
 from act3d.commands.fewshot import fewshot
@@ -18,6 +17,7 @@ from act3d.data import open_dataset
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.classifier import Classifier
 from act3d.models.student import Student
+from act3d.recipes import fewshot as fewshot_recipe
 from act3d.settings.data import EvaluationData
 from act3d.settings.tasks import ClassifierConfig, FewShotConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -128,7 +128,7 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
     assert fold["batch_norm"] == "averaged over the training clouds; 2 steps are too few for running averages"
     assert found["batch_norm"].startswith("averaged over the training clouds")
     # It goes on where it stopped, with the same numbers.
-    inner, ran = fewshot_command._run_fold, []
+    inner, ran = fewshot_recipe.run_fold, []
 
     def stop(*given: Any) -> Any:
         ran.append(given[-2:])
@@ -136,7 +136,7 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
             raise KeyboardInterrupt
         return inner(*given)
 
-    monkeypatch.setattr(fewshot_command, "_run_fold", stop)
+    monkeypatch.setattr(fewshot_recipe, "run_fold", stop)
     with pytest.raises(KeyboardInterrupt):
         run_fewshot(root, tmp_path / "parts")
     resumed = run_fewshot(root, tmp_path / "parts", resume=True).metrics["settings"]
@@ -277,14 +277,15 @@ def test_compare_few_shot_runs(tmp_path: Path) -> None:
 
 
 def test_probe_takes_point_mae(root: Path, tmp_path: Path) -> None:
-    from act3d.commands.probe import measure, probe
+    from act3d.commands.probe import probe
     from act3d.models.point_mae import PointMAE
     from act3d.settings.data import ProbeData
+    from act3d.use.probing import probe_checkpoint
 
     model = PointMAE(8, 8, 16, 1, 2, decoder_heads=2)
     path = checkpoints.save(model, tmp_path / "mae.safetensors", {"points": 64})
     data = ProbeData(root=str(root))
-    report = measure(str(path), data, device="cpu")
+    report = probe_checkpoint(str(path), data, device="cpu")
     assert 0 <= report.metrics["pretrained"]["linear"] <= 100
     # Probes of two methods are two rows, with what the same encoder does without pretraining.
     other = checkpoints.save(Student(8, 8, 16, 1, 2, decoder_heads=2), tmp_path / "s.safetensors", {"points": 64})

@@ -19,8 +19,8 @@ def draw_folds(settings: DrawFoldsSettings) -> list[Path]:
         InputError: data that cannot be used, too few classes, or `out` holds folds of something else.
     """
     data, tasks = settings.data, settings.tasks
-    from act3d.commands.fewshot import possible_queries
     from act3d.data import fewshot
+    from act3d.evaluation.fewshot import possible_queries
     from act3d.evaluation.protocol import open_stored
 
     source = CloudChoice(root=data.root, subset=data.subset)

@@ -81,7 +81,7 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     """Train both stages of one seed or continue them, then probe the last weights of the student."""
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
-    from act3d.commands.probe import measure
+    from act3d.use.probing import probe_checkpoint
     from act3d.use.run_report import SeedRun
 
     root = settings.root
@@ -94,7 +94,7 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
     say(f"Seed {seed}, probes on frozen features")
-    probe = measure(str(second.last), ProbeData(root=root), seed)
+    probe = probe_checkpoint(str(second.last), ProbeData(root=root), seed)
     return SeedRun(seed, first.out, second.out, probe.metrics, probe.features["pretrained"], probe.data)
 
 

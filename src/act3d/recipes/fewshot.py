@@ -3,21 +3,30 @@
 A fold takes seconds to minutes: it is repeated from its start when it was interrupted, not resumed inside.
 """
 
+import hashlib
+import json
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from act3d import checkpoints
 from act3d.data.fewshot import Fold
 from act3d.data.views import draw_random, fixed_points, widened
+from act3d.engine.loop import train
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
-from act3d.errors import InputError
+from act3d.errors import ConfigError, InputError
 from act3d.evaluation.classification import ClassScores, logits_of, score
+from act3d.files import read_json
 from act3d.models.classifier import Classifier
-from act3d.recipes.classifier import classification_losses
+from act3d.recipes.classifier import build_classifier, classification_losses
+from act3d.settings.model import to_dict
+from act3d.settings.tasks import FewshotSettings
 
 
 class FoldBatches:
@@ -121,3 +130,56 @@ class FoldTraining(Recipe):
         test = self.task.test
         predicted = logits_of(self.model.eval(), self._test_points, self.data.batch_size).argmax(dim=1).numpy()
         return score(predicted, test.labels, test.classes)
+
+
+def run_fold(
+    settings: FewshotSettings, task: Fold, mark: str, folder: RunFolder, name: str, fold: int
+) -> dict[str, Any]:
+    """Train and test on one task; return what is kept of it, as it is written to `folds/`."""
+    began = time.monotonic()
+    seed = settings.seed * 1000 + fold
+    classes = task.train.classes
+    model, start = build_classifier(settings.checkpoint, settings.classifier, len(classes), seed)
+    recipe = FoldTraining(settings, model, task, seed)
+    metrics = train(recipe)
+    if settings.tasks.keep_weights:
+        meta = {"classes": classes, "points": settings.data.points, "normalization": task.train.normalization}
+        checkpoints.save(model, folder.checkpoints / f"{name}-{fold}.safetensors", meta)
+    return {
+        "oa": metrics["oa"],
+        "oa_last": metrics["oa_last"],
+        "classes": classes,
+        "train_shapes": len(task.train),
+        "test_shapes": len(task.test),
+        "start": start,
+        **recipe.facts,
+        "settings": mark,
+        "duration_s": round(time.monotonic() - began, 1),
+    }
+
+
+def settings_digest(settings: FewshotSettings, about: dict[str, Any]) -> str:
+    """Return a hash of all that decides a fold's result: a kept fold counts for the same settings and data only."""
+    plain = to_dict(settings)
+    kept = {key: plain[key] for key in ("seed", "checkpoint", "data", "classifier", "optim", "protocol", "test_split")}
+    names = ("epochs", "min_steps", "max_steps", "accumulate", "precision", "fast_dev_run")
+    kept["trainer"] = {name: plain["trainer"][name] for name in names}
+    kept["about"] = about
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_kept_fold(file: Path, mark: str) -> dict[str, Any] | None:
+    """Return what `run_fold` gave, from its file; None where there is none.
+
+    Raises:
+        InputError: the file is damaged.
+        ConfigError: it was run with other settings or data.
+    """
+    if not file.exists():
+        return None
+    done = read_json(file)
+    if not isinstance(done, dict) or not {"settings", "oa", "start"} <= done.keys():
+        raise InputError(f"{file} is damaged; remove it and this fold will be run again")
+    if done["settings"] != mark:
+        raise ConfigError(f"out: {file} was run with other settings or data; choose another folder by --out")
+    return done

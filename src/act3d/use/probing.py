@@ -1,0 +1,35 @@
+"""Frozen features of a checkpoint's encoder, tested by simple classifiers: a checkpoint and a dataset -> a report."""
+
+from act3d import checkpoints
+from act3d.data.opening import open_for_model
+from act3d.evaluation.frozen_encoder import ProbeReport, probe_encoder
+from act3d.models.encoder import EncoderModel
+from act3d.models.student import Student
+from act3d.settings.data import ProbeData
+
+
+def probe_checkpoint(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto") -> ProbeReport:
+    """Return what simple classifiers read off the frozen features of a checkpoint's encoder.
+
+    Args:
+        checkpoint: run folder, native or released file.
+        data: the labelled shapes; what is not named is as in training.
+        seed: of random weights, of the cross-validation and of the points drawn.
+        device: a name for `choose_device`.
+
+    Raises:
+        CheckpointError: no such checkpoint, damaged, or without an encoder.
+        InputError: no such data, or no labels.
+    """
+    loaded = checkpoints.load(checkpoint, device, expect=(Student, EncoderModel))
+    loaded.model.requires_grad_(False)
+    train, test = (
+        open_for_model(
+            loaded.meta, data.root, split, data.points, data.normalize, data.subset, data.up, seed=seed, labelled=True
+        )
+        for split in (data.split, data.test_split)
+    )
+    report = probe_encoder(loaded.model, train.clouds, test.clouds, data.batch_size, seed)
+    report.data |= {"split": data.split, "test_split": data.test_split}
+    report.notes = [*train.notes, *train.warnings]
+    return report
