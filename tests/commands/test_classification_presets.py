@@ -86,7 +86,7 @@ def test_fewshot_presets_run(preset: str, data: Path, students: dict[str, Path],
     configs = dict.fromkeys([f"{size}/fewshot", preset])  # mlp3 and linear lie on top of the first
     words = ["fewshot", *(word for config in configs for word in ("--config", config))]
     words += ["--data.root", str(data / "ModelNetFewshot"), "--checkpoint", str(students[size])]
-    one_fold = ["--tasks.ways", "5", "--tasks.shots", "10", "--tasks.folds", "0"]
+    one_fold = ["--tasks.ways", "5", "--tasks.shots", "10", "--tasks.folds", "1"]
     found = run(tmp_path / "run", *words, *one_fold)
     assert (found["transfer"], found["augment"], found["points"]) == (FEW[preset], "scale_shift", 1024)
     assert list(found["metrics"]["settings"]["5w10s"]["folds"]) == ["0"]

@@ -41,7 +41,7 @@ def test_all_folds_of_modelnet40(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_text_files_do_as_well(tmp_path: Path) -> None:
     base = layouts.modelnet40(tmp_path, train=2, test=1, points=8192, classes=NAMES[:2])
     out = tmp_path / "out"
-    few = ["--tasks.ways", "2", "--tasks.shots", "1", "--tasks.folds", "0", "--tasks.queries", "1"]
+    few = ["--tasks.ways", "2", "--tasks.shots", "1", "--tasks.folds", "1", "--tasks.queries", "1"]
     assert draw(base, out, *few) == 0
     assert fewshot.read_fold(out, 2, 1, 0).train.points == 8192
 
@@ -93,7 +93,7 @@ def test_mistakes_end_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     root, out = write_dataset(tmp_path / "shapes"), tmp_path / "folds"
-    few = ["--tasks.ways", "2", "--tasks.shots", "2", "--tasks.folds", "0", "--tasks.queries", "2"]
+    few = ["--tasks.ways", "2", "--tasks.shots", "2", "--tasks.folds", "1", "--tasks.queries", "2"]
     assert draw(root, out, *few) == 0
     capsys.readouterr()
     assert draw(root, out, *few, *more) == 2

@@ -227,7 +227,7 @@ def test_broken_folds_end_in_one_line(
 ) -> None:
     root = layouts.fewshot(tmp_path, folds=1, points=96, test=1)
     message = damage(root / "5way_10shot" / "0.pkl")
-    one = ["--tasks.ways", "5", "--tasks.shots", "10", "--tasks.folds", "0"]
+    one = ["--tasks.ways", "5", "--tasks.shots", "10", "--tasks.folds", "1"]
     for words in (
         ["check-data", str(root)],
         ["fewshot", "--data.root", str(root), "--out", str(tmp_path / "run"), *CUT, *FAST, *one],

@@ -273,5 +273,7 @@ def test_a_number_of_folds_counts_them(tmp_path: Path) -> None:
     assert folds("--tasks.folds", "2") == [0, 1]
     assert folds("--tasks.folds", "0,3") == [0, 3]
     assert folds("--tasks.folds", "[2]") == [2]
+    with pytest.raises(ConfigError, match=r"tasks\.folds: 0 is not allowed; it must be how many, >= 1"):
+        folds("--tasks.folds", "0")
     assert FewShotConfig(folds=3).folds == [0, 1, 2]
     assert FewShotConfig(folds=[4]).folds == [4]

@@ -120,7 +120,11 @@ class FoldsConfig(Section, section="tasks"):
     @classmethod
     def _count_folds(cls, folds: Any) -> Any:
         """2 means two folds, 0 and 1; [2] is the fold of that number."""
-        return list(range(folds)) if type(folds) is int and folds > 0 else folds
+        if type(folds) is not int:
+            return folds
+        if folds < 1:
+            raise ConfigError(f"tasks.folds: {folds} is not allowed; it must be how many, >= 1, or numbers as in 0,3")
+        return list(range(folds))
 
 
 class FewShotConfig(FoldsConfig):
