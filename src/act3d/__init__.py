@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from act3d.use.hub import from_pretrained as from_pretrained
     from act3d.use.hub import push_to_hub as push_to_hub
     from act3d.use.hub import save_pretrained as save_pretrained
-    from act3d.use.loading import load as load
-    from act3d.use.loading import save as save
+    from act3d.use.load import load as load
+    from act3d.use.load import save as save
     from act3d.use.points import read_points as read_points
 
 __version__ = VERSION
@@ -58,8 +58,8 @@ _COMMANDS = (
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {
-    "load": "act3d.use.loading",
-    "save": "act3d.use.loading",
+    "load": "act3d.use.load",
+    "save": "act3d.use.load",
     "read_points": "act3d.use.points",
     "open_dataset": "act3d.data",
     "list_models": "act3d.checkpoints.sources",

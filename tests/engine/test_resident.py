@@ -13,7 +13,7 @@ from act3d.data.loading import BatchPlan
 from act3d.data.resident import ResidentLoader
 from act3d.data.rooms import UNLABELLED
 from act3d.data.views import PartClouds
-from act3d.engine.clouds import open_clouds, train_loader
+from act3d.engine.batches import open_clouds, train_loader
 from act3d.errors import ConfigError
 from act3d.settings.training import DataConfig
 from tests.data.helpers import write_packed
@@ -55,7 +55,7 @@ def test_clouds_that_moved_are_reported(stage1: Any, tmp_path: Path, capsys: pyt
 def test_a_resumed_run_stays_where_it_began(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DataConfig(root=str(dataset), points=64, batch_size=4)
     clouds, asked = open_clouds(data, 0).train, []
-    monkeypatch.setattr("act3d.engine.clouds.is_resident", lambda *args: bool(asked.append(args)))
+    monkeypatch.setattr("act3d.engine.batches.is_resident", lambda *args: bool(asked.append(args)))
     for was, looked in (("", 1), ("host", 0), ("cpu", 1)):
         asked.clear()
         assert train_loader(clouds, data, 0, 1, CPU, was).lives_on == "host"

@@ -9,7 +9,7 @@ import yaml
 
 from act3d.checkpoints import load
 from act3d.data import open_dataset
-from act3d.engine.clouds import open_clouds
+from act3d.engine.batches import open_clouds
 from act3d.geometry import chamfer, f_score
 from act3d.models.autoencoder import Autoencoder
 from act3d.recipes.autoencoder import AutoencoderTraining, summarise

@@ -12,7 +12,7 @@ from act3d import checkpoints
 from act3d.checkpoints import Checkpoint
 from act3d.cli import main
 from act3d.commands.pretrain import pretrain
-from act3d.engine.clouds import open_clouds
+from act3d.engine.batches import open_clouds
 from act3d.engine.loop import Interrupted
 from act3d.errors import ConfigError
 from act3d.geometry import Patches, chamfer

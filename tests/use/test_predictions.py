@@ -15,7 +15,7 @@ from act3d.models.classifier import Classifier
 from act3d.models.segmenter import Segmenter
 from act3d.readers.ply import read_ply
 from act3d.use.inspection import inspect_checkpoint
-from act3d.use.loading import predictor_for
+from act3d.use.load import predictor_for
 from act3d.use.predictor import Predictor
 from tests.fixtures.small_models import write_box
 from tests.helpers import randomize

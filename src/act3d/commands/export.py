@@ -8,7 +8,7 @@ from act3d.progress import phase
 from act3d.settings.command import command
 from act3d.settings.using import ExportSettings
 from act3d.use.int8 import example_clouds, int8_loss
-from act3d.use.loading import load
+from act3d.use.load import load
 from act3d.use.onnx import export_onnx, quantize
 
 

@@ -9,7 +9,7 @@ from act3d.settings.using import IndexSettings
 from act3d.tables import Table, Tabular
 from act3d.use.index import load_faiss
 from act3d.use.index_update import update_index
-from act3d.use.loading import load
+from act3d.use.load import load
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import Reading, find_shapes
 

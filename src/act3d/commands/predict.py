@@ -7,7 +7,7 @@ from act3d.settings.command import command
 from act3d.settings.using import PredictSettings
 from act3d.tables import check_table_path
 from act3d.use.aligned_predictor import AlignedPredictor
-from act3d.use.loading import load
+from act3d.use.load import load
 from act3d.use.predictions import Predictions, classify_shapes, segment_shapes, shares
 from act3d.use.scans import find_scans, label_scans
 from act3d.use.segmenter_predictor import SegmenterPredictor

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from act3d.data.clouds import CloudDataset
 from act3d.data.transforms import augmentation
 from act3d.engine import processes
-from act3d.engine.clouds import Loader, train_loader
+from act3d.engine.batches import Loader, train_loader
 from act3d.engine.run_folder import RunFolder
 from act3d.settings.training import TrainerConfig
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from act3d import checkpoints
 from act3d.engine import processes
-from act3d.engine.batch_norm import estimate_statistics, unsettled
+from act3d.engine.batch_statistics import estimate_statistics, unsettled
 from act3d.engine.clock import Clock
 from act3d.engine.log import MetricsLog
 from act3d.engine.prepared import Prepared

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.readers.arrays import read_npy, read_npz
 from act3d.readers.collada import read_dae
 from act3d.readers.gltf import read_gltf
 from act3d.readers.ldraw import read_ldraw
+from act3d.readers.numpy_files import read_npy, read_npz
 from act3d.readers.obj import read_obj
 from act3d.readers.off import read_off
 from act3d.readers.pcd import read_pcd

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.readers.arrays import check_upright, parse_npy
 from act3d.readers.by_suffix import Sample, read_shape
 from act3d.readers.las import LAS_SUFFIXES, open_las
 from act3d.readers.limits import read_regular
+from act3d.readers.numpy_files import check_upright, parse_npy
 from act3d.readers.ply import ply_columns, vertex_positions
 
 LABEL_NAMES = ("label", "class", "classification", "semantic", "scalar_label", "scalar_classification", "category")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.readers.arrays import as_cloud
 from act3d.readers.limits import read_regular
+from act3d.readers.numpy_files import as_cloud
 from act3d.readers.shape import Shape
 from act3d.readers.text import decode, numbers
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection
 from act3d.engine import processes
-from act3d.engine.clouds import eval_batches, open_clouds
+from act3d.engine.batches import eval_batches, open_clouds
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError, InputError

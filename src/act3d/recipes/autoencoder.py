@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from act3d.engine import processes
-from act3d.engine.clouds import Clouds, eval_batches, open_clouds
+from act3d.engine.batches import Clouds, eval_batches, open_clouds
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature

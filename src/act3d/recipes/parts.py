@@ -10,7 +10,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.rooms import UNLABELLED
 from act3d.data.views import PartClouds
 from act3d.engine import processes
-from act3d.engine.clouds import open_split
+from act3d.engine.batches import open_split
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix

@@ -15,7 +15,7 @@ from act3d import checkpoints
 from act3d.checkpoints import Checkpoint
 from act3d.data.clouds import CloudDataset
 from act3d.engine import processes
-from act3d.engine.clouds import Clouds, eval_batches, open_clouds, open_split
+from act3d.engine.batches import Clouds, eval_batches, open_clouds, open_split
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError

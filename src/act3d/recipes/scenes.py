@@ -12,7 +12,7 @@ from torch import Tensor
 from act3d.data.rooms import UNLABELLED, Room, RoomFolder, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.engine import processes
-from act3d.engine.clouds import eval_batches
+from act3d.engine.batches import eval_batches
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import InputError

@@ -9,7 +9,7 @@ from act3d.checkpoints.native import read_header
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import write_text
 from act3d.installing import how_to_install
-from act3d.use.loading import load, predictor_for, save
+from act3d.use.load import load, predictor_for, save
 from act3d.use.predictor import Predictor
 
 FILE = "model.safetensors"

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from act3d.checkpoints import stored_state
 from act3d.kernels.onednn import flop_formulas
 from act3d.tables import Cell, Table, Tabular
-from act3d.use.loading import load
+from act3d.use.load import load
 
 
 @dataclass(repr=False)

@@ -16,7 +16,7 @@ from act3d.report.search import FoundShape, write_search_page
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.embed_shapes import facts_of
 from act3d.use.index import Index
-from act3d.use.loading import load
+from act3d.use.load import load
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
 

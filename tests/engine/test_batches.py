@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from act3d.data.views import holdout_rows
-from act3d.engine.clouds import eval_batches, open_clouds, train_loader
+from act3d.engine.batches import eval_batches, open_clouds, train_loader
 from act3d.errors import InputError
 from act3d.settings.training import DataConfig
 from tests.fixtures.packed import write_dataset

@@ -10,7 +10,7 @@ from torch import nn
 
 from act3d import checkpoints
 from act3d.commands.finetune import finetune
-from act3d.engine.batch_norm import estimate_statistics, trained_norms, unsettled
+from act3d.engine.batch_statistics import estimate_statistics, trained_norms, unsettled
 from act3d.models.classifier import Classifier
 from act3d.settings.tasks import ClassifierConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -72,7 +72,7 @@ def test_a_short_run_is_tested_as_it_trains(root: str, tmp_path: Path) -> None:
 
 def test_a_long_run_keeps_its_running_averages(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(root, tmp_path / "averaged")
-    monkeypatch.setattr("act3d.engine.batch_norm.LEFT", 0.1)  # as if 30 steps were many
+    monkeypatch.setattr("act3d.engine.batch_statistics.LEFT", 0.1)  # as if 30 steps were many
     assert "batch_norm" not in run(root, tmp_path / "running")
     averaged, running = (checkpoints.load(tmp_path / name).model for name in ("averaged", "running"))
     same = {name for name, value in averaged.state_dict().items() if torch.equal(value, running.state_dict()[name])}
