@@ -125,3 +125,17 @@ def test_the_largest_body_material_is_the_body_and_the_others_accents() -> None:
     names = ["PLASTIC-WHITE-01", "RED-BODY", "CAP-CERAMIC-05", "PIN-01"]
     shape = Shape(vertices, faces, np.array([0, 1, 2, 3]), names, np.zeros((4, 3)))
     assert face_parts(shape).tolist() == [ACCENT, BODY, ACCENT, METAL]
+
+
+@pytest.mark.parametrize(
+    ("choice", "index"),
+    [("1e999", "0 1 2 -1"), ("0.5", "0 1 2 -1"), ("0", "0 1.5 2 -1"), ("0", "0 1e300 2 -1"), ("0", "0 nan 2 -1")],
+)
+def test_numbers_that_are_not_whole_are_refused(tmp_path: Path, choice: str, index: str) -> None:
+    path = tmp_path / "a.wrl"
+    path.write_text(
+        f"#VRML V2.0 utf8\nSwitch {{ whichChoice {choice} choice [ Shape {{ geometry IndexedFaceSet {{\n"
+        f"coord Coordinate {{ point [0 0 0, 1 0 0, 0 1 0] }} coordIndex [{index}] }} }} ] }}\n"
+    )
+    with pytest.raises(InputError, match="not a whole number"):
+        read_wrl(path)

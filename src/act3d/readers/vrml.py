@@ -204,7 +204,7 @@ class _Collector:
                 matrix = transform_matrix(node) if matrix is None else matrix @ transform_matrix(node)
             children = node.nodes(_GROUPS[node.kind])
             if node.kind == "Switch":
-                which = int(node.numbers("whichChoice", (-1.0,))[0])
+                which = int(_whole_numbers(node.numbers("whichChoice", (-1.0,)), "a Switch chooses")[0])
                 children = children[which : which + 1] if which >= 0 else []
             elif node.kind == "LOD":
                 children = children[:1]
@@ -227,10 +227,7 @@ class _Collector:
         if len(points) % 3:
             raise InputError("a coordinate list does not come in threes")
         vertices = points.reshape(-1, 3)
-        index = geometry.numbers("coordIndex")
-        if not np.isfinite(index).all():
-            raise InputError("a face names a vertex by no number")
-        faces = _triangles(vertices, index.astype(np.int64))
+        faces = _triangles(vertices, _whole_numbers(geometry.numbers("coordIndex"), "a face names a vertex"))
         self.budget.add(3 * len(faces) + len(vertices))
         if matrix is not None:
             vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
@@ -244,6 +241,13 @@ class _Collector:
         node = appearance.node("material") if appearance is not None else None
         color = tuple(node.numbers("diffuseColor", _DEFAULT_COLOR).tolist()) if node is not None else _DEFAULT_COLOR
         return self.palette.setdefault((node.name if node is not None else "", color), len(self.palette))
+
+
+def _whole_numbers(numbers: np.ndarray, what: str) -> np.ndarray:
+    """Numbers as int64; a fraction, or what int64 cannot hold, is refused."""
+    if not (np.isfinite(numbers).all() and (np.abs(numbers) < 2**53).all() and (numbers == np.floor(numbers)).all()):
+        raise InputError(f"{what} by what is not a whole number")
+    return numbers.astype(np.int64)
 
 
 def _triangles(vertices: np.ndarray, index: np.ndarray) -> np.ndarray:
