@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from act3d import files
-from act3d.files import output_names, printable
+from act3d.files import output_names, printable, read_json, write_json
 
 
 def names(inputs: list[str], **settings: bool) -> list[str]:
@@ -100,3 +100,9 @@ def test_linux_exchanges_folders_at_once(tmp_path: Path) -> None:
     if not files._exchange(first, second):
         pytest.skip("this file system cannot exchange folders")
     assert ((first / "content").read_text(), (second / "content").read_text()) == ("2", "1")
+
+
+def test_texts_with_names_that_are_no_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.obj")
+    write_json(tmp_path / "answer.json", {name: "caf\u00e9"})
+    assert read_json(tmp_path / "answer.json") == {name: "caf\u00e9"}

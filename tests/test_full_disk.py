@@ -38,6 +38,21 @@ def test_it_names_the_file(error: Exception, free: int, tmp_path: Path, monkeypa
     assert os.listdir(tmp_path) == ["last.ckpt"]
 
 
+LIMITED = [
+    OSError(errno.EFBIG, "File too large"),
+    SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
+    RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+]
+
+
+@pytest.mark.parametrize("error", LIMITED)
+def test_a_limit_on_files_names_the_file(error: Exception, tmp_path: Path) -> None:
+    target = tmp_path / "last.ckpt"
+    with pytest.raises(OutOfSpace, match=f"^larger than a file may be here .*: {target}$"), atomic_path(target):
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
 def test_other_errors_stay_themselves(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shape"), atomic_path(tmp_path / "x"):
         raise RuntimeError("shape")

@@ -56,8 +56,12 @@ def space_for(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, Act3dError) and _is_full(error, path.parent):
+        if isinstance(error, Act3dError):
+            raise
+        if _is_full(error, path.parent):
             raise OutOfSpace(f"no space left: {path}") from error
+        if _is_limited(error):
+            raise OutOfSpace(f"larger than a file may be here (ulimit -f): {path}") from error
         raise
 
 
@@ -68,6 +72,12 @@ def _is_full(error: Exception, folder: Path) -> bool:
         return True
     # torch says "unexpected pos"; only the disk tells what that means.
     return isinstance(error, RuntimeError) and folder.is_dir() and shutil.disk_usage(folder).free < FULL
+
+
+def _is_limited(error: Exception) -> bool:
+    """Whether a limit on the size of files has stopped the writing of one; torch then says "unexpected pos"."""
+    too_large = isinstance(error, OSError) and error.errno == errno.EFBIG
+    return too_large or any(words in str(error) for words in ("File too large", "unexpected pos"))
 
 
 def read_json(path: str | Path) -> Any:
@@ -109,9 +119,9 @@ def weights_file(path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    r"""Write `text` as UTF-8, whole or not at all; bytes of names that are no UTF-8 become `\udcXX`, as in JSON."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

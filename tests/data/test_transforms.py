@@ -88,6 +88,10 @@ def test_a_raw_cloud_is_brought_into_the_frame_of_training() -> None:
     )
     few = prepare_cloud(np.concatenate([raw, raw], axis=1), meta, count=20)
     assert few.shape == (20, 3)
+    undeclared = dict.fromkeys(
+        ["source_up", "scale", "normalization", "offset"]
+    )  # as a dataset without them leaves them
+    assert torch.equal(prepare_cloud(raw, undeclared), prepare_cloud(raw, {}))
     assert few.norm(dim=1).max() == pytest.approx(1)
     assert torch.equal(few, prepare_cloud(raw, meta, count=20, seed=0))
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,23 @@ def test_doctor(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "EMBEDDING", [x + 0.1 for x in doctor.EMBEDDING])
     assert main(["doctor"]) == 1
     assert "self-check" in capsys.readouterr().err
+
+
+def test_names_of_files_that_are_no_utf8(
+    meshes: Path, student_file: Path, classifier_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("faiss")
+    pytest.importorskip("pyarrow")
+    (meshes / "rod" / "rod0.obj").rename(meshes / "rod" / os.fsdecode(b"caf\xe9\n.obj"))
+    index, model = str(tmp_path / "index"), ["--checkpoint", str(student_file)]
+    query = [str(meshes / "rod"), "--index", index]
+    for words in (
+        ["embed", str(meshes), *model, "--out", str(tmp_path / "e.parquet")],
+        ["index", str(meshes), *model, "--out", index],
+        ["search", *query, "--page", str(tmp_path / "page.html"), "--json", str(tmp_path / "answer.json")],
+        ["predict", str(meshes), "--checkpoint", str(classifier_file), "--out", str(tmp_path / "p.csv")],
+    ):
+        assert main(words) == 0, words
+    answers = json.loads((tmp_path / "answer.json").read_text())["answers"]
+    assert all(hits[0]["name"] == f"rod/{name}" for name, hits in answers.items())
+    assert r"rod/caf\xe9\n.obj" in read_embeddings(tmp_path / "e.parquet")["name"]

@@ -78,11 +78,12 @@ def prepare_cloud(
         if len(cloud) < count:
             raise InputError(f"the cloud has {len(cloud)} points, {count} are needed")
         cloud = cloud[torch.from_numpy(np.random.default_rng(seed).choice(len(cloud), count, replace=False))]
-    rotation = rotation_to_y_up(up if up is not None else meta.get("source_up", "y"))
+    # A checkpoint keeps None for what its dataset did not declare.
+    rotation = rotation_to_y_up(up if up is not None else meta.get("source_up") or "y")
     cloud = cloud @ torch.from_numpy(rotation).to(cloud.device).T * float(meta.get("scale") or 1.0)
     if meta.get("offset"):
         cloud = cloud - torch.tensor(meta["offset"], dtype=torch.float64, device=cloud.device)
-    return normalize(cloud[None], meta.get("normalization", "unit_sphere"))[0].float()
+    return normalize(cloud[None], meta.get("normalization") or "unit_sphere")[0].float()
 
 
 def scale_shift(points: Tensor) -> Tensor:

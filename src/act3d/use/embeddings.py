@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act3d.errors import InputError, MissingDependency
-from act3d.files import atomic_path
+from act3d.files import atomic_path, printable
 from act3d.installing import how_to_install
 from act3d.tables import Cell, Table, Tabular
 
@@ -125,7 +125,8 @@ def _write_parquet(table: Embeddings, path: Path) -> None:
     arrow = _pyarrow()
     width = table.vectors.shape[1]
     flat = arrow.array(np.ascontiguousarray(table.vectors).reshape(-1), arrow.float32())
-    arrays = [arrow.array(table.columns[name], arrow.string()) for name in COLUMNS]
+    # Paths may hold bytes that are no UTF-8, which arrow refuses.
+    arrays = [arrow.array([printable(text) for text in table.columns[name]], arrow.string()) for name in COLUMNS]
     arrays.append(arrow.FixedSizeListArray.from_arrays(flat, width))
     made = arrow.table(arrays, [*COLUMNS, "embedding"])
     from pyarrow import parquet

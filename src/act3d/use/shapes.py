@@ -18,6 +18,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
+from act3d.files import printable
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
@@ -177,7 +178,7 @@ def _of_file(file: Path, root: Path, reading: Reading) -> Item:
         stamp = "missing"
     # As in `act3d prepare`: the first folder below the root is the class.
     label = relative.parts[0] if len(relative.parts) > 1 else ""
-    return Item(str(relative), label, "", str(file.absolute()), stamp)
+    return Item(printable(relative), printable(label), "", str(file.absolute()), stamp)
 
 
 def _say(lines: Sequence[str]) -> Sequence[str]:

@@ -1,0 +1,333 @@
+"""Kills, signals, full disks and second commands. Each fault yields what was lost every time, "" for nothing."""
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from act3d.data import open_dataset
+from act3d.files import read_metrics
+from tests.faults.children import Child, Ended, killed_at, moments, must, run, seconds_of, small_files
+from tests.fixtures.packed import write_dataset
+from tests.fixtures.small_models import write_box
+
+COMMON = """
+data: {points: 64, batch_size: 4, val_fraction: 0.2}
+optim: {lr: 0.001, warmup_epochs: 1}
+trainer: {epochs: 3, log_every: 1, save_every_steps: 1, validate_every: 1}
+"""
+OWN = {
+    "autoencode": "autoencoder: {patches: 8, patch_size: 8, width: 16, codes: 16, graph_width: 32, folding_width: 16}\n"
+    "teacher: {name: none}\nschedule: {temperature_steps: 6, kl_delay: 2, kl_steps: 4}\n",
+    "pretrain": "student: {width: 16, depth: 2, heads: 2, decoder_depth: 1, decoder_heads: 2, shallow_block: 1}\n",
+    "finetune": "classifier: {patches: 8, patch_size: 8, width: 16, depth: 2, heads: 2}\nselect: best\n",
+}
+
+
+class Stage:
+    """A place with tiny data and settings, and a finished run of every kind, to compare with."""
+
+    def __init__(self, place: Path, kinds: tuple[str, ...] = tuple(OWN)) -> None:
+        self.place, self.data = place, write_dataset(place / "shapes")
+        self.started: dict[str, list[str]] = {}
+        self.seconds: dict[str, float] = {}
+        for kind in kinds:
+            config = place / f"{kind}.yaml"
+            config.write_text(COMMON + OWN[kind])
+            words = [kind, "--config", str(config), "--data.root", str(self.data)]
+            if kind == "pretrain":
+                words += ["--teacher.checkpoint", str(self.whole("autoencode"))]
+            if kind == "finetune":
+                words += ["--checkpoint", str(self.whole("pretrain"))]
+            self.started[kind] = words
+            self.seconds[kind] = seconds_of([*words, "--out", str(self.whole(kind))])
+
+    def whole(self, kind: str) -> Path:
+        """The folder of the run that nothing disturbed."""
+        return self.place / f"whole-{kind}"
+
+    def words(self, kind: str, out: Path) -> list[str]:
+        """Begin a run, or go on with it."""
+        if holds_run(out):
+            return [kind, "--resume", str(out)]
+        return [*self.started[kind], "--out", str(out)]
+
+
+def holds_run(out: Path) -> bool:
+    return any((out / name).exists() for name in ("config.yaml", "results.json", "checkpoints/last.ckpt"))
+
+
+def difference(one: Path, other: Path) -> str:
+    """What differs between two finished runs; "" for nothing."""
+    for path in sorted((one / "checkpoints").glob("*.safetensors")):
+        ours, theirs = load_file(path), load_file(other / "checkpoints" / path.name)
+        if ours.keys() != theirs.keys() or any(not ours[key].equal(theirs[key]) for key in ours):
+            return f"other weights in {path.name}"
+    kept = [
+        [{k: v for k, v in row.items() if k != "clouds_per_s"} for row in read_metrics(folder / "metrics.csv")]
+        for folder in (one, other)
+    ]
+    if kept[0] != kept[1]:
+        return "other rows in metrics.csv"
+    metrics = [json.loads((folder / "results.json").read_text())["metrics"] for folder in (one, other)]
+    return "" if metrics[0] == metrics[1] else "other numbers in results.json"
+
+
+# ------------------------------------------------------------------ runs
+
+
+def killed_runs(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """SIGKILL at a random moment, up to three times a run; then --resume must give the run that was never disturbed."""
+    when = moments(1, stage.seconds[kind], times)
+    number = 0
+    while when:
+        out, number = stage.place / f"killed-{kind}-{number}", number + 1
+        for _ in range(min(3, len(when))):
+            if not killed_at(stage.words(kind, out), when.pop()):
+                break
+        yield finished_equal(stage, kind, out)
+
+
+def finished_equal(stage: Stage, kind: str, out: Path) -> str:
+    ended = run(stage.words(kind, out))
+    if ended.code:
+        return f"{out.name}: cannot go on: {ended.said[-300:]}"
+    different = difference(stage.whole(kind), out)
+    return f"{out.name}: {different}" if different else ""
+
+
+def signalled_runs(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """SIGHUP, SIGINT, SIGUSR1, SIGTERM: exit code 128 + signal, everything saved, and going on gives the same run."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+    for i in range(times):
+        number, out = numbers[i % len(numbers)], stage.place / f"signalled-{kind}-{i}"
+        child = Child(stage.words(kind, out))
+        state = out / "checkpoints" / "last.ckpt"
+        while child.code is None and not state.exists():
+            time.sleep(0.005)
+        if child.code is None:
+            child.kill(number)
+        ended = child.wait()
+        if ended.code not in (0, 128 + number) or "Traceback" in ended.said:
+            yield f"{number.name}: exit code {ended.code}: {ended.said[-300:]}"
+        else:
+            yield finished_equal(stage, kind, out) if ended.code else ""
+
+
+def damaged_states(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """last.ckpt with a flipped byte, cut short, empty or gone: the state before it takes its place."""
+    draw = random.Random(2)
+    for i in range(times):
+        out = stage.place / f"damaged-{kind}-{i}"
+        killed_at(stage.words(kind, out), stage.seconds[kind] * draw.uniform(0.6, 0.9))
+        path = out / "checkpoints" / "last.ckpt"
+        if not path.exists() or not path.with_name("previous.ckpt").exists():
+            yield ""
+            continue
+        data = bytearray(path.read_bytes())
+        if i % 4 == 0:
+            data[draw.randrange(len(data) // 4, len(data) // 2)] ^= 0xFF
+        path.write_bytes(data if i % 4 == 0 else data[: len(data) // 2] if i % 4 == 1 else b"")
+        if i % 4 == 3:
+            path.unlink()
+        if i % 2:  # and a kill soon after going on, when only one good state is left
+            killed_at(stage.words(kind, out), stage.seconds[kind] * draw.uniform(0, 0.5))
+        yield finished_equal(stage, kind, out)
+
+
+def killed_extensions(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """A finished run made longer, and killed: its results stay until there are those of the longer one."""
+    out = stage.place / f"extended-{kind}"
+    must([*stage.started[kind], "--out", str(out), "--trainer.epochs", "1"])
+    epochs = 1
+    for moment in moments(3, stage.seconds[kind], times):
+        killed_at([kind, "--resume", str(out), "--trainer.epochs", str(epochs + 2)], moment)
+        try:
+            found = json.loads((out / "results.json").read_text())["metrics"]["epochs"]
+        except (OSError, ValueError, KeyError) as error:
+            yield f"results.json: {error!r}"
+            return
+        if found not in (epochs, epochs + 2):
+            yield f"results of {found} epochs, neither {epochs} nor {epochs + 2}"
+        else:
+            yield ""
+        must([kind, "--resume", str(out), "--trainer.epochs", str(epochs + 2)])
+        epochs += 2
+
+
+def two_at_once(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """Two commands into one folder: one trains, the other ends in one line; settings and results are of one seed."""
+    for i in range(times):
+        out = stage.place / f"two-{kind}-{i}"
+        words = [*stage.started[kind], "--out", str(out)]
+        children = [Child([*words, "--seed", str(seed)]) for seed in (0, 5)]
+        ended = [child.wait() for child in children]
+        refused = [one for one in ended if one.code]
+        said = json.loads((out / "results.json").read_text())["seed"] if (out / "results.json").exists() else None
+        settled = (out / "config.yaml").read_text() if (out / "config.yaml").exists() else ""
+        if len(refused) != 1 or not one_line(refused[0]) or f"seed: {said}" not in settled:
+            yield f"seed of results {said}; ended: {[(one.code, one.said[-200:]) for one in ended]}"
+        else:
+            yield ""
+
+
+def one_line(ended: Ended) -> bool:
+    """Whether a command has said what is wrong in one line, without a traceback."""
+    errors = [line for line in ended.said.splitlines() if line.startswith("act3d: error:")]
+    return len(errors) == 1 and "Traceback" not in ended.said and "--debug shows where" not in errors[0]
+
+
+def stray_launchers(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """Variables of a launcher that is not there: one sentence, and no folder begun."""
+    worlds: list[dict[str, str]] = [
+        {"RANK": "1"}, {"LOCAL_RANK": "1"}, {"WORLD_SIZE": "2", "RANK": "1"}, {"RANK": "x"}, {"NODE_RANK": "1"},
+        {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "RANK": "3"}, {"RANK": ""}, {"LOCAL_RANK": "-1"},
+    ]  # fmt: skip
+    for i in range(times):
+        world, out = worlds[i % len(worlds)], stage.place / f"stray-{kind}-{i}"
+        ended = run([*stage.started[kind], "--out", str(out)], environment=world)
+        fine = (ended.code == 0 and (out / "results.json").exists()) or (one_line(ended) and not out.exists())
+        yield "" if fine else f"{world}: exit code {ended.code}: {ended.said[-300:]}"
+
+
+# ------------------------------------------------------------------ full disks
+
+
+def limited_files(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """The system refuses files above some size: one line with the file's name; with room, the run goes on."""
+    largest = max(path.stat().st_size for path in stage.whole(kind).rglob("*") if path.is_file())
+    for i in range(times):
+        out, limit = stage.place / f"limited-{kind}-{i}", random.Random(i).randrange(100, largest)
+        ended = run(stage.words(kind, out), prepare=small_files(limit))
+        yield _after_full(stage, kind, out, ended)
+
+
+def full_disks(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """A file system of a few pages: "no space left: PATH", exit code 1, and with room again the run goes on."""
+    size = sum(path.stat().st_size for path in stage.whole(kind).rglob("*") if path.is_file()) // 1024
+    for i in range(times):
+        with tmpfs(stage.place / f"disk-{kind}-{i}", kib=random.Random(i).randrange(8, size)) as disk:
+            ended = run(stage.words(kind, disk / "run"))
+            if ended.code and "no space left: " not in ended.said:
+                yield f"exit code {ended.code}: {ended.said[-300:]}"
+                continue
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            yield _after_full(stage, kind, disk / "run", ended)
+
+
+def _after_full(stage: Stage, kind: str, out: Path, ended: Ended) -> str:
+    if ended.code and not one_line(ended):
+        return f"exit code {ended.code}: {ended.said[-300:]}"
+    if ended.code and str(out) not in ended.said:
+        return f"the file is not named: {ended.said[-300:]}"
+    return finished_equal(stage, kind, out) if ended.code else ""
+
+
+@contextmanager
+def tmpfs(place: Path, kib: int) -> Iterator[Path]:
+    """A file system of its own size.
+
+    Raises:
+        PermissionError: we may not mount.
+    """
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)], capture_output=True)
+    if done.returncode:
+        raise PermissionError(done.stderr.decode())
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+# ------------------------------------------------------------------ datasets and indexes
+
+
+def meshes(place: Path, count: int = 12) -> Path:
+    """A folder of boxes, all different."""
+    for i in range(count):
+        write_box(place / ("rod" if i % 2 else "plate") / f"box{i:02d}.obj", 1 + i % 3, 2, 3 + i)
+    return place
+
+
+def killed_overwrites(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """`prepare --overwrite` killed at a random moment: there is a whole dataset afterwards, the old or the new one."""
+    source, out = meshes(stage.place / "meshes"), stage.place / "prepared"
+    words = ["prepare", str(source), "--out", str(out), "--points", "64", "--workers", "1", "--overwrite", "true"]
+    marks = {}
+    for seed in (0, 1):
+        took = seconds_of([*words, "--seed", str(seed)])
+        marks[open_dataset(out).fingerprint] = seed
+    # Half of the kills fall into the last tenth, in which the folders are exchanged.
+    even, late = moments(4, took, times - times // 2), moments(5, took / 4, times // 2)
+    for i, moment in enumerate([*even, *(0.75 * took + more for more in late)]):
+        killed_at([*words, "--seed", str(i % 2)], moment)
+        try:
+            whole = open_dataset(out)
+            whole.fetch(list(range(len(whole))))
+            checked = run(["check-data", str(out)])
+        except Exception as error:
+            yield f"no whole dataset: {error!r}"
+            continue
+        known = whole.fingerprint in marks and checked.code == 0
+        yield "" if known else f"fingerprint {whole.fingerprint}: {checked.said[-300:]}"
+
+
+def killed_indexes(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """An update of an index killed at a random moment: a shape looked up is still found as itself."""
+    source, out = meshes(stage.place / "collection"), stage.place / "index"
+    words = ["index", str(source), "--checkpoint", str(stage.whole("pretrain")), "--out", str(out)]
+    took = seconds_of(words)
+    for i, moment in enumerate(moments(6, took, times)):
+        write_box(source / "new" / f"a{i:03d}.obj", 1, 1, 4 + i)  # new names come before the old ones
+        (source / "rod" / f"box{(2 * i + 1) % 12:02d}.obj").unlink(missing_ok=True)
+        killed_at(words, moment)
+        kept = source / "plate" / f"box{2 * (i % 6):02d}.obj"
+        ended = run(["search", str(kept), "--index", str(out), "--k", "1", "--json", str(stage.place / "answer.json")])
+        if ended.code:
+            yield f"search ends with {ended.code}: {ended.said[-300:]}"
+            continue
+        answers: dict[str, Any] = json.loads((stage.place / "answer.json").read_text())["answers"]
+        hit = next(iter(answers.values()))[0]
+        right = hit["name"].endswith(kept.name) and np.isclose(hit["similarity"], 1, atol=1e-3)
+        yield "" if right else f"{kept.name} is answered by {hit['name']} ({hit['similarity']:.3f})"
+
+
+def two_prepares(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """Two `prepare` of different seeds into one folder at once: one dataset, whole; the other ends in one line."""
+    source = meshes(stage.place / "for-two")
+    for i in range(times):
+        out = stage.place / f"two-prepared-{i}"
+        words = ["prepare", str(source), "--out", str(out), "--points", "64", "--workers", "1"]
+        ended = [child.wait() for child in [Child([*words, "--seed", str(seed)]) for seed in (0, 1)]]
+        refused = [one for one in ended if one.code]
+        checked = run(["check-data", str(out)])
+        fine = len(refused) == 1 and one_line(refused[0]) and checked.code == 0
+        yield "" if fine else f"{[(one.code, one.said[-200:]) for one in ended]} {checked.said[-200:]}"
+
+
+def full_prepares(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """A full disk under `prepare`: one line with the file's name, and nothing that looks like a dataset."""
+    source = meshes(stage.place / "for-full")
+    for i in range(times):
+        with tmpfs(stage.place / f"prepare-disk-{i}", kib=4 * (1 + i)) as disk:
+            words = ["prepare", str(source), "--out", str(disk / "data"), "--points", "2048", "--workers", "1"]
+            ended = run(words)
+            if ended.code and not (one_line(ended) and f"no space left: {disk}" in ended.said):
+                yield f"{4 * (1 + i)} KiB: exit code {ended.code}: {ended.said[-300:]}"
+            elif (
+                ended.code
+                and (disk / "data" / "dataset.json").exists()
+                and run(["check-data", str(disk / "data")]).code
+            ):
+                yield "half a dataset"
+            else:
+                yield ""
