@@ -24,6 +24,7 @@ FULL: list[tuple[Exception, int]] = [
     (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), 10**9),
     # What torch 2.13 says on a full tmpfs.
     (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), 0),
+    (OSError("73728 requested and 4032 written"), 0),  # NumPy
 ]
 
 
@@ -39,6 +40,7 @@ def test_it_names_the_file(error: Exception, free: int, tmp_path: Path, monkeypa
 
 
 LIMITED = [
+    OSError("73728 requested and 4032 written"),
     OSError(errno.EFBIG, "File too large"),
     SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
     RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),

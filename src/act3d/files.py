@@ -70,14 +70,15 @@ def _is_full(error: Exception, folder: Path) -> bool:
         return True
     if "No space left" in str(error):  # safetensors
         return True
-    # torch says "unexpected pos"; only the disk tells what that means.
-    return isinstance(error, RuntimeError) and folder.is_dir() and shutil.disk_usage(folder).free < FULL
+    # torch says "unexpected pos", NumPy "9 requested and 4 written"; only the disk tells what that means.
+    vague = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None)
+    return vague and folder.is_dir() and shutil.disk_usage(folder).free < FULL
 
 
 def _is_limited(error: Exception) -> bool:
-    """Whether a limit on the size of files has stopped the writing of one; torch then says "unexpected pos"."""
+    """Whether a limit on the size of files has stopped the writing of one, in what the system, torch and NumPy say."""
     too_large = isinstance(error, OSError) and error.errno == errno.EFBIG
-    return too_large or any(words in str(error) for words in ("File too large", "unexpected pos"))
+    return too_large or any(words in str(error) for words in ("File too large", "unexpected pos", "requested and"))
 
 
 def read_json(path: str | Path) -> Any:

@@ -25,7 +25,8 @@ from act3d.use.embeddings import read_embeddings
 from act3d.use.index import open_index
 from tests.faults.children import must, run
 from tests.faults.fuzz_readers import mutate
-from tests.faults.interrupted import Stage, meshes
+from tests.faults.interrupted import Stage
+from tests.faults.replaced import meshes
 from tests.readers.helpers import HOSTILE
 
 GOOD = 6

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from act3d.tables import Table
 from tests.faults import interrupted as b
+from tests.faults import replaced as r
 from tests.faults import strangers as c
 from tests.faults.children import warm_up
 
@@ -22,10 +23,10 @@ FAULTS: list[tuple[str, str, Fault, float]] = [
     ("variables of a launcher that is not there", "autoencode", b.stray_launchers, 0.67),
     *((f"files of {kind} limited in size", kind, b.limited_files, 0.5) for kind in b.OWN),
     *((f"full disk under {kind}", kind, b.full_disks, 0.5) for kind in b.OWN),
-    ("full disk under prepare", "", b.full_prepares, 0.67),
-    ("SIGKILL of prepare --overwrite", "", b.killed_overwrites, 2.0),
-    ("two prepares into one folder at once", "", b.two_prepares, 0.25),
-    ("SIGKILL of an update of an index", "", b.killed_indexes, 1.0),
+    ("full disk under prepare", "", r.full_prepares, 0.67),
+    ("SIGKILL of prepare --overwrite", "", r.killed_overwrites, 2.0),
+    ("two prepares into one folder at once", "", r.two_prepares, 0.25),
+    ("SIGKILL of an update of an index", "", r.killed_indexes, 1.0),
     ("hostile files among good ones, prepare and again", "", c.hostile_prepare, 0.17),
     ("hostile files among good ones, embed and again", "", c.hostile_embed, 0.17),
     ("hostile files among good ones, index and search", "", c.hostile_index, 0.17),
