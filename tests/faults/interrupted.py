@@ -86,10 +86,13 @@ def killed_runs(stage: Stage, kind: str, times: int) -> Iterator[str]:
     number = 0
     while when:
         out, number = stage.place / f"killed-{kind}-{number}", number + 1
+        struck = 0
         for _ in range(min(3, len(when))):
             if not killed_at(stage.words(kind, out), when.pop()):
                 break
-        yield finished_equal(stage, kind, out)
+            struck += 1
+        result = finished_equal(stage, kind, out)
+        yield from [result] + [""] * (struck - 1) if struck else []
 
 
 def finished_equal(stage: Stage, kind: str, out: Path) -> str:
@@ -114,8 +117,8 @@ def signalled_runs(stage: Stage, kind: str, times: int) -> Iterator[str]:
         ended = child.wait()
         if ended.code not in (0, 128 + number) or "Traceback" in ended.said:
             yield f"{number.name}: exit code {ended.code}: {ended.said[-300:]}"
-        else:
-            yield finished_equal(stage, kind, out) if ended.code else ""
+        elif ended.code:
+            yield finished_equal(stage, kind, out)
 
 
 def damaged_states(stage: Stage, kind: str, times: int) -> Iterator[str]:
@@ -123,11 +126,15 @@ def damaged_states(stage: Stage, kind: str, times: int) -> Iterator[str]:
     draw = random.Random(2)
     for i in range(times):
         out = stage.place / f"damaged-{kind}-{i}"
-        killed_at(stage.words(kind, out), stage.seconds[kind] * draw.uniform(0.6, 0.9))
         path = out / "checkpoints" / "last.ckpt"
-        if not path.exists() or not path.with_name("previous.ckpt").exists():
-            yield ""
-            continue
+        child = Child(stage.words(kind, out))
+        while child.code is None and not (path.exists() and path.with_name("previous.ckpt").exists()):
+            time.sleep(0.005)
+        if child.code is None:
+            child.kill()
+        child.wait()
+        if (out / "results.json").exists() or not path.exists():
+            continue  # too late, or between the two renames
         data = bytearray(path.read_bytes())
         if i % 4 == 0:
             data[draw.randrange(len(data) // 4, len(data) // 2)] ^= 0xFF
@@ -145,7 +152,7 @@ def killed_extensions(stage: Stage, kind: str, times: int) -> Iterator[str]:
     must([*stage.started[kind], "--out", str(out), "--trainer.epochs", "1"])
     epochs = 1
     for moment in moments(3, stage.seconds[kind], times):
-        killed_at([kind, "--resume", str(out), "--trainer.epochs", str(epochs + 2)], moment)
+        struck = killed_at([kind, "--resume", str(out), "--trainer.epochs", str(epochs + 2)], moment)
         try:
             found = json.loads((out / "results.json").read_text())["metrics"]["epochs"]
         except (OSError, ValueError, KeyError) as error:
@@ -153,7 +160,7 @@ def killed_extensions(stage: Stage, kind: str, times: int) -> Iterator[str]:
             return
         if found not in (epochs, epochs + 2):
             yield f"results of {found} epochs, neither {epochs} nor {epochs + 2}"
-        else:
+        elif struck:
             yield ""
         must([kind, "--resume", str(out), "--trainer.epochs", str(epochs + 2)])
         epochs += 2
@@ -212,7 +219,9 @@ def full_disks(stage: Stage, kind: str, times: int) -> Iterator[str]:
     for i in range(times):
         with tmpfs(stage.place / f"disk-{kind}-{i}", kib=random.Random(i).randrange(8, size)) as disk:
             ended = run(stage.words(kind, disk / "run"))
-            if ended.code and "no space left: " not in ended.said:
+            if not ended.code:
+                continue  # it had room enough
+            if "no space left: " not in ended.said:
                 yield f"exit code {ended.code}: {ended.said[-300:]}"
                 continue
             subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)

@@ -31,7 +31,8 @@ def killed_overwrites(stage: Stage, kind: str, times: int) -> Iterator[str]:
     # Half of the kills fall into the last tenth, in which the folders are exchanged.
     even, late = moments(4, took, times - times // 2), moments(5, took / 4, times // 2)
     for i, moment in enumerate([*even, *(0.75 * took + more for more in late)]):
-        killed_at([*words, "--seed", str(i % 2)], moment)
+        if not killed_at([*words, "--seed", str(i % 2)], moment):
+            continue
         try:
             whole = open_dataset(out)
             whole.fetch(list(range(len(whole))))
@@ -51,7 +52,8 @@ def killed_indexes(stage: Stage, kind: str, times: int) -> Iterator[str]:
     for i, moment in enumerate(moments(6, took, times)):
         write_box(source / "new" / f"a{i:03d}.obj", 1, 1, 4 + i)  # new names come before the old ones
         (source / "rod" / f"box{(2 * i + 1) % 12:02d}.obj").unlink(missing_ok=True)
-        killed_at(words, moment)
+        if not killed_at(words, moment):
+            continue
         kept = source / "plate" / f"box{2 * (i % 6):02d}.obj"
         ended = run(["search", str(kept), "--index", str(out), "--k", "1", "--json", str(stage.place / "answer.json")])
         if ended.code:
