@@ -1,7 +1,7 @@
 # One environment, .venv, made once and used again; it is updated only when pyproject.toml or constraints.txt change.
 # Needs Python 3.11 or newer and make, nothing else.  make help lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-timm lint format clean
+.PHONY: help quickstart test test-faults test-timm lint format clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,8 +22,11 @@ help:  ## list these targets
 quickstart: $(VENV)/.installed  ## train both stages of ACT on the shipped sample and write report.html  (ARGS="--seeds 1")
 	$(BIN)/act3d quickstart $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run all tests that need neither a GPU nor timm  (ARGS="-k geometry")
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile -m "not timm" $(ARGS)
+test: $(VENV)/.installed-dev  ## run all tests that need neither a GPU nor timm nor many minutes  (ARGS="-k geometry")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile -m "not timm and not fault" $(ARGS)
+
+test-faults: $(VENV)/.installed-dev  ## interrupt runs, fill disks, read hostile files: some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fault $(ARGS)
 
 test-timm: $(VENV)/.installed-dev  ## test the timm teachers in an environment of their own
 	bash scripts/test_timm.sh

@@ -78,6 +78,9 @@ def _become(words: list[str], handle: int, environment: Mapping[str, str], prepa
     try:
         os.dup2(handle, 1)
         os.dup2(handle, 2)
+        # pytest puts files of its own in place of both: what the command prints must reach the log all the same.
+        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.environ.update(environment)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Every fault of the table, a few times; more by `python -m tests.faults.table --times 12`."""
+"""Every fault of the table, a few times (`make test-faults`); more by `python -m tests.faults.table --times 12`."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.faults.children import warm_up
 from tests.faults.interrupted import Stage
 
 pytest.importorskip("faiss")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
