@@ -1,5 +1,7 @@
 """ONNX files give what PyTorch gives, sampling and grouping included."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,10 @@ def test_from_the_command_line(student_file: Path, tmp_path: Path, capsys: Any) 
     assert "mAP int8" in said
     assert (tmp_path / "s.int8.onnx").is_file()
     assert act3d.load(student_file).kind == "student"
+
+
+def test_torch_does_not_complain_of_what_is_not_needed(student_file: Path, tmp_path: Path) -> None:
+    words = ["export", str(student_file), "--out", str(tmp_path / "s.onnx"), "--limit", "4"]
+    done = subprocess.run([sys.executable, "-m", "act3d", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "torchvision" not in done.stdout + done.stderr

@@ -4,6 +4,7 @@ Farthest point sampling is unrolled, one step a patch; neighbours come from all 
 both go to the lower index, in ONNX as in `geometry.patchify`, so the patches are the same.
 """
 
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,8 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
         example.append(torch.zeros(2, dtype=torch.int64))
         names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
     outputs = outputs_of(model.kind)
+    # It says four times that torchvision, which nothing here needs, is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
