@@ -1,6 +1,6 @@
 """`act3d align`: an encoder learns from the names of its shapes."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
+from act3d.engine.run_folder import RunResult, open_run, starting
 from act3d.settings.alignment import AlignSettings
 from act3d.settings.command import command
 
@@ -20,10 +20,9 @@ def align(settings: AlignSettings) -> RunResult:
         Interrupted: Ctrl-C or SIGTERM, after everything was saved.
         NonFiniteLoss: the loss became infinite or not a number.
     """
-    folder = RunFolder(settings.out)
-    folder.check(settings.resume)
-    if settings.resume and (result := finished_run(folder, settings.trainer)):
-        return result
+    folder, finished = open_run(settings)
+    if finished:
+        return finished
 
     with starting("align"):
         from act3d.engine.loop import train

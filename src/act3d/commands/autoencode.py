@@ -1,6 +1,6 @@
 """`act3d autoencode`: stage I."""
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
+from act3d.engine.run_folder import RunResult, open_run, starting
 from act3d.settings.command import command
 from act3d.settings.pretraining import AutoencodeSettings
 
@@ -18,10 +18,9 @@ def autoencode(settings: AutoencodeSettings) -> RunResult:
         Interrupted: Ctrl-C or SIGTERM, after everything was saved.
         NonFiniteLoss: the loss became infinite or not a number.
     """
-    folder = RunFolder(settings.out)
-    folder.check(settings.resume)
-    if settings.resume and (result := finished_run(folder, settings.trainer)):
-        return result
+    folder, finished = open_run(settings)
+    if finished:
+        return finished
 
     with starting("autoencode"):
         from act3d.engine.loop import train

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from act3d.engine.run_folder import RunFolder, RunResult, finished_run, starting
+from act3d.engine.run_folder import RunResult, open_run, starting
 from act3d.settings.command import command
 from act3d.settings.segmentation import SegmenterConfig, SegmentSettings
 from act3d.settings.training import DataConfig
@@ -22,10 +22,9 @@ def segment(settings: SegmentSettings) -> RunResult:
         Interrupted: Ctrl-C or SIGTERM, after everything was saved.
         NonFiniteLoss: the loss became infinite or not a number.
     """
-    folder = RunFolder(settings.out)
-    folder.check(settings.resume)
-    if settings.resume and (result := finished_run(folder, settings.trainer)):
-        return result
+    folder, finished = open_run(settings)
+    if finished:
+        return finished
 
     with starting("segment"):
         from act3d.engine.loop import train

@@ -18,7 +18,7 @@ from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
-from act3d.settings.training import TrainerConfig
+from act3d.settings.training import TrainerConfig, TrainingSettings
 
 LOCK = ".lock"
 
@@ -167,7 +167,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
 
 
-def finished_run(folder: RunFolder, plan: TrainerConfig) -> RunResult | None:
+def open_run(settings: TrainingSettings) -> tuple[RunFolder, RunResult | None]:
+    """Return the folder that a training command writes to, and the result if the run to resume has ended already.
+
+    Raises:
+        ConfigError: a run lies there already, or the folder is a file.
+        InputError: there is nothing to resume.
+    """
+    folder = RunFolder(settings.out)
+    folder.check(settings.resume)
+    return folder, _finished_run(folder, settings.trainer) if settings.resume else None
+
+
+def _finished_run(folder: RunFolder, plan: TrainerConfig) -> RunResult | None:
     """Return the result of a run that has nothing left to do, after saying so; None when there is something to do."""
     if not folder.finished:
         return None
