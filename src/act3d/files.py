@@ -16,6 +16,14 @@ from typing import Any
 
 from act3d.errors import Act3dError, CheckpointError, ConfigError, InputError, OutOfSpace, reason_of
 
+
+def folders_of(text: str) -> list[str]:
+    """Return the folders that a text names: several are joined by commas, unless it is itself a folder's name."""
+    if "," not in text or Path(text).is_dir():
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 FULL = 1 << 16  # free bytes below which a disk counts as full
 
 

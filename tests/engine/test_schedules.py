@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from act3d.engine.schedules import kl_weight, learning_rate, temperature, with_enough_steps
+from act3d.engine.schedules import kl_weight, learning_rate, sized, temperature
 from act3d.settings.training import OptimConfig, ScheduleConfig, TrainerConfig
 
 
@@ -45,10 +45,23 @@ def test_no_warm_up_starts_at_the_peak() -> None:
 
 def test_a_small_dataset_gets_enough_steps() -> None:
     plan, optim = TrainerConfig(epochs=6, min_steps=300, validate_every=3), OptimConfig(warmup_epochs=0.5)
-    assert with_enough_steps(plan, optim, 50) == (plan, optim)  # the sample: 300 steps as they are
-    longer, warmer = with_enough_steps(plan, optim, 5)
+    assert sized(plan, optim, 50) == (plan, optim)  # the sample: 300 steps as they are
+    longer, warmer = sized(plan, optim, 5)
     assert (longer.epochs, longer.validate_every, warmer.warmup_epochs) == (60, 30, 5.0)
     # The rate moves as it does on the larger dataset.
     assert learning_rate(30, 60, warmer) == pytest.approx(learning_rate(3, 6, optim))
-    assert with_enough_steps(plan.model_copy(update={"max_steps": 2}), optim, 5)[0].epochs == 6
-    assert with_enough_steps(TrainerConfig(epochs=6), optim, 5)[0].epochs == 6
+    assert sized(plan.model_copy(update={"max_steps": 2}), optim, 5)[0].epochs == 6
+    assert sized(TrainerConfig(epochs=6), optim, 5)[0].epochs == 6
+
+
+def test_a_large_dataset_gets_no_more_steps_than_the_ceiling() -> None:
+    plan = TrainerConfig(epochs=8, min_steps=200, step_ceiling=2000, validate_every=4)
+    optim = OptimConfig(warmup_epochs=0.5)
+    assert sized(plan, optim, 250) == (plan, optim)
+    shorter, warmer = sized(plan, optim, 500)
+    assert (shorter.epochs, shorter.validate_every, warmer.warmup_epochs) == (4, 2, 0.25)
+    assert learning_rate(2, 4, warmer) == pytest.approx(learning_rate(4, 8, optim))
+    single, _ = sized(plan, optim, 5000)  # never less than an epoch
+    assert (single.epochs, single.validate_every) == (1, 1)
+    assert sized(plan.model_copy(update={"validate_every": 0}), optim, 500)[0].validate_every == 0
+    assert sized(plan.model_copy(update={"max_steps": 9}), optim, 500)[0].epochs == 8

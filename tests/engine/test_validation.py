@@ -160,5 +160,18 @@ def test_a_hardly_used_codebook_is_counted_and_warned_of(
 def test_a_floor_of_steps_makes_a_run_longer(stage1: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = stage1(tmp_path / "run", epochs=1, min_steps=7)  # three steps an epoch
     assert (result.metrics["epochs"], result.metrics["steps"]) == (3, 9)
-    assert "autoencode: trainer.min_steps: 3 epochs instead of 1" in capsys.readouterr().err
+    assert "autoencode: trainer.min_steps: 3 epochs instead of 1, for 7 steps" in capsys.readouterr().err
     assert stage1(tmp_path / "run", epochs=1, min_steps=7, resume=True).metrics == result.metrics
+
+
+def test_a_ceiling_of_steps_makes_a_run_shorter(
+    stage1: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = stage1(tmp_path / "run", epochs=9, step_ceiling=7)  # three steps an epoch
+    assert (result.metrics["epochs"], result.metrics["steps"]) == (2, 6)
+    assert "autoencode: trainer.step_ceiling: 2 epochs instead of 9, for 7 steps" in capsys.readouterr().err
+    again = stage1(tmp_path / "run", epochs=9, step_ceiling=7, resume=True)
+    assert again.metrics == result.metrics
+    assert "is finished (2 epochs, 6 steps); to train longer, raise --trainer.epochs and --trainer.step_ceiling" in (
+        capsys.readouterr().err
+    )

@@ -99,7 +99,7 @@ def test_defaults_are_allowed_and_every_field_explains_itself(name: str) -> None
         ),
         (AutoencodeSettings, {"trainer": {"epochs": 3}}, "optim.warmup_epochs: 10 must be <= trainer.epochs (3)"),
         (AutoencodeSettings, {"optim": {"min_lr": 1.0}}, "optim.min_lr: 1 must be <= optim.lr (0.0005)"),
-        (AutoencodeSettings, {"data": 3}, "data: 3 is not allowed; it must be a DataConfig"),
+        (AutoencodeSettings, {"data": 3}, "data: 3 is not allowed; it must be a PoolConfig"),
         (AutoencodeSettings, {"mask": {"ratio": 0.5}}, "there is no setting 'mask'"),
         (FinetuneSettings, {"test_split": "train"}, "test_split: train is in data.split (train) as well"),
         (FinetuneSettings, {"classifier": {"patches": 2048}}, "classifier.patches: 2048 must be <= data.points (1024)"),

@@ -54,6 +54,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         split: One split a cloud; empty where they are of none.
         labels: (len,) int64.
         points: Points given per cloud.
+        weights: (len,) how often each cloud comes in an epoch; None = every one once.
         fingerprint: A hash of the data; equal fingerprints mean equal bytes.
         meta: JSON-able facts that inference needs: up, source_up, scale, unit, normalization, points, licence, ...
     """
@@ -68,6 +69,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
     points: int
     fingerprint: str
     meta: dict[str, Any]
+    weights: np.ndarray | None = None
 
     def __init__(self, seed: int = 0, normalization: str = "unit_sphere"):
         if normalization not in NORMALIZATIONS:
@@ -82,6 +84,14 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         defaults = {"up": "y", "source_up": "y", "scale": 1.0, "unit": "", "licence": None, "source": None}
         own = {"name": self.name, "fingerprint": self.fingerprint, "normalization": self.normalization}
         self.meta = {**defaults, **facts, **own, "points": self.points, "classes": self.classes}
+
+    def about(self) -> dict[str, Any]:
+        """What results and checkpoints say of the data: name and fingerprint, and those of every dataset in a pool."""
+        return {"name": self.name, "fingerprint": self.fingerprint}
+
+    def class_words(self) -> list[str]:
+        """The classes' own names, without that of their dataset where several are pooled: two may be equal."""
+        return self.classes
 
     def __repr__(self) -> str:
         split = f", {'+'.join(dict.fromkeys(self.split))}" if self.split else ""

@@ -23,7 +23,8 @@ class BatchPlan(Sampler[BatchKey]):
 
     Training (`shuffle`): one permutation of all clouds by (seed, epoch), distributed over the processes; if their
     number does not divide it, the first clouds of the permutation are used again, so all processes take the same number
-    of steps. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
+    of steps. With `weights` a cloud of weight 2 is in it twice, and of those with weight 0.5 every epoch draws half
+    anew. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
 
     Attributes:
         start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the
@@ -39,6 +40,7 @@ class BatchPlan(Sampler[BatchKey]):
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        weights: np.ndarray | None = None,
     ):
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
@@ -46,10 +48,12 @@ class BatchPlan(Sampler[BatchKey]):
             raise ConfigError(f"rank {rank} is outside 0..{world - 1}")
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
         self.drop_last, self.rank, self.world = drop_last, rank, world
+        self.weights = weights if shuffle else None
+        self.seen = epoch_length(length, self.weights)
         self.epoch = 0
         self.start_batch = 0
         if len(self) == 0:
-            raise ConfigError(f"data.batch_size {batch_size} x {world} leaves no full batch of {length} clouds")
+            raise ConfigError(f"data.batch_size {batch_size} x {world} leaves no full batch of {self.seen} clouds")
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
@@ -58,20 +62,45 @@ class BatchPlan(Sampler[BatchKey]):
     def _own(self) -> int:
         """How many clouds this process sees in an epoch."""
         if self.shuffle:
-            return self.length // self.world if self.drop_last else -(-self.length // self.world)
+            return self.seen // self.world if self.drop_last else -(-self.seen // self.world)
         return len(range(self.rank, self.length, self.world))
 
     def __len__(self) -> int:
         return self._own() // self.batch_size if self.drop_last else -(-self._own() // self.batch_size)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        order = np.arange(self.length)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed % 2**32, self.epoch]).permutation(self.length)
-        mine = np.resize(order, max(self.length, self._own() * self.world))[self.rank :: self.world][: self._own()]
+        order = self._order()
+        mine = np.resize(order, max(len(order), self._own() * self.world))[self.rank :: self.world][: self._own()]
         start, self.start_batch = self.start_batch, 0
         for batch in range(start, len(self)):
             yield BatchKey(self.epoch, mine[batch * self.batch_size : (batch + 1) * self.batch_size].tolist())
+
+    def _order(self) -> np.ndarray:
+        """The clouds of this epoch, over all processes."""
+        if not self.shuffle:
+            return np.arange(self.length)
+        rng = np.random.default_rng([self.seed % 2**32, self.epoch])
+        if self.weights is None:
+            return rng.permutation(self.length)
+        drawn = []
+        for rows, whole, some in _shares(self.weights):
+            drawn += [np.repeat(rows, whole), rng.choice(rows, some, replace=False)]
+        return rng.permutation(np.concatenate(drawn))
+
+
+def epoch_length(clouds: int, weights: np.ndarray | None) -> int:
+    """How many clouds an epoch of training has, each counted as often as it comes."""
+    if weights is None:
+        return clouds
+    return sum(len(rows) * whole + some for rows, whole, some in _shares(weights))
+
+
+def _shares(weights: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    """For every weight: the clouds that have it, how often each comes for sure, and how many of them come once more."""
+    for weight in np.unique(weights):
+        rows = np.flatnonzero(weights == weight)
+        whole = int(weight)
+        yield rows, whole, round((float(weight) - whole) * len(rows))
 
 
 class _Batches(Dataset[dict[str, Tensor]]):
@@ -126,7 +155,7 @@ def make_loader(
 
     The batches are the same for any number of workers.
     """
-    plan = BatchPlan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world)
+    plan = BatchPlan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world, dataset.weights)
     options: dict[str, Any] = {"persistent_workers": True} if workers else {}
     # batch_size None: a key of the plan is a whole batch already.
     loader = CloudLoader(

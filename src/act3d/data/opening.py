@@ -10,6 +10,7 @@ from act3d.data import SAMPLE, open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection, Turned
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.files import folders_of
 
 
 class Opened(NamedTuple):
@@ -100,6 +101,8 @@ def choose_source(meta: Mapping[str, Any], root: str, subset: str = "") -> Sourc
     own = str(data.get("root") or "")
     if not own:
         raise ConfigError("data.root: missing; the checkpoint does not say what its model was trained on")
+    if len(folders_of(own)) > 1:
+        raise ConfigError(f"data.root: missing; the model was trained on several datasets ({own}); name one")
     if own != SAMPLE and not Path(own).exists():
         raise ConfigError(f"data.root: missing; {own}, which the model was trained on, is not there")
     part = subset or str(data.get("subset") or "")
@@ -159,8 +162,9 @@ def _differences(meta: Mapping[str, Any], clouds: CloudDataset, points: int) -> 
         found.append(f"{points} points a cloud; the model was trained with {trained}")
     if normal and clouds.normalization != normal:
         found.append(f"normalization {clouds.normalization!r}; the model was trained with {normal!r}")
-    if data.get("name") == clouds.name and data.get("fingerprint") not in (None, clouds.fingerprint):
-        found.append(
-            f"{clouds.name} has fingerprint {clouds.fingerprint}; the model was trained on {data['fingerprint']}"
-        )
+    for known in (data, *data.get("datasets", ())):
+        if known.get("name") == clouds.name and known.get("fingerprint") not in (None, clouds.fingerprint):
+            found.append(
+                f"{clouds.name} has fingerprint {clouds.fingerprint}; the model was trained on {known['fingerprint']}"
+            )
     return found

@@ -1,6 +1,7 @@
 """Views of a dataset: some of its clouds, clouds held out of training, and the farthest points of every cloud."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,13 @@ class Selection(CloudDataset):
         self.points, self.labels = source.points, source.labels[self.chosen]
         self.names = [source.names[row] for row in self.chosen]
         self.split = [source.split[row] for row in self.chosen] if source.split else []
+        self.weights = None if source.weights is None else source.weights[self.chosen]
+
+    def about(self) -> dict[str, Any]:
+        return self.source.about()
+
+    def class_words(self) -> list[str]:
+        return self.source.class_words()
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
         return self.source.read(self.chosen[rows], epoch)

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
-from act3d.data.loading import BatchPlan, make_loader
+from act3d.data.loading import BatchPlan, epoch_length, make_loader
 from act3d.data.opening import open_for_model
+from act3d.data.pool import Pool
 from act3d.data.resident import ResidentLoader, is_resident
 from act3d.data.views import hold_out
 from act3d.engine import processes
-from act3d.settings.training import DataConfig
+from act3d.files import folders_of
+from act3d.settings.data import DataConfig, PoolConfig
 
 
 class Loader(Protocol):
@@ -46,8 +48,13 @@ class Clouds(NamedTuple):
 
 
 def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:
-    """Open a split of the dataset that `data` describes, or of another one with the same treatment."""
-    return open_for_model({}, root or data.root, split, data.points, data.normalize, data.subset, seed=seed).clouds
+    """Open a split of the dataset or datasets that `data` describes, or of another one with the same treatment."""
+    opened = [
+        open_for_model({}, each, split, data.points, data.normalize, data.subset, seed=seed).clouds
+        for each in ([root] if root else folders_of(data.root))
+    ]
+    weights = data.weights if isinstance(data, PoolConfig) else ()
+    return opened[0] if len(opened) == 1 else Pool(opened, weights)
 
 
 def open_clouds(data: DataConfig, seed: int) -> Clouds:
@@ -81,12 +88,20 @@ def train_loader(
         ConfigError: the clouds cannot be kept on the device though they must be, or too few for a batch.
     """
     # Batch statistics of a handful of clouds would be poor, so a last short batch is left out where there are others.
-    drop_last, rank = len(clouds) // world >= data.batch_size, processes.rank()
+    drop_last = epoch_length(len(clouds), clouds.weights) // world >= data.batch_size
+    rank = processes.rank()
     # A run that began on the host draws other points than one on the device: it stays there.
     elsewhere = data.resident == "auto" and was not in ("", device.type)
     if not elsewhere and is_resident(data.resident, clouds, device):
         plan = BatchPlan(
-            len(clouds), data.batch_size, shuffle=True, seed=seed, drop_last=drop_last, rank=rank, world=world
+            len(clouds),
+            data.batch_size,
+            shuffle=True,
+            seed=seed,
+            drop_last=drop_last,
+            rank=rank,
+            world=world,
+            weights=clouds.weights,
         )
         return ResidentLoader(clouds, plan, device)
     return make_loader(

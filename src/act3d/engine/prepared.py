@@ -14,7 +14,7 @@ from act3d.engine.optimizer import build_optimizer, load_optimizer
 from act3d.engine.recipe import Recipe
 from act3d.engine.resume import batches_behind, changes, description
 from act3d.engine.run_folder import RunFolder
-from act3d.engine.schedules import with_enough_steps
+from act3d.engine.schedules import sized
 from act3d.engine.state import Position, read_state
 from act3d.engine.tally import Tally
 from act3d.errors import Act3dError
@@ -53,9 +53,12 @@ class Prepared:
         state, self.position = read_state(folder.state) if resumed and folder else ({}, Position())
         was = state.get("lives_on", "host") if state else ""  # runs of before this was kept read on the host
         self.loader = recipe.loader(self.fabric.device, was)
-        recipe.plan, recipe.optim = with_enough_steps(self.plan, recipe.optim, self.steps_per_epoch)
-        if recipe.plan != self.plan:
-            self.changed.append(f"trainer.min_steps: {recipe.plan.epochs} epochs instead of {self.plan.epochs}")
+        recipe.plan, recipe.optim = sized(self.plan, recipe.optim, self.steps_per_epoch)
+        now, before = recipe.plan.epochs, self.plan.epochs
+        if now != before:
+            name = "min_steps" if now > before else "step_ceiling"
+            limit = getattr(self.plan, name)
+            self.changed.append(f"trainer.{name}: {now} epochs instead of {before}, for {limit} steps")
         self.plan = recipe.plan
         self.description = description(recipe, self.fabric.world_size)
         if state:

@@ -113,5 +113,5 @@ class Recipe:
 
 def shortened(plan: TrainerConfig) -> TrainerConfig:
     """Return the plan, cut to two steps of one epoch if it asks for a fast run."""
-    short = {"epochs": 1, "min_steps": 0, "max_steps": 2, "log_every": 1}
+    short = {"epochs": 1, "min_steps": 0, "step_ceiling": 0, "max_steps": 2, "log_every": 1}
     return plan.model_copy(update=short) if plan.fast_dev_run else plan

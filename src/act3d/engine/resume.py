@@ -16,6 +16,7 @@ def description(recipe: Recipe, processes: int) -> dict[str, Any]:
         "fingerprint": clouds.fingerprint,
         "classes": list(clouds.classes),
         "clouds": len(clouds),
+        "weights": list(getattr(recipe.data, "weights", [])),
         "seed": recipe.seed,
         "batch_size": recipe.data.batch_size,
         "accumulate": recipe.plan.accumulate,
@@ -27,9 +28,9 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return in words what is no longer as it was. Runs of older versions do not say what they were: `then` is empty.
 
     Raises:
-        InputError: other data, or other class names.
+        InputError: other data, other class names, or other weights of the datasets.
     """
-    for name, what in (("fingerprint", "data"), ("classes", "class names")):
+    for name, what in (("fingerprint", "data"), ("classes", "class names"), ("weights", "data.weights")):
         if name in then and then[name] != now[name]:
             raise InputError(
                 f"resume: the run has other {what}: {then['data']} ({then[name]}) when it began, "

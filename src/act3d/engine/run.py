@@ -248,7 +248,7 @@ class Run(Prepared):
             protocol=recipe.protocol,
             metrics=metrics,
             seed=recipe.seed,
-            data={"name": clouds.name, "fingerprint": clouds.fingerprint, "lives_on": self.loader.lives_on},
+            data={**clouds.about(), "lives_on": self.loader.lives_on},
             duration_s=round(position.duration_s, 1),
             clouds_per_s=round(position.clouds / max(position.training_s, 1e-9), 2),
             **recipe.facts,

@@ -13,12 +13,13 @@ from typing import Any
 
 import filelock
 
+from act3d.engine.schedules import sized
 from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
-from act3d.settings.training import TrainerConfig, TrainingSettings
+from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings
 
 LOCK = ".lock"
 
@@ -176,20 +177,21 @@ def open_run(settings: TrainingSettings) -> tuple[RunFolder, RunResult | None]:
     """
     folder = RunFolder(settings.out)
     folder.check(settings.resume)
-    return folder, _finished_run(folder, settings.trainer) if settings.resume else None
+    return folder, _finished_run(folder, settings.trainer, settings.optim) if settings.resume else None
 
 
-def _finished_run(folder: RunFolder, plan: TrainerConfig) -> RunResult | None:
+def _finished_run(folder: RunFolder, plan: TrainerConfig, optim: OptimConfig) -> RunResult | None:
     """Return the result of a run that has nothing left to do, after saying so; None when there is something to do."""
     if not folder.finished:
         return None
     result = folder.read_results()
     epochs, steps = result.metrics.get("epochs", 0), result.metrics.get("steps", 0)
-    if epochs < plan.epochs and not (plan.max_steps and steps >= plan.max_steps):
+    wanted = sized(plan, optim, steps // epochs)[0].epochs if epochs else plan.epochs
+    if epochs < wanted and not (plan.max_steps and steps >= plan.max_steps):
         return None
     print(
         f"{folder.path} is finished ({epochs} epochs, {steps} steps); to train longer, raise --trainer.epochs"
-        + (" and --trainer.max_steps" if plan.max_steps else ""),
+        + "".join(f" and --trainer.{name}" for name in ("max_steps", "step_ceiling") if getattr(plan, name)),
         file=sys.stderr,
     )
     return result

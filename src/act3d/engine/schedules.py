@@ -34,12 +34,22 @@ def learning_rate(epoch: float, epochs: int, optim: OptimConfig) -> float:
     return cosine(optim.lr, optim.min_lr, epoch / epochs)
 
 
-def with_enough_steps(
-    plan: TrainerConfig, optim: OptimConfig, steps_per_epoch: int
-) -> tuple[TrainerConfig, OptimConfig]:
-    """Return both with all that counts epochs multiplied, where a small dataset gives fewer steps than `min_steps`."""
-    factor = -(-plan.min_steps // (plan.epochs * steps_per_epoch))
-    if factor <= 1 or plan.max_steps:
+def sized(plan: TrainerConfig, optim: OptimConfig, steps_per_epoch: int) -> tuple[TrainerConfig, OptimConfig]:
+    """Return both with all that counts epochs scaled to the size of the data.
+
+    Multiplied where a small dataset gives fewer steps than `min_steps`; divided where a large one gives more than
+    `step_ceiling`, down to one epoch.
+    """
+    steps = plan.epochs * steps_per_epoch
+    if plan.max_steps:
         return plan, optim
-    longer = {"epochs": factor * plan.epochs, "validate_every": factor * plan.validate_every}
-    return plan.model_copy(update=longer), optim.model_copy(update={"warmup_epochs": factor * optim.warmup_epochs})
+    if steps < plan.min_steps:
+        epochs = plan.epochs * -(-plan.min_steps // steps)
+    elif plan.step_ceiling and steps > plan.step_ceiling:
+        epochs = max(1, plan.step_ceiling // steps_per_epoch)
+    else:
+        return plan, optim
+    factor = epochs / plan.epochs
+    pause = max(1, round(factor * plan.validate_every)) if plan.validate_every else 0
+    changed = {"epochs": epochs, "validate_every": pause}
+    return plan.model_copy(update=changed), optim.model_copy(update={"warmup_epochs": factor * optim.warmup_epochs})

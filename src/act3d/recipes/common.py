@@ -29,7 +29,7 @@ def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str
         "offset": kept.get("offset"),
         "scale": kept.get("scale"),
         "licence": kept.get("licence"),
-        "data": {"name": clouds.name, "fingerprint": clouds.fingerprint},
+        "data": clouds.about(),
         "seed": seed,
         "protocol": protocol,
     }

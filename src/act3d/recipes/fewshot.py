@@ -164,6 +164,8 @@ def settings_digest(settings: FewshotSettings, about: dict[str, Any]) -> str:
     kept = {key: plain[key] for key in ("seed", "checkpoint", "data", "classifier", "optim", "protocol", "test_split")}
     names = ("epochs", "min_steps", "max_steps", "accumulate", "precision", "fast_dev_run")
     kept["trainer"] = {name: plain["trainer"][name] for name in names}
+    if plain["trainer"]["step_ceiling"]:  # folds of before there was one stay
+        kept["trainer"]["step_ceiling"] = plain["trainer"]["step_ceiling"]
     kept["about"] = about
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -24,8 +24,9 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import checkpoint_meta
+from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
-from act3d.settings.training import DataConfig, MaskConfig, ProbeConfig
+from act3d.settings.training import MaskConfig, ProbeConfig
 
 
 class ProbeClouds(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.data import DataConfig
+from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
 from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
@@ -53,8 +53,8 @@ class AlignSettings(TrainingSettings, command="align"):
     say the class, so results are called name-supervised. Held-out clouds tell how often the right text is found.
     """
 
-    data: DataConfig = option(
-        DataConfig(batch_size=128, augment="scale_shift"), "clouds with names; labels are used to validate only"
+    data: PoolConfig = option(
+        PoolConfig(batch_size=128, augment="scale_shift"), "clouds with names; labels are used to validate only"
     )
     checkpoint: Weights = option(
         "",

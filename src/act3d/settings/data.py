@@ -1,12 +1,13 @@
-"""The five `data` sections: which clouds a command opens, and how. They share their fields by inheritance."""
+"""The `data` sections: which clouds a command opens, and how. They share their fields by inheritance."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from act3d.errors import ConfigError
+from act3d.files import folders_of
 from act3d.settings.model import Section, option
-from act3d.settings.places import Dataset
+from act3d.settings.places import Dataset, Datasets
 
 
 def check_disjoint(split: str, test_split: str, key: str) -> None:
@@ -66,6 +67,32 @@ class DataConfig(CloudChoice):
         "holdout", 'what to validate on: "holdout" = a part of `split` kept out of training, "none", or a split\'s name'
     )
     val_fraction: float = option(0.1, 'share of every class that "holdout" keeps out of training', gt=0, le=0.5)
+
+
+class PoolConfig(DataConfig):
+    """The clouds to learn from, of one dataset or of several."""
+
+    root: Datasets = option(
+        "sample",
+        'dataset folder, as `act3d prepare` or a release made it, or several joined by commas; "sample" = the shipped '
+        "one",
+    )
+    weights: list[Annotated[float, Field(gt=0, le=100)]] = option(
+        [],
+        "of several datasets, how often each one's clouds come in an epoch, as in 2,1 or 1,0.5; empty = once",
+    )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        datasets = len(folders_of(self.root))
+        if self.weights and len(self.weights) != datasets:
+            raise ConfigError(
+                f"data.weights: {len(self.weights)} are given for {datasets} dataset{'s' if datasets > 1 else ''} in "
+                "data.root; give one for each"
+            )
+        if len(self.weights) == 1:
+            raise ConfigError("data.weights: one dataset alone needs no weight")
+        return self
 
 
 class OwnDataChoice(CloudChoice):

@@ -76,6 +76,8 @@ class Settings(_Strict):
         for name, kind in sections(cls).items():
             if isinstance(made.get(name), Mapping):
                 made[name] = kind(**{**dict(cls.model_fields[name].default), **made[name]})
+            elif isinstance(made.get(name), Section) and issubclass(kind, type(made[name])):
+                made[name] = kind(**dict(made[name]))  # a plainer section of the same name
         return made
 
     def check_places(self) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 
 from act3d.errors import Act3dError, InputError
-from act3d.files import weights_file
+from act3d.files import folders_of, weights_file
 
 
 class MustExist(NamedTuple):
@@ -19,8 +19,20 @@ class MustExist(NamedTuple):
 
 
 def _check_dataset(root: str) -> None:
-    if root != "sample" and not Path(root).is_dir():
-        raise InputError(f"{root} is not a folder")
+    if root == "sample" or Path(root).is_dir():
+        return
+    if len(folders_of(root)) > 1:
+        raise InputError(f"{root} are several datasets, and this takes one (autoencode, pretrain and align take more)")
+    raise InputError(f"{root} is not a folder")
+
+
+def _check_datasets(roots: str) -> None:
+    found = folders_of(roots)
+    for root in found:
+        _check_dataset(root)
+    twice = [root for root in found if found.count(root) > 1]
+    if twice:
+        raise InputError(f"{twice[0]} is named twice; --data.weights says how often its clouds come")
 
 
 def _check_shapes(source: str) -> None:
@@ -38,6 +50,11 @@ def _as_text(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _joined(value: Any) -> Any:
+    """Several folders in a list as one text."""
+    return ",".join(str(_as_text(item)) for item in value) if isinstance(value, list | tuple) else value
+
+
 _Text = BeforeValidator(_as_text)
 
 Place = Annotated[str, _Text]
@@ -48,6 +65,9 @@ Weights = Annotated[str, _Text, MustExist(weights_file)]
 
 Dataset = Annotated[str, _Text, MustExist(_check_dataset)]
 """A dataset's folder, "sample", or nothing."""
+
+Datasets = Annotated[str, _Text, BeforeValidator(_joined), MustExist(_check_datasets)]
+"""A dataset's folder, or several joined by commas."""
 
 Shapes = Annotated[str, _Text, MustExist(_check_shapes)]
 """A mesh or cloud, a folder or a pattern of them, a dataset's folder, or "sample"."""

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.data import DataConfig
+from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place
 from act3d.settings.training import (
@@ -32,7 +32,7 @@ class AutoencodeSettings(TrainingSettings, command="autoencode"):
     scored by F-score and Chamfer distances (times 1000), per category; the best weights by Chamfer L1 are kept.
     """
 
-    data: DataConfig = option(DataConfig(), "the clouds to learn from")
+    data: PoolConfig = option(PoolConfig(), "the clouds to learn from")
     autoencoder: AutoencoderConfig = option(AutoencoderConfig(), "the autoencoder around the Transformer")
     teacher: BackboneConfig = option(BackboneConfig(), "the pretrained Transformer and its prompts")
     schedule: ScheduleConfig = option(ScheduleConfig(), "temperature and KL weight by step")
@@ -102,8 +102,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     linear SVM on its frozen features validates it every few epochs.
     """
 
-    data: DataConfig = option(
-        DataConfig(batch_size=128, augment="scale_shift"),
+    data: PoolConfig = option(
+        PoolConfig(batch_size=128, augment="scale_shift"),
         "the clouds to learn from; labels are not used for training",
     )
     teacher: TeacherConfig = option(TeacherConfig(), "stage I's autoencoder")

@@ -136,6 +136,13 @@ class TrainerConfig(Section, section="trainer"):
         unit="steps",
         ge=0,
     )
+    step_ceiling: int = option(
+        0,
+        "take at most about so many optimizer steps: on a large dataset epochs, warm-up and the pauses between "
+        "validations are divided, down to one epoch; 0 = count epochs only",
+        unit="steps",
+        ge=0,
+    )
     max_steps: int = option(0, "stop after this many optimizer steps; 0 = no limit", unit="steps", ge=0)
     accelerator: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto = CUDA where there is one")
     devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
