@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.errors import InputError
@@ -54,14 +52,14 @@ class ArrayClouds(CloudDataset):
         self.fingerprint = str(about["fingerprint"])
         self.describe(**about)
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
         if self.points == self.stored.shape[1]:
-            return torch.from_numpy(self.stored[rows]), None
+            return self.stored[rows], None
         picks = [choose_points(self.seed, epoch, int(row), self.stored.shape[1], self.points) for row in rows]
-        return torch.from_numpy(self.stored[rows[:, None], np.stack(picks)]), None
+        return self.stored[rows[:, None], np.stack(picks)], None
 
     def stored_alike(self) -> Stored:
-        return Stored(self.stored.shape[1], torch.float32, ordered=True)
+        return Stored(self.stored.shape[1], np.dtype(np.float32), ordered=True)
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, None]:
         return self.stored[rows], None

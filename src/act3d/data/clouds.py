@@ -1,16 +1,18 @@
-"""The base of all datasets of clouds."""
+"""The base of all datasets of clouds.
+
+Torch is imported by the first batch: looking at a dataset, and checking it, does without.
+"""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from act3d.data.frames import NORMALIZATIONS
-from act3d.data.transforms import normalize
 from act3d.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose_points(seed: int, epoch: int, index: int, stored: int, wanted: int) -> np.ndarray:
@@ -35,12 +37,12 @@ class Stored(NamedTuple):
     """
 
     points: int
-    dtype: torch.dtype
+    dtype: np.dtype[Any]
     ordered: bool
 
 
-class CloudDataset(Dataset[dict[str, Tensor]]):
-    """Clouds with labels. A subclass says how many points a cloud stores and reads some of them.
+class CloudDataset:
+    """Clouds with labels. A subclass says how many points a cloud stores and reads some of them, as NumPy arrays.
 
     `index` in a batch counts within this selection (0 .. len - 1) and is the place of the cloud in `names` and
     `labels`. The points of a cloud are a random subset of the stored ones, another one every epoch.
@@ -108,7 +110,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         """Choose the epoch whose random subsets `__getitem__` gives; 0 until set."""
         self.epoch = epoch
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Points (B, N, 3) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
         raise NotImplementedError
 
@@ -127,24 +129,28 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         """
         raise NotImplementedError
 
-    def fetch(self, indices: Sequence[int], epoch: int | None = None) -> dict[str, Tensor]:
+    def fetch(self, indices: Sequence[int], epoch: int | None = None) -> "dict[str, Tensor]":
         """The batch `{"points", "label", "index"[, "parts"]}` of the clouds at `indices`, read in one go."""
+        import torch
+
+        from act3d.data.transforms import normalize
+
         rows = np.asarray(indices, dtype=np.int64)
         points, parts = self.read(rows, self.epoch if epoch is None else epoch)
         batch = {
-            "points": normalize(points, self.normalization),
+            "points": normalize(torch.from_numpy(points), self.normalization),
             "label": torch.from_numpy(self.labels[rows]),
             "index": torch.from_numpy(rows),
         }
         if parts is not None:
-            batch["parts"] = parts
+            batch["parts"] = torch.from_numpy(parts)
         return batch
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    def __getitem__(self, index: int) -> "dict[str, Tensor]":
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside 0..{len(self) - 1}")
         return {key: value[0] for key, value in self.fetch([index]).items()}
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Tensor]]:
+    def __getitems__(self, indices: list[int]) -> "list[dict[str, Tensor]]":
         batch = self.fetch(indices)
         return [{key: value[i] for key, value in batch.items()} for i in range(len(indices))]

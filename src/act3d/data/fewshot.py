@@ -220,7 +220,7 @@ class Task(CloudDataset):
         self.names = [source.names[row] for row in rows]
         self.meta = {**source.meta, "classes": self.classes}
 
-    def read(self, rows: np.ndarray, epoch: int) -> Any:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
         return self.source.read(self.rows[rows], epoch)[0], None
 
 

@@ -130,6 +130,6 @@ def _not_finite(clouds: "CloudDataset") -> list[str]:
     bad = []
     for start in range(0, len(clouds), 64):
         rows = np.arange(start, min(start + 64, len(clouds)))
-        points = clouds.read(rows, 0)[0].numpy()
+        points, _ = clouds.read(rows, 0)
         bad += [clouds.names[rows[i]] for i in np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))]
     return [f"{len(bad)} clouds hold coordinates that are not finite, the first {bad[0]}"] if bad else []

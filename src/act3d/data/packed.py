@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.data.description import DESCRIPTION, TABLE, checksum, fingerprint_of, read_description, read_table
@@ -131,7 +129,7 @@ class PackedDataset(CloudDataset):
             raise InputError(f"{self.root} has no clouds in split {split!r}, subset {subset!r}")
         return np.flatnonzero(keep)
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         places = self.rows[rows]
         picks = np.stack([choose_points(self.seed, epoch, int(i), self.stored, self.points) for i in rows])
         points = np.empty((*picks.shape, 3), dtype=np.float32)
@@ -142,15 +140,14 @@ class PackedDataset(CloudDataset):
             points[here] = self._shards[number].reshape(-1, 3)[flat]
             if parts is not None:
                 parts[here] = self._part_shards[number].reshape(-1)[flat]
-        points = self._as_declared(points, places)
-        return torch.from_numpy(points), None if parts is None else torch.from_numpy(parts)
+        return self._as_declared(points, places), parts
 
     def columns(self) -> dict[str, list[str]]:
         return {name: [values[row] for row in self.rows] for name, values in self.table.items()}
 
     def stored_alike(self) -> Stored:
         half = self._shards[0].dtype == np.float16 and self.normalization != "none"
-        return Stored(self.stored, torch.float16 if half else torch.float32, ordered=False)
+        return Stored(self.stored, np.dtype(np.float16 if half else np.float32), ordered=False)
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         places = self.rows[rows]

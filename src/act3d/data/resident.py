@@ -70,7 +70,7 @@ class ResidentLoader:
         if stored is None or stored.points < clouds.points:
             raise InputError(f"{clouds.name}: its clouds do not all store {clouds.points} points or more")
         self.clouds, self.plan, self.device, self.ordered = clouds, plan, device, stored.ordered
-        self.points = torch.empty(len(clouds), stored.points, 3, dtype=stored.dtype, device=device)
+        self.points = torch.empty(len(clouds), stored.points, 3, dtype=getattr(torch, stored.dtype.name), device=device)
         self.parts = torch.empty(len(clouds), stored.points, dtype=torch.int16, device=device) if clouds.parts else None
         self.labels = torch.from_numpy(clouds.labels).to(device)
         self.generator = torch.Generator(device)

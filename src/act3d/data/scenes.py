@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, generator_of
 from act3d.data.rooms import UNLABELLED, Grid, Room, RoomFolder
@@ -64,7 +62,7 @@ class SceneBlocks(CloudDataset):
         if not np.any(self.counts):
             raise InputError(f"{folder.root}: no point of {len(self.rooms)} rooms has a label")
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         points = np.empty((len(rows), self.points, 3), dtype=np.float32)
         labels = np.empty((len(rows), self.points), dtype=np.int64)
         for place, row in enumerate(rows.tolist()):
@@ -73,7 +71,7 @@ class SceneBlocks(CloudDataset):
             points[place] = room.points[chosen]
             points[place, :, :2] -= center
             labels[place] = room.labels[chosen]
-        return torch.from_numpy(points), torch.from_numpy(labels)
+        return points, labels
 
     def _draw(self, row: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Centre (2,) of a block and the places of its points (N,), a pure function of (seed, epoch, row)."""

@@ -4,8 +4,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening, wanted_splits
@@ -110,7 +108,7 @@ class ShapeNet55(CloudDataset):
             raise InputError(f"{path} has shape {cloud.shape}; expected (points, 3 or more)")
         return cloud[:, :3]
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
         points = np.empty((len(rows), self.points, 3), dtype=np.float32)
         for place, row in enumerate(rows.tolist()):
             cloud = self._load(row)
@@ -118,14 +116,14 @@ class ShapeNet55(CloudDataset):
                 raise InputError(f"{self.folder / self.files[row]} has {len(cloud)} points, {self.points} are needed")
             # Reading the file whole is faster than thousands of picks through the memory map.
             points[place] = np.asarray(cloud)[choose_points(self.seed, epoch, row, len(cloud), self.points)]
-        return torch.from_numpy(points), None
+        return points, None
 
     def stored_alike(self) -> Stored | None:
         # Files of one size hold clouds of one size: 50 000 headers need not be read.
         if len({(self.folder / file).stat().st_size for file in self.files}) > 1:
             return None
         first = self._load(0)
-        return Stored(len(first), torch.float16 if first.dtype == np.float16 else torch.float32, ordered=False)
+        return Stored(len(first), np.dtype(np.float16 if first.dtype == np.float16 else np.float32), ordered=False)
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, None]:
         return np.stack([np.asarray(self._load(row)) for row in rows.tolist()]), None

@@ -9,8 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, generator_of
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening, wanted_splits
@@ -112,7 +110,7 @@ class ShapeNetPart(CloudDataset):
             self._shapes[row] = read_shape(self.files[row], parts)
         return self._shapes[row]
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         points = np.empty((len(rows), self.points, 3), dtype=np.float32)
         parts = np.empty((len(rows), self.points), dtype=np.int64)
         for place, row in enumerate(rows.tolist()):
@@ -120,7 +118,7 @@ class ShapeNetPart(CloudDataset):
             order = generator_of(self.seed, epoch, row).permutation(len(stored))
             chosen = np.resize(order, self.points)
             points[place], parts[place] = stored[chosen], ids[chosen]
-        return torch.from_numpy(points), torch.from_numpy(parts)
+        return points, parts
 
 
 def read_categories(path: Path) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Selection(CloudDataset):
     def class_words(self) -> list[str]:
         return self.source.class_words()
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         return self.source.read(self.chosen[rows], epoch)
 
     def columns(self) -> dict[str, list[str]]:
@@ -63,9 +63,9 @@ class Turned(Selection):
         self.rotation = (rotation_to_y_up(wanted).T @ rotation_to_y_up(up)).astype(np.float32)
         self.meta = {**source.meta, "up": wanted}
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read(rows, epoch)
-        return points @ torch.from_numpy(self.rotation).T, parts
+        return points @ self.rotation.T, parts
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read_whole(rows)
@@ -98,17 +98,17 @@ class PartClouds(Selection):
             raise InputError(f"{source.name} has no labelled shapes left")
         super().__init__(source, rows)
         self.class_parts = {source.classes[i]: kept[source.classes[i]] for i in wanted}
-        self._without = torch.tensor(without, dtype=torch.int64)
+        self._without = without
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, Tensor | None]:
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read(rows, epoch)
         assert parts is not None
-        return points, parts.masked_fill(torch.isin(parts, self._without), UNLABELLED)
+        return points, np.where(np.isin(parts, self._without), UNLABELLED, parts)
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read_whole(rows)
         assert parts is not None
-        return points, np.where(np.isin(parts, self._without.numpy()), UNLABELLED, parts.astype(np.int16))
+        return points, np.where(np.isin(parts, self._without), UNLABELLED, parts.astype(np.int16))
 
 
 def holdout_rows(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -208,10 +208,10 @@ class Farthest(CloudDataset):
 
     def __init__(self, source: CloudDataset, count: int, batch_size: int = 64):
         super().__init__(source.seed, "none")  # the source has normalized them
-        self.kept = fixed_points(source, widened(count, source.points), batch_size)
+        self.kept = fixed_points(source, widened(count, source.points), batch_size).numpy()
         self.name, self.fingerprint, self.meta = source.name, source.fingerprint, source.meta
         self.classes, self.parts, self.class_parts = source.classes, source.parts, source.class_parts
         self.names, self.labels, self.points = source.names, source.labels, self.kept.shape[1]
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
-        return self.kept[torch.from_numpy(rows)], None
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
+        return self.kept[rows], None
