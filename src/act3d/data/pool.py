@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from act3d.data.clouds import CloudDataset, Stored
 from act3d.data.views import Turned
@@ -74,8 +72,8 @@ class Pool(CloudDataset):
             for name in names
         }
 
-    def read(self, rows: np.ndarray, epoch: int) -> tuple[Tensor, None]:
-        points = torch.empty(len(rows), self.points, 3)
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
+        points = np.empty((len(rows), self.points, 3), dtype=np.float32)
         for source, here, inside in self._by_source(rows):
             points[here] = source.read(inside, epoch)[0]
         return points, None
