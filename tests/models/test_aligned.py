@@ -24,7 +24,7 @@ def test_vectors_are_projected_features(class_token: bool) -> None:
     first = encoded.cls[:, 0] if class_token else encoded.patches.mean(dim=1)
     features = torch.cat([first, encoded.patches.max(dim=1).values], dim=1)
     assert torch.allclose(model.embed(patches), features, atol=1e-6)
-    one, _, two = model.projection
+    one, _, two = model.alignment.projection
     by_hand = F.gelu(features @ one.weight.T + one.bias) @ two.weight.T + two.bias
     by_hand = by_hand / by_hand.norm(dim=1, keepdim=True)
     assert torch.allclose(model(patches), by_hand, atol=1e-5)
@@ -33,13 +33,13 @@ def test_vectors_are_projected_features(class_token: bool) -> None:
 def test_texts_are_placed_around_their_mean() -> None:
     model = small()
     texts = torch.randn(5, 12) + 3
-    model.text_mean.copy_(texts.mean(dim=0))
-    placed = model.place_texts(texts)
+    model.alignment.text_mean.copy_(texts.mean(dim=0))
+    placed = model.alignment.place_texts(texts)
     assert torch.allclose(placed.norm(dim=1), torch.ones(5))
     centred = texts - texts.mean(dim=0)
     assert torch.allclose(placed * centred.norm(dim=1, keepdim=True), centred, atol=1e-5)
     shapes = F.normalize(torch.randn(2, 12), dim=1)
-    assert torch.allclose(model.scores(shapes, placed), shapes @ placed.T / 0.07, rtol=1e-4)
+    assert torch.allclose(model.alignment.scores(shapes, placed), shapes @ placed.T / 0.07, rtol=1e-4)
 
 
 def test_a_checkpoint_gives_both_sides_again(tmp_path: Path) -> None:
@@ -49,8 +49,8 @@ def test_a_checkpoint_gives_both_sides_again(tmp_path: Path) -> None:
     assert found.meta["supervision"] == "names"
     patches = model.patchify(torch.rand(2, 64, 3))
     assert torch.allclose(found.model(patches), model(patches), atol=1e-6)
-    assert torch.equal(found.model.place_texts(torch.eye(12)), model.place_texts(torch.eye(12)))
-    assert torch.equal(found.model.contrast.scale, model.contrast.scale)
+    assert torch.equal(found.model.alignment.place_texts(torch.eye(12)), model.alignment.place_texts(torch.eye(12)))
+    assert torch.equal(found.model.alignment.contrast.scale, model.alignment.contrast.scale)
     again = build("aligned", model.config)
     again.load_state_dict(model.state_dict())
 
@@ -58,6 +58,6 @@ def test_a_checkpoint_gives_both_sides_again(tmp_path: Path) -> None:
 def test_everything_learns() -> None:
     model = small(drop_path=0.0).train()
     texts = F.normalize(torch.randn(4, 12), dim=1)
-    model.contrast(model(model.patchify(torch.rand(4, 64, 3))), texts).backward()
+    model.alignment.contrast(model(model.patchify(torch.rand(4, 64, 3))), texts).backward()
     still = [name for name, value in model.named_parameters() if value.grad is None]
     assert still == []

@@ -21,7 +21,7 @@ from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
 from act3d.presets import preset_names
-from act3d.recipes import alignment
+from act3d.recipes import alignment, names
 from act3d.recipes.alignment import recall
 from act3d.settings.alignment import AlignConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -72,7 +72,7 @@ def test_it_learns_which_name_a_shape_has(run: Align, tmp_path: Path) -> None:
     }  # fmt: skip
     loaded = checkpoints.load(result.out, expect=Aligned)
     assert loaded.meta["supervision"] == "names"
-    assert loaded.model.text_mean.abs().max() > 0
+    assert loaded.model.alignment.text_mean.abs().max() > 0
 
 
 def test_the_temperature_is_learnt_and_kept(run: Align, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_temperature_is_learnt_and_kept(run: Align, tmp_path: Path) -> None:
     rows = [row for row in read_metrics(result.out / "metrics.csv") if row["temperature"]]
     assert float(rows[0]["temperature"]) == pytest.approx(0.07)
     assert result.last is not None
-    kept = load_file(result.last)["contrast.log_scale"]
+    kept = load_file(result.last)["alignment.contrast.log_scale"]
     assert float(torch.exp(-kept)) != pytest.approx(0.07, rel=1e-6)
 
 
@@ -169,13 +169,14 @@ def test_clouds_without_a_text_are_left_out(tmp_path: Path) -> None:
 
 def test_texts_of_test_shapes_are_not_read(run: Align, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[str] = set()
-    texts_of = alignment.texts_of
+    texts_of = names.texts_of
 
     def watched(table: Any, *args: Any, **options: Any) -> list[str]:
         seen.update(table["name"])
         return texts_of(table, *args, **options)
 
     monkeypatch.setattr(alignment, "texts_of", watched)
+    monkeypatch.setattr(names, "texts_of", watched)
     run(tmp_path / "run", trainer={"epochs": 1})
     assert len(seen) == 36  # three quarters of 48 train
     assert "shelf/ball_11" in seen

@@ -63,7 +63,7 @@ def test_any_words_name_shapes(predictor: AlignedPredictor, clouds: Any) -> None
     assert sorted(name for name, _ in one) == WORDS
     assert sum(p for _, p in one) == pytest.approx(1)
     cosines = predictor.embed_shape(batch["points"]) @ predictor.embed_text(WORDS).T
-    logits = cosines * predictor.model.contrast.scale.detach()
+    logits = cosines * predictor.model.alignment.contrast.scale.detach()
     assert predictor.rank(batch["points"], WORDS)[3][0][1] == pytest.approx(float(logits[3].softmax(0).max()))
 
 
@@ -74,11 +74,13 @@ def test_words_that_were_not_seen_are_near_those_that_were(predictor: AlignedPre
 
 def test_texts_are_read_as_in_training(predictor: AlignedPredictor) -> None:
     assert torch.equal(predictor.embed_text(["HandTool_07"]), predictor.embed_text(["hand tool"]))
-    by_hand = encode_texts(["hand tool"]) - predictor.model.text_mean
+    by_hand = encode_texts(["hand tool"]) - predictor.model.alignment.text_mean
     assert torch.allclose(predictor.embed_text(["hand_tool"]), by_hand / by_hand.norm(), atol=1e-6)
     sentence = "A box of 12 tools"
     predictor = AlignedPredictor(predictor.model, {**predictor.meta, "texts": {"clean": False}})
-    assert torch.equal(predictor.embed_text([sentence]), predictor.model.place_texts(encode_texts([sentence])))
+    assert torch.equal(
+        predictor.embed_text([sentence]), predictor.model.alignment.place_texts(encode_texts([sentence]))
+    )
 
 
 @pytest.mark.parametrize("labels", [["ball"], ["ball", "ball"], "ball,rod", []])
@@ -89,7 +91,7 @@ def test_labels_that_leave_no_choice(predictor: AlignedPredictor, labels: Any) -
 
 def test_other_models_know_no_words(student_file: Path) -> None:
     student = act3d.load(student_file)
-    with pytest.raises(InputError, match="knows no words; take what act3d align made"):
+    with pytest.raises(InputError, match="knows no words; take one that learnt names"):
         student.classify(torch.rand(64, 3), WORDS)
     with pytest.raises(InputError, match="knows no texts"):
         student.embed_text(WORDS)

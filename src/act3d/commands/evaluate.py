@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from act3d.engine.run_folder import RunFolder, refuse_results
 from act3d.settings.command import command
 from act3d.settings.evaluation import EvaluateSettings
+from act3d.supervision import supervision_note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationReport":
     loaded.model.patches = settings.patches or loaded.model.patches
     report = measure(loaded, settings)
     report.notes = [*checkpoints.assumptions(loaded.meta), *report.notes]
-    print_report(report, str(loaded.meta.get("protocol", "")))
+    print_report(report, str(loaded.meta.get("protocol", "")) + supervision_note(loaded.meta))
     if settings.out:
         _write(report, loaded, settings, time.monotonic() - began)
     return report

@@ -8,6 +8,7 @@ from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.files import write_json
 from act3d.settings.command import command
 from act3d.settings.tasks import FewshotSettings
+from act3d.supervision import supervision_note
 
 if TYPE_CHECKING:
     from act3d.evaluation.fewshot import MakeFold
@@ -54,7 +55,8 @@ def fewshot(settings: FewshotSettings) -> RunResult:
         )
     # What is published is of full fine-tuning.
     beside = settings.classifier.transfer == "full"
-    print_summary(metrics["settings"], about["name"], settings.protocol, beside)
+    how = settings.protocol + supervision_note(folds)
+    print_summary(metrics["settings"], about["name"], how, beside)
     return folder.result(metrics)
 
 

@@ -3,6 +3,7 @@
 from act3d.engine.run_folder import RunResult, open_run, starting
 from act3d.settings.command import command
 from act3d.settings.tasks import FinetuneSettings
+from act3d.supervision import supervision_note
 
 
 @command
@@ -32,7 +33,7 @@ def finetune(settings: FinetuneSettings) -> RunResult:
         recipe = ClassifierTraining.build(settings, folder, settings.resume)
     result = folder.result(train(recipe, folder, settings.resume))
     test = recipe.splits.test
-    print_result(result, test.name, len(test), recipe.facts["protocol_name"])
+    print_result(result, test.name, len(test), recipe.facts["protocol_name"] + supervision_note(recipe.facts))
     return result
 
 

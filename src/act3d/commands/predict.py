@@ -33,13 +33,17 @@ def predict(settings: PredictSettings) -> Predictions:
         predictor.labels = _labels(settings)
         return _classify(predictor, settings)
     if settings.labels:
-        raise ConfigError(f"labels: a model of kind {predictor.kind!r} knows no words; take what act3d align made")
+        raise ConfigError(
+            f"labels: a model of kind {predictor.kind!r} knows no words; take one that learnt names (act3d align)"
+        )
     if isinstance(predictor, ClassifierPredictor):
         return _classify(predictor, settings)
     if isinstance(predictor, SegmenterPredictor):
         return _segment(predictor, settings)
     what = f"{settings.checkpoint}: a model of kind {predictor.kind!r}"
-    raise CheckpointError(f"{what} names nothing; take a classifier, a segmenter or what act3d align made")
+    raise CheckpointError(
+        f"{what} names nothing; take a classifier, a segmenter or a model that learnt names (act3d align)"
+    )
 
 
 def _labels(settings: PredictSettings) -> list[str]:

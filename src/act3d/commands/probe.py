@@ -46,7 +46,8 @@ def _write(report: "ProbeReport", settings: ProbeSettings, seconds: float) -> No
         command="probe",
         protocol="standard",
         metrics=report.results(),
-        start={"kind": report.kind, "checkpoint": settings.checkpoint},
+        start={"kind": report.kind, "checkpoint": settings.checkpoint}
+        | ({"supervision": report.supervision} if report.supervision else {}),
         features=report.metrics,
         seed=settings.seed,
         data=report.data,

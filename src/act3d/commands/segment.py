@@ -6,6 +6,7 @@ from act3d.engine.run_folder import RunResult, open_run, starting
 from act3d.settings.command import command
 from act3d.settings.segmentation import SegmenterConfig, SegmentSettings
 from act3d.settings.training import DataConfig
+from act3d.supervision import supervision_note
 
 
 @command
@@ -41,7 +42,7 @@ def segment(settings: SegmentSettings) -> RunResult:
 
             recipe = PartTraining.build(settings, folder, settings.resume)
     result = folder.result(train(recipe, folder, settings.resume))
-    print_result(result, recipe.clouds.name, recipe.facts["protocol_name"])
+    print_result(result, recipe.clouds.name, recipe.facts["protocol_name"] + supervision_note(recipe.facts))
     return result
 
 

@@ -20,6 +20,7 @@ from act3d.engine.state import all_finite, write_state
 from act3d.engine.tally import NonFiniteLoss
 from act3d.progress import Progress, duration_text
 from act3d.settings.model import to_dict
+from act3d.supervision import supervision_note
 
 
 class Run(Prepared):
@@ -77,6 +78,7 @@ class Run(Prepared):
         self.say(
             f"{name}: {len(clouds)} clouds of {clouds.name} ({place}), {self.plan.epochs} epochs of "
             f"{self.steps_per_epoch} steps, from step {self.step}, into {self.folder.path}"
+            f"{supervision_note(self.recipe.facts)}"
         )
         for change in self.changed:
             self.say(f"{name}: {change}")

@@ -9,6 +9,7 @@ from typing import Any
 from act3d.errors import InputError, reason_of
 from act3d.evaluation.published import METHODS, RESULTS, published
 from act3d.files import read_json
+from act3d.supervision import supervision_note
 from act3d.tables import Table, Tabular
 
 # Names of metrics that earlier versions wrote -> today's names.
@@ -203,7 +204,7 @@ def describe(run: Run) -> str:
         parts.append("probe")
     if votes := run.results.get("votes"):
         parts.append(f"{votes} votes")
-    return " ".join(part for part in parts if part)
+    return " ".join(part for part in parts if part) + supervision_note(run.results)
 
 
 def _setting(run: Run) -> str:

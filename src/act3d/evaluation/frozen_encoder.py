@@ -14,6 +14,7 @@ from act3d.evaluation.features import Features, embed, plain_features
 from act3d.evaluation.probe import knn_probe, linear_probe
 from act3d.models.data_dependent_init import fit_statistics, fit_student
 from act3d.progress import phase
+from act3d.supervision import supervision_note
 from act3d.tables import Table, Tabular
 
 # Kinds of features, in the order of tables, and what they are.
@@ -38,6 +39,7 @@ class ProbeReport(Tabular):
         kind: kind of the model that was loaded: "student", "point_mae" ...
         notes: what was chosen for the user, one line each.
         out: folder of results.json, if it was written.
+        supervision: what the encoder learnt from beside shapes: "names", or "" for nothing.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -46,6 +48,7 @@ class ProbeReport(Tabular):
     kind: str = ""
     notes: list[str] = field(default_factory=list)
     out: Path | None = None
+    supervision: str = ""
 
     def __repr__(self) -> str:
         linear = ", ".join(f"{kind} {numbers['linear']:.1f} %" for kind, numbers in self.metrics.items())
@@ -60,7 +63,8 @@ class ProbeReport(Tabular):
         return Table(
             ["features", "linear SVM", "mean class", "C", "k-NN", "k"],
             rows,
-            f"{about['name']}: {about['train_shapes']} training and {about['test_shapes']} test shapes, % right",
+            f"{about['name']}: {about['train_shapes']} training and {about['test_shapes']} test shapes, % right"
+            + supervision_note({"supervision": self.supervision}, "; pretrained: "),
             strong=(0,),
         )
 

@@ -9,6 +9,7 @@ from act3d.errors import InputError
 from act3d.geometry import Patches, gather, patchify
 from act3d.kernels.linear import Linear
 from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.text_head import TextHead
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
 
 
@@ -165,6 +166,7 @@ class EncoderModel(nn.Module):
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
         encoder: The point encoder, of width C.
+        alignment: Puts what `embed` gives beside texts, in a model that learnt from names; else None.
     """
 
     kind: ClassVar[str] = "model with a point encoder"  # a subclass has its own: what checkpoints call it
@@ -172,6 +174,10 @@ class EncoderModel(nn.Module):
     patches: int
     patch_size: int
     encoder: PointEncoder
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alignment: TextHead | None = None
 
     def patchify(self, points: torch.Tensor) -> Patches:
         """Cut points (B, N, 3), N >= G and M, into neighborhoods (B, G, M, 3) around centers (B, G, 3)."""

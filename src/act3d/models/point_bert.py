@@ -7,6 +7,7 @@ from torch import nn
 
 from act3d.geometry import Patches
 from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
+from act3d.models.text_head import build_text_head
 
 
 class PointBERTOutput(NamedTuple):
@@ -26,6 +27,7 @@ class PointBERT(EncoderModel):
         embed_width: Width of the patch embedding; None = as wide as the encoder, without a layer between them.
         codes: K, codes of the tokenizer.
         contrast_width: E, width of the contrast head.
+        alignment: Arguments of the `TextHead` of a model that learns from names as well; None = no head.
     """
 
     kind: ClassVar[str] = "point_bert"
@@ -41,6 +43,7 @@ class PointBERT(EncoderModel):
         embed_width: int | None = None,
         codes: int = 8192,
         contrast_width: int = 512,
+        alignment: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -53,6 +56,7 @@ class PointBERT(EncoderModel):
         )
         self.code_head.apply(init_weights)
         self.contrast_head.apply(init_weights)
+        self.alignment = build_text_head(alignment, 2 * width)
 
     def forward(self, patches: Patches, mask: torch.Tensor) -> PointBERTOutput:
         """Score the codes of all patches and describe the cloud.

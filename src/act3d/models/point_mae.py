@@ -9,6 +9,7 @@ from act3d.geometry import Patches, chamfer, gather
 from act3d.models.encoder import EncoderModel, PointEncoder, init_weights
 from act3d.models.masking import split
 from act3d.models.student import StudentDecoder
+from act3d.models.text_head import build_text_head
 from act3d.models.transformer import position_mlp
 
 
@@ -28,6 +29,7 @@ class PointMAE(EncoderModel):
         width, depth, heads, drop_path: Of the encoder.
         decoder_depth, decoder_heads: Of the decoder, which is as wide as the encoder.
         embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
+        alignment: Arguments of the `TextHead` of a model that learns from names as well; None = no head.
     """
 
     kind: ClassVar[str] = "point_mae"
@@ -43,6 +45,7 @@ class PointMAE(EncoderModel):
         decoder_depth: int = 4,
         decoder_heads: int = 6,
         embed_visible_only: bool = False,
+        alignment: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -56,6 +59,7 @@ class PointMAE(EncoderModel):
         self.head = nn.Linear(width, 3 * patch_size)
         self.decoder_pos_embed.apply(init_weights)
         self.head.apply(init_weights)
+        self.alignment = build_text_head(alignment, 2 * width)
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> PointMAEOutput:
         """Rebuild hidden patches.

@@ -10,6 +10,7 @@ from act3d.kernels.linear import Linear
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.encoder import EncoderModel, PointEncoder, init_weights
 from act3d.models.masking import split
+from act3d.models.text_head import build_text_head
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
 
 
@@ -55,6 +56,7 @@ class Student(EncoderModel):
         embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
         teacher: Config of an autoencoder that this student carries along (released files hold theirs), so that it
             can compute its own loss. In training the teacher stays outside, and out of the student's checkpoint.
+        alignment: Arguments of the `TextHead` of a student that learns from names as well; None = no head.
     """
 
     kind: ClassVar[str] = "student"
@@ -74,6 +76,7 @@ class Student(EncoderModel):
         shallow_block: int = 10,
         embed_visible_only: bool = False,
         teacher: dict[str, Any] | None = None,
+        alignment: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -92,6 +95,7 @@ class Student(EncoderModel):
         self.head = Linear(width, teacher_width)
         self.decoder_pos_embed.apply(init_weights)
         self.head.apply(init_weights)
+        self.alignment = build_text_head(alignment, 2 * width)
         self.teacher = None if teacher is None else Autoencoder(**teacher).requires_grad_(False)
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> StudentOutput:

@@ -10,7 +10,7 @@ from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
 from act3d.models.student import Student
-from act3d.recipes.pretraining import Pretraining, draw_mask, encoder_and_decoder
+from act3d.recipes.pretraining import Pretraining, alignment_of, draw_mask, encoder_and_decoder
 
 
 class ActPretraining(Pretraining):
@@ -42,6 +42,7 @@ class ActPretraining(Pretraining):
             cls_loss=settings.loss.cls_loss,
             shallow_block=student.shallow_block,
             embed_visible_only=student.embed_visible_only,
+            alignment=alignment_of(settings),
         )
 
     def compile_parts(self) -> None:
@@ -56,15 +57,17 @@ class ActPretraining(Pretraining):
             target = self._features(patches)  # (B, G, D)
         mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
         output = self.model(patches, mask, self.hidden)
-        return {"loss": self.model.loss(output, target, self.criterion)}
+        return self.beside_names({"loss": self.model.loss(output, target, self.criterion)}, patches, batch)
 
     def state(self) -> dict[str, Any]:
         """Return the batch statistics of a teacher in train mode: they drift, so they belong to the run."""
         assert self.teacher is not None
-        return {"teacher_buffers": dict(self.teacher.model.named_buffers())} if self.teacher_drifts else {}
+        drifts = {"teacher_buffers": dict(self.teacher.model.named_buffers())} if self.teacher_drifts else {}
+        return super().state() | drifts
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave."""
+        super().load_state(state)
         assert self.teacher is not None
         if self.teacher_drifts:
             self.teacher.model.load_state_dict(state.get("teacher_buffers", {}), strict=False)

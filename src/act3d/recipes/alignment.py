@@ -1,7 +1,4 @@
-"""Language alignment: an encoder learns to put clouds where a frozen text Transformer puts their names.
-
-What learns from names is name-supervised: it says so in results.json and in its checkpoints.
-"""
+"""Language alignment: an encoder learns to put clouds where a frozen text Transformer puts their names."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -16,18 +13,17 @@ from act3d.engine import processes
 from act3d.engine.batches import eval_batches, open_clouds
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
-from act3d.errors import ConfigError, InputError
+from act3d.errors import ConfigError
 from act3d.evaluation.protocol import protocol_of
 from act3d.files import write_json
 from act3d.losses.contrastive import same_meaning
 from act3d.models.aligned import Aligned
 from act3d.models.data_dependent_init import fit_student
 from act3d.recipes.common import Start, checkpoint_meta, encoder_start
+from act3d.recipes.names import learn_names, read_texts, zero_shot
 from act3d.settings.alignment import AlignConfig, TextConfig
 from act3d.use.text_embeddings import encode_texts
-from act3d.use.texts import label_text, texts_of
-
-SUPERVISION = "names"
+from act3d.use.texts import texts_of
 
 
 class NamedClouds(NamedTuple):
@@ -44,7 +40,7 @@ class Alignment(Recipe):
 
     Args:
         settings: `AlignSettings`.
-        model: the encoder and its projection; its `text_mean` is set here.
+        model: the encoder and its text head, whose mean of texts is set here.
         train: training clouds with their texts.
         held_out: clouds to validate on with theirs, or None.
         without: how many clouds of the training split were left out because they have no text.
@@ -71,13 +67,9 @@ class Alignment(Recipe):
         if held_out is not None:
             labelled = bool((held_out.clouds.labels >= 0).any())
             self.eval_columns = ("recall_1", "recall_5", "zero_shot") if labelled else ("recall_1", "recall_5")
-        distinct = sorted(set(train.texts))
-        model.text_mean.copy_(encode_texts(distinct).mean(dim=0))
-        self.texts = model.place_texts(encode_texts(train.texts))  # (S, D), a row a cloud
-        how = {"encoder": "minilm", "column": settings.text.column, "clean": settings.text.clean}
-        self.text = how | {"distinct": len(distinct), "clouds_without": without}
+        self.names = learn_names(model.alignment, train.texts, settings.text, without)
         self.protocol = protocol_of(self.data.val_split)
-        self.facts = {"supervision": SUPERVISION, "texts": self.text, "start": self.start}
+        self.facts = self.names.facts | {"start": self.start}
         self.meta = checkpoint_meta(train.clouds, self.command, self.seed, self.protocol) | self.facts
 
     @classmethod
@@ -90,13 +82,7 @@ class Alignment(Recipe):
             MissingDependency: the text Transformer is not installed.
         """
         opened = open_clouds(settings.data, settings.seed)
-        train = with_texts(opened.train, settings.text)
-        if len(set(train.texts)) < 2:
-            raise InputError(
-                f"{opened.train.name} has no texts to learn from: {len(train.texts)} of {len(opened.train)} clouds "
-                f"have words (text.column={settings.text.column}), {len(set(train.texts))} of them distinct; "
-                "choose another --text.column"
-            )
+        train = _named(opened.train, read_texts(opened.train, settings.text))
         held_out = None if opened.held_out is None else with_texts(opened.held_out, settings.text)
         start = encoder_start(settings.checkpoint, settings.align, folder.kept_start(resume))
         torch.manual_seed(settings.seed)  # initial weights
@@ -107,7 +93,7 @@ class Alignment(Recipe):
     def to(self, device: torch.device) -> None:
         """Put the texts where the model is."""
         super().to(device)
-        self.texts = self.texts.to(device)
+        self.names = self.names.to(device)
 
     def keep_inputs(self, folder: RunFolder) -> None:
         """Note where the encoder started from: a resumed run does not need its checkpoint again."""
@@ -120,8 +106,8 @@ class Alignment(Recipe):
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the contrast of points (B, N, 3) with their texts, and the temperature."""
         shapes = self.model(self.model.patchify(points))
-        contrast = self.model.contrast
-        loss = contrast(shapes, self.texts[batch["index"]])
+        contrast = self.model.alignment.contrast
+        loss = contrast(shapes, self.names.vectors[batch["index"]])
         return {"loss": loss, "temperature": 1 / contrast.scale.detach()}
 
     @torch.no_grad()
@@ -131,27 +117,21 @@ class Alignment(Recipe):
             return {}
         processes.share_buffers(self.model)
         clouds, texts = self.held_out
+        head = self.model.alignment
         shapes, rows = self._shapes(clouds, limit)
         known = sorted(set(texts))
-        gallery = self.model.place_texts(encode_texts(known)).cpu()
+        gallery = head.place_texts(encode_texts(known)).cpu()
         own = torch.tensor([known.index(texts[row]) for row in rows])
-        right = same_meaning(gallery, self.model.contrast.threshold)[own]  # (S, T)
+        right = same_meaning(gallery, head.contrast.threshold)[own]  # (S, T)
         found = {f"recall_{k}": recall(shapes @ gallery.T, right, k) for k in (1, 5)}
         if "zero_shot" in self.eval_columns:
-            words = self.model.place_texts(encode_texts(self._class_words())).cpu()
             labels = torch.from_numpy(clouds.labels[rows])
-            predicted = (shapes @ words.T).argmax(dim=1)
-            # Pooled datasets may share a word: either class is right then.
-            same = torch.tensor([[a == b for b in self._class_words()] for a in self._class_words()])
-            found["zero_shot"] = 100 * float(same[predicted, labels][labels >= 0].float().mean())
+            found["zero_shot"] = zero_shot(head, shapes, labels, clouds.class_words(), self.settings.text.clean)
         return found
-
-    def _class_words(self) -> list[str]:
-        return [label_text(name, self.settings.text.clean) for name in self.clouds.class_words()]
 
     def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
         """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""
-        vectors, rows = [torch.empty(0, self.model.text_width)], [np.zeros(0, int)]
+        vectors, rows = [torch.empty(0, self.model.alignment.text_width)], [np.zeros(0, int)]
         for batch in eval_batches(clouds, self.data.batch_size, limit):
             patches = self.model.patchify(batch["points"].to(self.device))
             vectors.append(self.model(patches).float().cpu())
@@ -161,17 +141,19 @@ class Alignment(Recipe):
 
     def state(self) -> dict[str, Any]:
         """Return how texts were made."""
-        return {"text": self.text}
+        return {"text": self.names.about}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Check that texts are still made in the same way."""
-        if state["text"] != self.text:
-            raise ConfigError(f"resume: the run's texts were {state['text']} when it began, {self.text} now")
+        self.names.check_resumed(state["text"])
 
 
 def with_texts(clouds: CloudDataset, text: TextConfig) -> NamedClouds:
     """Return those clouds that have a text, with it."""
-    texts = texts_of(clouds.columns(), text.column, clean=text.clean)
+    return _named(clouds, texts_of(clouds.columns(), text.column, clean=text.clean))
+
+
+def _named(clouds: CloudDataset, texts: list[str]) -> NamedClouds:
     rows = [row for row, words in enumerate(texts) if words]
     return NamedClouds(Selection(clouds, np.array(rows, dtype=np.int64)), [texts[row] for row in rows])
 

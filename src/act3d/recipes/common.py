@@ -13,6 +13,7 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import CheckpointError, InputError
 from act3d.models.encoder import PointEncoder
+from act3d.supervision import supervision_of
 
 
 def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Sta
     """
     scratch = {"width": config.width, "depth": config.depth, "heads": config.heads}
     if kept is not None and kept.exists():
-        about = json.loads(kept.read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return Start(about, about["encoder"] or scratch)
     if not checkpoint:
         return Start({"kind": "scratch", "checkpoint": "", "encoder": None}, scratch)
@@ -87,6 +88,8 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Sta
     if not isinstance(encoder, PointEncoder):
         raise CheckpointError(f"checkpoint: {checkpoint} holds {source.kind!r}, which has no point encoder")
     about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
+    if supervision := supervision_of(loaded.meta):
+        about["supervision"] = supervision
     return Start(about, dict(encoder.config), source, loaded.meta)
 
 

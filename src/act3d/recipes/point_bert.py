@@ -22,7 +22,7 @@ from act3d.geometry import Patches, gather
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.point_bert import PointBERT
-from act3d.recipes.pretraining import Pretraining
+from act3d.recipes.pretraining import Pretraining, alignment_of
 
 
 class PointBERTPretraining(Pretraining):
@@ -56,6 +56,7 @@ class PointBERTPretraining(Pretraining):
             embed_width=None if teacher.width == student.width else teacher.width,
             codes=teacher.codes,
             contrast_width=settings.point_bert.contrast_width,
+            alignment=alignment_of(settings),
         )
         model.encoder.patch_embedding.load_state_dict(teacher.patch_embedding.state_dict())
         return model
@@ -89,7 +90,7 @@ class PointBERTPretraining(Pretraining):
             terms["contrast"] = self._agreement(output.contrast, keys, None)
         if keys is not None:
             self._enqueue(keys)
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        return self.beside_names({"loss": torch.stack(list(terms.values())).sum(), **terms}, patches, batch)
 
     def _mask(self, centers: Tensor) -> Tensor:
         """A block of every cloud, of a share of its own: bool (B, G), a fixed shape without a fixed count."""
@@ -135,10 +136,11 @@ class PointBERTPretraining(Pretraining):
 
     def state(self) -> dict[str, Any]:
         """Return the follower and the queue."""
-        return {"follower": self._follower.state_dict(), "queue": self._queue, "next": self._next}
+        return super().state() | {"follower": self._follower.state_dict(), "queue": self._queue, "next": self._next}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave."""
+        super().load_state(state)
         self._follower.load_state_dict(state["follower"])
         self._queue, self._next = state["queue"], int(state["next"])
 

@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
 from act3d.models.point_mae import PointMAE
-from act3d.recipes.pretraining import Pretraining, draw_mask, encoder_and_decoder
+from act3d.recipes.pretraining import Pretraining, alignment_of, draw_mask, encoder_and_decoder
 
 
 class PointMAEPretraining(Pretraining):
@@ -34,10 +34,12 @@ class PointMAEPretraining(Pretraining):
             patch_size=cut.patch_size,
             **encoder_and_decoder(student),
             embed_visible_only=student.embed_visible_only,
+            alignment=alignment_of(settings),
         )
 
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss for points (B, N, 3)."""
         patches = self.model.patchify(points)
         mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
-        return {"loss": self.model.loss(patches, self.model(patches, mask, self.hidden))}
+        loss = self.model.loss(patches, self.model(patches, mask, self.hidden))
+        return self.beside_names({"loss": loss}, patches, batch)

@@ -4,6 +4,7 @@ A method is a subclass of `Pretraining` in a file of its own, and a line in `MET
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +21,12 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError
 from act3d.evaluation.protocol import protocol_of
+from act3d.geometry import Patches
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import checkpoint_meta
+from act3d.recipes.names import Names, learn_names, read_texts, zero_shot
 from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
 from act3d.settings.training import MaskConfig, ProbeConfig
@@ -48,10 +51,11 @@ class Pretraining(Recipe):
         clouds: training clouds, and those held out.
         probe: clouds of the linear probe, or None.
         teacher: stage I's autoencoder with its meta; None for a method that learns from none.
+        names: texts of the clouds, where names are learnt beside the method (`align.weight`).
     """
 
     command = "pretrain"
-    eval_columns = ("probe",)
+    eval_columns: tuple[str, ...] = ("probe",)
     best_metric = "probe"
     lower_is_better = False
     model: Any
@@ -63,16 +67,21 @@ class Pretraining(Recipe):
         clouds: CloudDataset,
         probe: ProbeClouds | None = None,
         teacher: Checkpoint[Autoencoder] | None = None,
+        names: Names | None = None,
     ) -> None:
         super().__init__(settings, model, clouds)
-        self.probe, self.teacher = probe, teacher
+        self.probe, self.teacher, self.names = probe, teacher, names
         if teacher is not None:
             teacher.model.requires_grad_(False).eval()
         self.protocol = protocol_of(settings.probe.test_split or settings.data.val_split)
         self.meta = checkpoint_meta(clouds, self.command, self.seed, self.protocol)
+        if names is not None:
+            self.facts, self.meta = names.facts, self.meta | names.facts
+            self.train_columns = (*self.train_columns, "align", "temperature")
+            self.eval_columns = (*self.eval_columns, "zero_shot")
 
     @staticmethod
-    def build_model(settings: Any, teacher: Autoencoder | None) -> nn.Module:
+    def build_model(settings: Any, teacher: Autoencoder | None) -> Any:
         """Return the student with fresh weights."""
         raise NotImplementedError
 
@@ -81,6 +90,8 @@ class Pretraining(Recipe):
         super().to(device)
         if self.teacher is not None:
             self.teacher.model.to(device)
+        if self.names is not None:
+            self.names = self.names.to(device)
 
     def keep_inputs(self, folder: RunFolder) -> None:
         """Copy the teacher into the run folder: the run stays whole when stage I's folder is gone."""
@@ -91,12 +102,27 @@ class Pretraining(Recipe):
         """Fit the student to clouds (B, N, 3)."""
         fit_student(self.model, self.model.patchify(points))
 
+    def beside_names(self, losses: dict[str, Tensor], patches: Patches, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a method's losses with the contrast of whole clouds and their names added, where names are learnt."""
+        if self.names is None:
+            return losses
+        head = self.model.alignment
+        shapes = head(self.model.embed(patches))
+        named, vectors = self.names.named[batch["index"]], self.names.vectors[batch["index"]]
+        # Without a text in the batch, everything still takes part: processes wait for each other's gradients.
+        align = head.contrast(shapes[named], vectors[named]) if named.any() else 0 * head.scores(shapes, vectors).sum()
+        loss = losses["loss"] + self.settings.align.weight * align
+        return losses | {"loss": loss, "align": align, "temperature": 1 / head.contrast.scale.detach()}
+
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Embed points (B, N, 3): nothing is hidden."""
         return self.model.embed(self.model.patchify(points))
 
     def validate(self, limit: int = 0) -> dict[str, Any]:
-        """Fit a linear SVM on frozen features; return its accuracy in percent as "probe"."""
+        """Fit a linear SVM on frozen features; return its accuracy in percent as "probe".
+
+        Where names are learnt, "zero_shot" is how often the nearest class word is the right one.
+        """
         if self.probe is None:
             return {}
         from act3d.evaluation.probe import linear_probe
@@ -107,7 +133,23 @@ class Pretraining(Recipe):
         accuracy = 0.0
         if processes.rank() == 0:
             accuracy = linear_probe(*sets[0], *sets[1], seed=self.seed).accuracy
-        return {"probe": processes.gather_objects(accuracy)[0]}
+        found = {"probe": processes.gather_objects(accuracy)[0]}
+        if self.names is not None:
+            head, (features, labels) = self.model.alignment, sets[1]
+            with torch.no_grad():
+                shapes = head(torch.from_numpy(features).to(self.device)).cpu()
+            words, clean = self.probe.test.class_words(), self.settings.text.clean
+            found["zero_shot"] = zero_shot(head, shapes, torch.from_numpy(labels), words, clean)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Return how texts were made, where names are learnt."""
+        return {} if self.names is None else {"text": self.names.about}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Check that texts are still made in the same way."""
+        if self.names is not None:
+            self.names.check_resumed(state.get("text"))
 
     @torch.no_grad()
     def embed(self, clouds: CloudDataset, batch_size: int, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +182,12 @@ def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
     probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
     torch.manual_seed(settings.seed)  # initial weights
     model = method.build_model(settings, teacher.model if teacher else None)
-    return method(settings, model, clouds.train, probe, teacher)
+    names = None
+    if settings.align.weight:
+        if model.alignment is None:
+            raise ConfigError(f"align.weight: method {settings.method!r} learns no names beside its own loss; use 0")
+        names = learn_names(model.alignment, read_texts(clouds.train, settings.text), settings.text)
+    return method(settings, model, clouds.train, probe, teacher, names)
 
 
 def find_teacher(settings: Any, folder: RunFolder, resume: bool) -> Checkpoint[Autoencoder]:
@@ -180,6 +227,13 @@ def encoder_and_decoder(student: Any) -> dict[str, Any]:
     """Return the sizes that every student with a decoder takes, by their argument's name."""
     names = ("width", "depth", "heads", "drop_path", "decoder_depth", "decoder_heads")
     return {name: getattr(student, name) for name in names}
+
+
+def alignment_of(settings: Any) -> dict[str, Any] | None:
+    """Return the arguments of the model's text head, where names are learnt beside the method; else None."""
+    align = settings.align
+    names = ("hidden", "temperature", "threshold")
+    return {name: getattr(align, name) for name in names} if align.weight else None
 
 
 def draw_mask(centers: Tensor, hidden: int, mask: MaskConfig) -> Tensor:

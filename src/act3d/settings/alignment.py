@@ -24,12 +24,28 @@ class TextConfig(Section, section="text"):
     )
 
 
-class AlignConfig(Section, section="align"):
-    """The projection to the texts, and the encoder, whose size and patches count from scratch only."""
+class TextHeadConfig(Section, section="align"):
+    """The projection of clouds to where their texts are, and the contrast with these."""
 
     hidden: int = option(512, "channels between the two layers of the projection", unit="channels", ge=8)
     temperature: float = option(0.07, "temperature of the contrast at the start; it is learnt", gt=0)
     threshold: float = option(0.95, "texts whose cosine is above this are each other's positives", gt=0, le=1)
+
+
+class AlignBesideConfig(TextHeadConfig):
+    """Alignment with names beside a method of pretraining, in one run: name-supervised."""
+
+    weight: float = option(
+        0.0,
+        "weight of the contrast of clouds with their names, beside the method's own loss; 0 = no names",
+        ge=0,
+        le=100,
+    )
+
+
+class AlignConfig(TextHeadConfig):
+    """The projection to the texts, and the encoder, whose size and patches count from scratch only."""
+
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     patches: int = option(64, "patches of a cloud, from scratch", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch, from scratch", unit="points", ge=4)

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
+from act3d.settings.alignment import AlignBesideConfig, TextConfig
 from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place
@@ -125,6 +126,10 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
         PointBertConfig(),
         "masks and contrast of the Point-BERT-style student; `mask` and `loss` are not used by it",
     )
+    align: AlignBesideConfig = option(
+        AlignBesideConfig(), "names to learn from beside the method (docs/alignment.md); weight 0 = none"
+    )
+    text: TextConfig = option(TextConfig(), "how names become texts, where align.weight is above 0")
     out: Place = option(
         "runs/pretrain",
         "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, teacher.safetensors, results.json",

@@ -1,20 +1,26 @@
 """Aligned encoders in use: shapes and texts in one space, so that any words name shapes."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from act3d.errors import InputError
-from act3d.models.aligned import Aligned
+from act3d.models.encoder import EncoderModel
+from act3d.models.student import Student
+from act3d.models.text_head import TextHead
 from act3d.use.points import Points, is_single
-from act3d.use.shape_predictors import EncoderPredictor, ranked
+from act3d.use.shape_predictors import EncoderPredictor, StudentPredictor, ranked
 from act3d.use.text_embeddings import encode_texts
 from act3d.use.texts import label_text
 
+M = TypeVar("M", bound=EncoderModel)
 
-class AlignedPredictor(EncoderPredictor[Aligned]):
-    """An encoder that learnt from names, with the text Transformer that it learnt from (package `act3d[minilm]`).
+
+class AlignedPredictor(EncoderPredictor[M]):
+    """An encoder that learnt from names, with the text Transformer that it learnt from (package `act3d[minilm]`):
+    what `act3d align` made, or pretraining with `align.weight`.
 
     predictor.classify("chair.obj", ["chair", "table", "lamp"])   # [("chair", 0.9), ...]
     predictor.embed_shape("chair.obj") @ predictor.embed_text(["a chair"]).T   # cosines
@@ -25,10 +31,16 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
 
     labels: Sequence[str] = ()
 
+    @property
+    def head(self) -> TextHead:
+        """The part of the model that puts clouds beside texts."""
+        assert self.model.alignment is not None
+        return self.model.alignment
+
     @torch.no_grad()
     def embed_shape(self, points: Points) -> Tensor:
         """One unit vector a cloud (B, D), to be compared with those of texts; `embed` gives the encoder's features."""
-        vectors: Tensor = self.model(self.patchify(points))
+        vectors: Tensor = self.head(self.embed(points))
         return vectors
 
     @torch.no_grad()
@@ -42,7 +54,7 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
         if isinstance(texts, str):
             raise InputError("texts is one string; give a list of strings")
         clean = bool((self.meta.get("texts") or {}).get("clean", True))
-        return self.model.place_texts(encode_texts([label_text(text, clean) for text in texts]))
+        return self.head.place_texts(encode_texts([label_text(text, clean) for text in texts]))
 
     def classify(self, points: Points, labels: Sequence[str]) -> list[tuple[str | int, float]]:
         """Name what points show by any words, of which nothing was learnt as a class (zero-shot).
@@ -68,4 +80,8 @@ class AlignedPredictor(EncoderPredictor[Aligned]):
         labels = self.labels if labels is None else labels
         if isinstance(labels, str) or len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise InputError(f"labels: {labels!r} is not allowed; give two or more different words")
-        return ranked(self.model.scores(self.embed_shape(points), self.embed_text(labels)), list(labels))
+        return ranked(self.head.scores(self.embed_shape(points), self.embed_text(labels)), list(labels))
+
+
+class AlignedStudentPredictor(AlignedPredictor[Student], StudentPredictor):
+    """A masked student that learnt names as well: any words, and the prediction of the teacher's features."""

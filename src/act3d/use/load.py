@@ -15,7 +15,7 @@ from act3d.models.classifier import Classifier
 from act3d.models.encoder import EncoderModel
 from act3d.models.segmenter import Segmenter
 from act3d.models.student import Student
-from act3d.use.aligned_predictor import AlignedPredictor
+from act3d.use.aligned_predictor import AlignedPredictor, AlignedStudentPredictor
 from act3d.use.predictor import Predictor
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import AutoencoderPredictor, ClassifierPredictor, EncoderPredictor, StudentPredictor
@@ -54,16 +54,25 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
         InputError: No such device.
     """
     wanted = None if expect is None else tuple(model for model, made in PREDICTORS.items() if issubclass(made, expect))
+    if expect is not None and issubclass(expect, AlignedPredictor):
+        wanted = (EncoderModel,)  # any of them may have learnt names
     found = checkpoints.load(path, device, expect=wanted)
     predictor = predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
     if expect is not None and not isinstance(predictor, expect):  # a segmenter has an encoder too
-        raise CheckpointError(f"{found.path} holds a {predictor.kind}, not a student or another pretrained encoder")
+        lacks = (
+            "that learnt no names"
+            if issubclass(expect, AlignedPredictor)
+            else "not a student or another pretrained encoder"
+        )
+        raise CheckpointError(f"{found.path} holds a {predictor.kind}, {lacks}")
     return predictor
 
 
 def predictor_for(model: nn.Module, meta: Mapping[str, Any] | None = None, *rest: Any) -> Predictor[Any]:
     """The predictor of a model of act3d; see `Predictor` for the arguments."""
     made = next(made for kind, made in PREDICTORS.items() if isinstance(model, kind))
+    if getattr(model, "alignment", None) is not None:
+        made = AlignedStudentPredictor if isinstance(model, Student) else AlignedPredictor
     return made(model, meta, *rest)
 
 

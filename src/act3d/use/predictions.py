@@ -14,6 +14,7 @@ from torch import Tensor
 from act3d.errors import ConfigError, InputError
 from act3d.files import output_names, printable, write_text
 from act3d.progress import Progress
+from act3d.supervision import supervision_note
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.labelled_clouds import write_ply
@@ -35,6 +36,7 @@ class Predictions(Tabular):
         failures: (name, reason) of what could not be read.
         labels: Name -> label of every point (a segmenter).
         truth: Name -> true class, where it is known.
+        note: What is said behind numbers of the model, such as ", name-supervised".
     """
 
     classes: dict[str, Ranked] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Predictions(Tabular):
     failures: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     truth: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def table(self) -> Table:
         """One row a shape: its class and the probability of every class; or its file and number of points."""
@@ -72,7 +75,7 @@ class Predictions(Tabular):
         """How many of the shapes whose class is known are right, as a line; "" if none is known."""
         known = [(truth, str(self.classes[name][0][0])) for name, truth in self.truth.items() if name in self.classes]
         right = sum(truth == found for truth, found in known)
-        return f"{100 * right / len(known):.1f} % right of {len(known)} labelled shapes" if known else ""
+        return f"{100 * right / len(known):.1f} % right of {len(known)} labelled shapes{self.note}" if known else ""
 
     def write(self, path: Path) -> None:
         """Write all probabilities as .csv, .md or .json."""
@@ -99,7 +102,7 @@ class Predictions(Tabular):
 
 def classify_shapes(predictor: ClassifierPredictor | AlignedPredictor, shapes: Shapes, reading: Reading) -> Predictions:
     """Name every shape."""
-    report = Predictions()
+    report = Predictions(note=supervision_note(predictor.meta))
     if shapes.dataset is not None:
         report.truth = {item.name: item.label for item in shapes.items if item.label}
     for names, points in _batches(predictor, shapes, reading, report):

@@ -134,11 +134,11 @@ class Predictor(Generic[M]):
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """One vector a text: see `AlignedPredictor`."""
-        self._cannot("knows no texts", "what act3d align made")
+        self._cannot("knows no texts", "one that learnt names (act3d align)")
 
     def classify(self, points: Points, labels: Sequence[str]) -> Any:
         """The likeliest of any words: see `AlignedPredictor`."""
-        self._cannot("knows no words", "what act3d align made")
+        self._cannot("knows no words", "one that learnt names (act3d align)")
 
     def segment(self, *inputs: Any, **options: Any) -> Any:
         """A label for every point: see `SegmenterPredictor`."""

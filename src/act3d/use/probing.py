@@ -6,6 +6,7 @@ from act3d.evaluation.frozen_encoder import ProbeReport, probe_encoder
 from act3d.models.encoder import EncoderModel
 from act3d.models.student import Student
 from act3d.settings.data import ProbeData
+from act3d.supervision import supervision_of
 
 
 def probe_checkpoint(checkpoint: str, data: ProbeData, seed: int = 0, device: str = "auto") -> ProbeReport:
@@ -31,5 +32,6 @@ def probe_checkpoint(checkpoint: str, data: ProbeData, seed: int = 0, device: st
     )
     report = probe_encoder(loaded.model, train.clouds, test.clouds, data.batch_size, seed)
     report.data |= {"split": data.split, "test_split": data.test_split}
+    report.supervision = supervision_of(loaded.meta)
     report.notes = [*train.notes, *train.warnings]
     return report

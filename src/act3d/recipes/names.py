@@ -1,0 +1,96 @@
+"""What clouds are called, as vectors that a model learns to reach: shared by alignment and by pretraining with names.
+
+What learns from names is name-supervised: it says so in results.json and in its checkpoints.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from act3d.data.clouds import CloudDataset
+from act3d.errors import ConfigError, InputError
+from act3d.models.text_head import TextHead
+from act3d.settings.alignment import TextConfig
+from act3d.supervision import NAMES
+from act3d.use.text_embeddings import encode_texts
+from act3d.use.texts import label_text, texts_of
+
+
+class Names(NamedTuple):
+    """Texts of training clouds as a model sees them.
+
+    Attributes:
+        vectors: (S, D), a unit vector a cloud among shapes; zeros where a cloud has no text.
+        named: bool (S,): which clouds have a text.
+        about: how texts were made, for results.json: encoder, column, clean, distinct, clouds_without.
+    """
+
+    vectors: Tensor
+    named: Tensor
+    about: dict[str, Any]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What results.json and checkpoints say of a model that learnt these."""
+        return {"supervision": NAMES, "texts": self.about}
+
+    def to(self, device: torch.device) -> "Names":
+        """The same on another device."""
+        return self._replace(vectors=self.vectors.to(device), named=self.named.to(device))
+
+    def check_resumed(self, about: Any) -> None:
+        """Check that texts are made as they were when the run began.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if about != self.about:
+            raise ConfigError(f"resume: the run's texts were {about} when it began, {self.about} now")
+
+
+def read_texts(clouds: CloudDataset, text: TextConfig) -> list[str]:
+    """Return a text for every cloud, "" where nothing says a word about it.
+
+    Raises:
+        InputError: fewer than two different ones.
+    """
+    texts = texts_of(clouds.columns(), text.column, clean=text.clean)
+    if len(set(texts) - {""}) < 2:
+        raise InputError(
+            f"{clouds.name} has no texts to learn from: {sum(map(bool, texts))} of {len(clouds)} clouds have words "
+            f"(text.column={text.column}), {len(set(texts) - {''})} of them distinct; choose another --text.column"
+        )
+    return texts
+
+
+def learn_names(head: TextHead, texts: Sequence[str], text: TextConfig, without: int = 0) -> Names:
+    """Set the head's mean to that of the distinct texts, and return the texts around it.
+
+    Args:
+        head: of the model that is trained.
+        texts: of the training clouds; "" = none.
+        text: how they were made.
+        without: clouds that were left out before because they have no text.
+    """
+    distinct = sorted(set(texts) - {""})
+    head.text_mean.copy_(encode_texts(distinct).mean(dim=0))
+    named = torch.tensor([bool(words) for words in texts])
+    vectors = torch.zeros(len(texts), head.text_width)
+    vectors[named] = head.place_texts(encode_texts([words for words in texts if words])).cpu()
+    about = {"encoder": "minilm", "column": text.column, "clean": text.clean, "distinct": len(distinct)}
+    return Names(vectors, named, about | {"clouds_without": without + int((~named).sum())})
+
+
+def zero_shot(head: TextHead, shapes: Tensor, labels: Tensor, classes: Sequence[str], clean: bool) -> float:
+    """Return how often, in percent, the nearest class word of shapes (S, D) is that of their labels (S,), -1 = none.
+
+    Args:
+        classes: a word a class; pooled datasets may share one: either class is right then.
+        clean: words are read as training texts were.
+    """
+    texts = [label_text(name, clean) for name in classes]
+    predicted = (shapes @ head.place_texts(encode_texts(texts)).to(shapes).T).argmax(dim=1)
+    same = torch.tensor([[a == b for b in texts] for a in texts])
+    return 100 * float(same[predicted, labels][labels >= 0].float().mean())
