@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
@@ -247,6 +247,23 @@ def _ending(parts: tuple[str, ...], name: str) -> tuple[str, ...]:
 def _key(parts: tuple[str, ...], suffix: str) -> str:
     """What two paths share when a file system that ignores case takes them for one."""
     return unicodedata.normalize("NFC", "/".join(parts) + suffix).casefold()
+
+
+def unique_names(names: Iterable[object]) -> list[str]:
+    """Return printable names, no two alike: of those that look the same all but the first get a number, `name~2`."""
+    taken: dict[str, None] = {}
+    for name in map(printable, names):
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}~{number}", number + 1
+        taken[unique] = None
+    return list(taken)
+
+
+def names_of(originals: Iterable[str]) -> dict[str, str]:
+    """Return a printable name for every different original; two originals never share one."""
+    different = sorted(set(originals))
+    return dict(zip(different, unique_names(different), strict=True))
 
 
 def printable(name: object) -> str:

@@ -90,7 +90,7 @@ def test_a_level_is_of_splits_only_where_all_its_folders_are(folders: list[str],
 
 def test_a_folder_without_classes(tmp_path: Path) -> None:
     for i in range(10):
-        write_obj(tmp_path / "in" / f"{i}.obj")
+        write_obj(tmp_path / "in" / f"{i}.obj", CUBE_VERTICES * [1, 1 + i, 1])
     summary = prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1, test_fraction=0.3)
     assert summary.counts == {"": {"train": 7, "test": 3}}
     data = open_dataset(tmp_path / "out", "train")

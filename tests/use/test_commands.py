@@ -213,3 +213,43 @@ def test_names_of_files_that_are_no_utf8(
     answers = json.loads((tmp_path / "answer.json").read_text())["answers"]
     assert all(hits[0]["name"] == f"rod/{name}" for name, hits in answers.items())
     assert r"rod/caf\xe9\n.obj" in read_embeddings(tmp_path / "e.parquet")["name"]
+
+
+def test_names_that_look_alike_stay_apart(
+    meshes: Path, student_file: Path, classifier_file: Path, tmp_path: Path, capsys: Any
+) -> None:
+    pytest.importorskip("faiss")
+    (meshes / "rod" / "rod0.obj").rename(meshes / "rod" / "a\n.obj")
+    (meshes / "rod" / "rod1.obj").rename(meshes / "rod" / r"a\n.obj")
+    os.utime(meshes / "rod" / "a\n.obj", (1, 1))
+    os.utime(meshes / "rod" / r"a\n.obj", (1, 1))
+    (meshes / "plate" / "bad.obj").unlink()
+    count, wanted = 6, {r"rod/a\n.obj", r"rod/a\n.obj~2"}
+    model, classifier = ["--checkpoint", str(student_file)], ["--checkpoint", str(classifier_file)]
+    assert main(["predict", str(meshes), *classifier, "--out", str(tmp_path / "p.json")]) == 0
+    classes = json.loads((tmp_path / "p.json").read_text())
+    assert len(classes) == count
+    assert wanted <= classes.keys()
+    for path, other in (("a\n.obj", r"rod/a\n.obj"), (r"a\n.obj", r"rod/a\n.obj~2")):
+        assert main(["predict", str(meshes / "rod" / path), *classifier, "--out", str(tmp_path / "one.json")]) == 0
+        (alone,) = json.loads((tmp_path / "one.json").read_text()).values()
+        assert dict(row.values() for row in alone) == pytest.approx(dict(row.values() for row in classes[other]))
+    assert main(["embed", str(meshes), *model, "--out", str(tmp_path / "e.npz")]) == 0
+    assert main(["embed", str(meshes), *model, "--out", str(tmp_path / "e.npz")]) == 0
+    assert "0 new" in capsys.readouterr().out
+    table = read_embeddings(tmp_path / "e.npz")
+    assert len(set(table["name"])) == count
+    assert main(["index", str(meshes), *model, "--out", str(tmp_path / "index")]) == 0
+    assert f"{count} shapes" in capsys.readouterr().out
+    asked = ["search", str(meshes / "rod"), "--index", str(tmp_path / "index"), "--json", str(tmp_path / "a.json")]
+    assert main(asked) == 0
+    answers = json.loads((tmp_path / "a.json").read_text())["answers"]
+    assert len(answers) == len(list((meshes / "rod").iterdir()))
+
+
+def test_folders_that_look_alike_are_two_classes(tmp_path: Path) -> None:
+    for folder in ("a\n", r"a\n"):
+        for i in range(3):
+            write_box(tmp_path / "in" / folder / f"{i}.obj", 1, 1 + i, len(folder))
+    made = act3d.prepare(tmp_path / "in", tmp_path / "out", points=64, workers=1)
+    assert {cls: sum(splits.values()) for cls, splits in made.counts.items()} == {r"a\n": 3, r"a\n~2": 3}

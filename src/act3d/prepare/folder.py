@@ -1,12 +1,12 @@
 """Any folder of meshes and clouds: `class/file`, `class/train/file`, `train/class/file`, or just files."""
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from act3d.errors import InputError
-from act3d.files import printable
-from act3d.prepare.items import UNLABELED, Item, Source, choose_test
+from act3d.files import names_of, printable, unique_names
+from act3d.prepare.copies import choose_test_shapes, copies_note, equal_files, joined, same_stems
+from act3d.prepare.items import UNLABELED, Item, Source
 from act3d.readers.by_suffix import READERS
 from act3d.readers.find import find_files
 
@@ -39,61 +39,44 @@ def place_of(relative: PurePath, level: int | None) -> tuple[str, str]:
 def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_fraction: float, seed: int) -> Source:
     """List a folder. When no file says its split, `test_fraction` of every class goes to the test split, by seed.
 
-    Files that differ only in their suffix count as one shape and get the same split.
+    Files that differ only in their suffix, and exact copies, count as one shape and get the same split.
     """
     found = find_files(root, READERS, out)
     if not found.files:
         raise InputError(f"{root} holds no mesh or point cloud; known suffixes: {', '.join(READERS)}")
     relatives = [path.relative_to(root) for path in found.files]
-    names = _names(relatives)
+    names = unique_names(relative.as_posix() for relative in relatives)
     level = split_level([relative.parts[:-1] for relative in relatives])
     places = [place_of(relative, level) for relative in relatives]
-    classes = sorted({printable(cls) for cls, _ in places if cls})
+    labels = names_of(cls for cls, _ in places)
+    classes = sorted(name for name in labels.values() if name)
     notes = [*found.notes, *_others_note(found.others)]
     like_splits = [cls for cls in classes if cls.lower() in SPLIT_FOLDERS]
     if like_splits:
         notes.append(f"{', '.join(like_splits)}: taken for a class, since not all folders beside it are splits")
+    copies = equal_files(found.files)
     tests: set[str] = set()
     if level is None:
-        tests, twins = _choose_test(relatives, names, [cls for cls, _ in places], test_fraction, seed)
-        notes += twins
+        own = [labels[cls] for cls, _ in places]
+        twins = same_stems(relatives, own)
+        shapes = joined([*twins, *copies], len(relatives))
+        tests = choose_test_shapes(names, shapes, own, test_fraction, seed)
+        notes += _twins_note(names, twins)
     items = []
     for path, name, (cls, split) in zip(found.files, names, places, strict=True):
         if not split:
             split = UNLABELED if classes and not cls else "test" if name in tests else "train"
-        items.append(Item(name, path, printable(cls), split))
+        items.append(Item(name, path, labels[cls], split))
+    notes += copies_note(names, copies, [item.split for item in items], level is None)
     return Source("folder", printable(root.absolute().name), items, classes, [], up, scale, unit, "", notes)
 
 
-def _names(relatives: list[Path]) -> list[str]:
-    """A printable name for every file, no two alike."""
-    taken: Counter[str] = Counter()
-    names: list[str] = []
-    for relative in relatives:
-        name = printable(relative.as_posix())
-        taken[name] += 1
-        names.append(name if taken[name] == 1 else f"{name}~{taken[name]}")
-    return names
-
-
-def _choose_test(
-    relatives: list[Path], names: list[str], classes: list[str], fraction: float, seed: int
-) -> tuple[set[str], list[str]]:
-    """The names in the test split, and a note if some shapes come in several files: all of one shape get one split."""
-    shapes: dict[tuple[str, Path], list[str]] = {}
-    for relative, name, cls in zip(relatives, names, classes, strict=True):
-        shapes.setdefault((cls, relative.with_suffix("")), []).append(name)
-    tests: set[str] = set()
-    for cls in sorted(set(classes)):
-        by_first = {files[0]: files for (own, _), files in shapes.items() if own == cls}
-        for first in choose_test(list(by_first), fraction, seed):
-            tests.update(by_first[first])
-    several = [files for files in shapes.values() if len(files) > 1]
-    if not several:
-        return tests, []
-    return tests, [
-        f"{len(several)} shapes come in several files ({' and '.join(several[0])}): all files of a shape get one split"
-    ]
+def _twins_note(names: list[str], twins: list[list[int]]) -> list[str]:
+    """A note on shapes that come in several files."""
+    if not twins:
+        return []
+    shown = " and ".join(names[place] for place in twins[0])
+    return [f"{len(twins)} shapes come in several files ({shown}): all files of a shape get one split"]
 
 
 def _others_note(others: dict[str, int]) -> list[str]:

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 import numpy as np
 
+from act3d.files import unique_names
 from act3d.readers.up_axis import SAID_UP
 
 UNLABELED = "unlabeled"
@@ -53,7 +54,7 @@ class Source:
     Attributes:
         kind: "folder", "kicad", "sweethome3d" or "ldraw"; decides the reader.
         name: Name of the dataset.
-        items: The models, in a fixed order.
+        items: The models, in a fixed order; those whose names look alike get numbers.
         classes: Class names, in the order of the labels.
         parts: Part vocabulary, empty for none.
         up: Up axis of the files that do not say it themselves.
@@ -75,6 +76,10 @@ class Source:
     licence: str = ""
     notes: list[str] = field(default_factory=list)
     up_asked: bool = False
+
+    def __post_init__(self) -> None:
+        names = unique_names(item.name for item in self.items)
+        self.items = [replace(item, name=name) for item, name in zip(self.items, names, strict=True)]
 
     def formats(self) -> dict[str, str]:
         """`up` by suffix, for those it is true of: files that do not say their own axis, or all if it was asked for."""

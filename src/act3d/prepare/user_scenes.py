@@ -13,7 +13,7 @@ from act3d.data.rooms import DESCRIPTION, UNLABELLED, write_description
 from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, move_into_place, output_names, printable, recover_folder
 from act3d.installing import how_to_install
-from act3d.prepare.items import choose_test
+from act3d.prepare.copies import choose_test_shapes, copies_note, equal_files, joined, same_stems
 from act3d.prepare.s3dis import RoomReport, SceneSummary
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
@@ -152,19 +152,30 @@ def prepare_scenes(
     counts = {report.name: report.counts for report in reports}
     if not any(count.any() for count in counts.values()):
         raise InputError(f"none of the labels in {source} is in {classes} ({', '.join(map(str, list(table)[:10]))})")
-    folders = {room: relative.parts[0] for room, relative in zip(rooms, relatives, strict=True) if room in counts}
-    splits = _splits(folders, test_fraction, seed)
+    made = [place for place, room in enumerate(rooms) if room in counts]
+    splits, copies = _splits([rooms[i] for i in made], [paths[i] for i in made], source, test_fraction, seed)
     write_description(
         work, printable(source.name) or "scenes", list(table.values()), list(counts), splits=splits, source=str(source)
     )
     move_into_place(work, out)
-    notes = [note for report in reports for note in report.notes]
+    notes = [note for report in reports for note in report.notes] + copies
     return SceneSummary(out, list(table.values()), counts, notes, time.perf_counter() - start, failures)
 
 
-def _splits(folders: dict[str, str], test_fraction: float, seed: int) -> dict[str, str]:
-    """The split of every room: "test" for those in a folder of that name, else a share of them, by seed."""
-    if "test" in folders.values():
-        return {name: "test" if folder == "test" else "train" for name, folder in folders.items()}
-    chosen = choose_test(list(folders), test_fraction, seed)
-    return {name: "test" if name in chosen else "train" for name in folders}
+def _splits(
+    rooms: list[str], paths: list[Path], source: Path, test_fraction: float, seed: int
+) -> tuple[dict[str, str], list[str]]:
+    """The split of every room, and a line on copies: "test" for those in a folder of that name, else a share, by seed.
+
+    Copies of one cloud, and one cloud in files of several formats, get the same split.
+    """
+    relatives = [path.relative_to(source) for path in paths]
+    copies = equal_files(paths)
+    tests = {room for room, relative in zip(rooms, relatives, strict=True) if relative.parts[0] == "test"}
+    chosen = not tests
+    if chosen:
+        none = [""] * len(rooms)
+        clouds = joined([*same_stems(relatives, none), *copies], len(rooms))
+        tests = choose_test_shapes(rooms, clouds, none, test_fraction, seed)
+    splits = {room: "test" if room in tests else "train" for room in rooms}
+    return splits, copies_note(rooms, copies, list(splits.values()), chosen)

@@ -28,7 +28,7 @@ def find_scans(source: str) -> list[Path]:
     if path.is_dir():
         found = find_files(path, SUFFIXES).files
     else:
-        places = map(Path, sorted(glob.glob(source, recursive=True)))
+        places = map(Path, sorted(set(glob.glob(source, recursive=True))))
         found = [file for file in places if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not found:
         raise InputError(f"{source} is no scan, and no folder of scans ({', '.join(sorted(SUFFIXES))})")

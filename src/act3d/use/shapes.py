@@ -18,7 +18,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
-from act3d.files import printable
+from act3d.files import names_of, unique_names
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
@@ -146,12 +146,19 @@ def find_shapes(
     elif path.is_file():
         root, files = path.parent, [path]
     else:
-        files = [Path(f) for f in sorted(glob.glob(source, recursive=True)) if Path(f).is_file()]
+        files = [Path(f) for f in sorted(set(glob.glob(source, recursive=True))) if Path(f).is_file()]
         root = _common_folder(files) if files else Path()
     if not files:
         kinds = ", ".join(READERS)
         raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
-    return Shapes([_of_file(file, root, reading) for file in files])
+    relatives = [file.relative_to(root) for file in files]
+    # As in `act3d prepare`: the first folder below the root is the class.
+    folders = [relative.parts[0] if len(relative.parts) > 1 else "" for relative in relatives]
+    labels, names = names_of(folders), unique_names(relatives)  # also where two names look alike
+    rows = zip(names, folders, files, strict=True)
+    return Shapes(
+        [Item(name, labels[own], "", str(file.absolute()), _stamp(file, reading)) for name, own, file in rows]
+    )
 
 
 def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, reading: Reading) -> Shapes:
@@ -165,20 +172,16 @@ def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str,
     stamp = f"{clouds.fingerprint}:{opened.points}{reading.mark}"
     labels = [clouds.classes[label] if label >= 0 else "" for label in clouds.labels.tolist()]
     splits = clouds.split or [""] * len(clouds)
-    rows = zip(clouds.names, labels, splits, strict=True)
+    rows = zip(unique_names(clouds.names), labels, splits, strict=True)
     return Shapes([Item(name, label, part, "", stamp) for name, label, part in rows], clouds)
 
 
-def _of_file(file: Path, root: Path, reading: Reading) -> Item:
-    relative = file.relative_to(root)
+def _stamp(file: Path, reading: Reading) -> str:
     try:
         about = file.stat()
-        stamp = f"{about.st_size}-{about.st_mtime_ns}{reading.mark}"
     except OSError:  # a link to nothing: reading will say so
-        stamp = "missing"
-    # As in `act3d prepare`: the first folder below the root is the class.
-    label = relative.parts[0] if len(relative.parts) > 1 else ""
-    return Item(printable(relative), printable(label), "", str(file.absolute()), stamp)
+        return "missing"
+    return f"{about.st_size}-{about.st_mtime_ns}{reading.mark}"
 
 
 def _say(lines: Sequence[str]) -> Sequence[str]:
