@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act3d.data import layouts, open_dataset, sample_root
+from act3d.data import layouts, open_dataset, packed, sample_root
+from act3d.data.loading import make_loader
 from act3d.data.rooms import open_rooms, write_description
 from act3d.errors import InputError
 from tests.data.helpers import without_checksums, write_packed
@@ -74,6 +75,44 @@ def test_opening_sees_what_names_the_clouds(copy: Path, change: Callable[[Path],
     change(copy)
     with pytest.raises(InputError, match=rf"{name} was changed after it was written"):
         open_dataset(copy)
+
+
+@pytest.mark.parametrize("name", ["points-00001.npy", "parts-00001.npy"])
+def test_reading_sees_a_changed_shard_before_its_first_cloud(copy: Path, name: str) -> None:
+    flip_a_bit(copy, name)
+    data = open_dataset(copy)
+    shards = np.searchsorted([7, 15], np.arange(len(data)), side="right")
+    data.fetch(np.flatnonzero(shards == 0).tolist(), 0)  # what is whole can be read
+    wanted = rf"{name} was changed after it was written \(its checksum differs\)"
+    for read in (lambda rows: data.fetch(rows.tolist(), 0), data.read_whole):
+        with pytest.raises(InputError, match=wanted):
+            read(np.flatnonzero(shards == 1))
+        with pytest.raises(InputError, match=wanted):  # and again: nobody must go on with it
+            read(np.array([0, len(data) - 1, np.flatnonzero(shards == 1)[0]]))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_ends_in_one_line_at_a_changed_shard(copy: Path, workers: int) -> None:
+    flip_a_bit(copy)
+    with pytest.raises(InputError) as caught:
+        list(make_loader(open_dataset(copy), 4, workers=workers))
+    said = "was changed after it was written (its checksum differs); prepare the dataset again"
+    assert str(caught.value) == f"{copy / 'points-00001.npy'} {said}"
+
+
+def test_reading_an_old_dataset_checks_nothing(copy: Path) -> None:
+    flip_a_bit(without_checksums(copy))
+    assert len(open_dataset(copy).fetch([8, 9, 10], 0)["points"]) == 3
+
+
+def test_a_shard_is_checked_once(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(packed, "check_file", lambda path, expected: checked.append(path.name))
+    data = open_dataset(copy)
+    assert checked == []
+    for _ in range(2):
+        data.fetch(list(range(len(data))), 0)
+    assert sorted(checked) == sorted(path.name for path in copy.glob("*-*.npy"))
 
 
 def test_datasets_of_earlier_versions_open(copy: Path) -> None:
@@ -155,6 +194,10 @@ def test_rooms_have_checksums(tmp_path: Path) -> None:
     (again,) = layouts.check_folder(write_rooms(tmp_path / "b"))
     assert again.fingerprint == before.fingerprint
     flip_a_bit(tmp_path / "a", "hall_1.npy")
+    opened = open_rooms(tmp_path / "a")
+    assert len(opened.read("hall_0").points) == 50
+    with pytest.raises(InputError, match=r"hall_1\.npy was changed after it was written"):
+        opened.read("hall_1")
     (after,) = layouts.check_folder(tmp_path / "a")
     assert after.problems == [
         f"{tmp_path / 'a' / 'hall_1.npy'} was changed after it was written (its checksum differs)"

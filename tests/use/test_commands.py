@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import act3d
 from act3d.cli import main
+from act3d.data.description import checksum
 from act3d.models.segmenter import Segmenter
 from act3d.use.embeddings import read_embeddings
 from tests.fixtures.small_models import write_box
@@ -253,3 +255,23 @@ def test_folders_that_look_alike_are_two_classes(tmp_path: Path) -> None:
             write_box(tmp_path / "in" / folder / f"{i}.obj", 1, 1 + i, len(folder))
     made = act3d.prepare(tmp_path / "in", tmp_path / "out", points=64, workers=1)
     assert {cls: sum(splits.values()) for cls, splits in made.counts.items()} == {r"a\n": 3, r"a\n~2": 3}
+
+
+@pytest.mark.parametrize("words", ["embed {data}", "index {data}", "probe --data.root {data}", "predict {data}"])
+def test_a_flipped_byte_of_a_shard_ends_in_one_line(
+    dataset: Path, student_file: Path, classifier_file: Path, tmp_path: Path, words: str, capsys: Any
+) -> None:
+    data = shutil.copytree(dataset, tmp_path / "data")
+    (shard,) = data.glob("points-*.npy")
+    info = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(info | {"checksums": {shard.name: checksum(shard)}}))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    model = classifier_file if words.startswith("predict") else student_file
+    out = tmp_path / ("out.npz" if words.startswith("embed") else "out.csv" if words.startswith("predict") else "out")
+    assert main([*words.format(data=data).split(), "--checkpoint", str(model), "--out", str(out)]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    said = "was changed after it was written (its checksum differs); prepare the dataset again"
+    assert errors == [f"act3d: error: {shard} {said}"]
+    assert not out.exists()

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from act3d.data.clouds import CloudDataset
-from act3d.errors import ConfigError
+from act3d.errors import Act3dError, ConfigError
 
 
 class BatchKey(NamedTuple):
@@ -109,8 +109,11 @@ class _Batches(Dataset[dict[str, Tensor]]):
     def __init__(self, clouds: CloudDataset):
         self.clouds = clouds
 
-    def __getitem__(self, key: BatchKey) -> dict[str, Tensor]:
-        return self.clouds.fetch(key.indices, key.epoch)
+    def __getitem__(self, key: BatchKey) -> Any:
+        try:
+            return self.clouds.fetch(key.indices, key.epoch)
+        except Act3dError as error:  # torch would raise it with the worker's traceback for its text
+            return error
 
 
 class CloudLoader(DataLoader[dict[str, Tensor]]):
@@ -119,6 +122,12 @@ class CloudLoader(DataLoader[dict[str, Tensor]]):
     plan: BatchPlan
     clouds: CloudDataset
     lives_on, place = "host", "read on the host"  # as `ResidentLoader` says where its clouds are
+
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            if isinstance(batch, Act3dError):
+                raise batch
+            yield batch
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""

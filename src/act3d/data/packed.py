@@ -11,7 +11,8 @@ A folder holds
   area, family, core, licence);
 - `failures.csv`: what could not be read, and why.
 
-Opening reads the description and the table; a cloud is read by its place, without reading any other.
+Opening reads the description and the table; a cloud is read by its place, without reading any other. Before the first
+cloud of a shard is read, the shard is checked against its checksum.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
-from act3d.data.description import DESCRIPTION, TABLE, checksum, fingerprint_of, read_description, read_table
+from act3d.data.description import DESCRIPTION, TABLE, check_file, checksum, fingerprint_of, read_description, read_table
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
 from act3d.errors import InputError, reason_of
@@ -95,6 +96,11 @@ class PackedDataset(CloudDataset):
     def _open_shards(self, info: dict[str, Any]) -> None:
         self._shards: list[np.ndarray] = []
         self._part_shards: list[np.ndarray] = []
+        sums, kinds = info.get("checksums", {}), ("points", "parts") if info["parts"] else ("points",)
+        self._unchecked = {
+            number: {self.root / shard[kind]: sums.get(shard[kind]) for kind in kinds}
+            for number, shard in enumerate(info["shards"])
+        }
         counts = [int(shard["count"]) for shard in info["shards"]]
         for shard, count in zip(info["shards"], counts, strict=True):
             self._shards.append(open_shard(self.root / shard["points"], (count, self.stored, 3), info["dtype"]))
@@ -160,11 +166,18 @@ class PackedDataset(CloudDataset):
         return self._as_declared(points, places), parts
 
     def _by_shard(self, places: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Of every shard with some of `places` its number, which of them it holds, and where in it they lie."""
+        """Of every shard with some of `places` its number, which of them it holds, and where in it they lie.
+
+        Raises:
+            InputError: a shard is not the file that was written.
+        """
         owner = np.searchsorted(self._starts, places, side="right") - 1
-        for number in np.unique(owner):
+        for number in np.unique(owner).tolist():
+            for path, expected in self._unchecked.get(number, {}).items():
+                check_file(path, expected)
+            self._unchecked.pop(number, None)
             here = np.flatnonzero(owner == number)
-            yield int(number), here, places[here] - self._starts[number]
+            yield number, here, places[here] - self._starts[number]
 
     def _as_declared(self, points: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Give points their original coordinates back, where these are wanted."""
@@ -184,6 +197,11 @@ def _open(base: Path, wanted: Wanted) -> PackedDataset:
     return PackedDataset(base, *wanted)
 
 
+def _without_checks(clouds: PackedDataset) -> PackedDataset:
+    clouds._unchecked.clear()
+    return clouds
+
+
 def _check(base: Path) -> list[Found]:
     found = Found("prepared dataset", command="autoencode")
     try:
@@ -191,7 +209,7 @@ def _check(base: Path) -> list[Found]:
     except InputError as error:
         found.problems.append(str(error))
         return [found]
-    check_by_opening(found, lambda split: PackedDataset(base, split), ())
+    check_by_opening(found, lambda split: _without_checks(PackedDataset(base, split)), ())  # all files are checked below
     found.variant, found.fingerprint = str(info["name"]), None
     kinds = ("points", "parts") if info["parts"] else ("points",)
     names = [shard[kind] for shard in info["shards"] for kind in kinds]

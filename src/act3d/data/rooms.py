@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.description import check_seal, checksum, sealed
+from act3d.data.description import check_file, check_seal, checksum, sealed
 from act3d.data.layout import Found, Layout, Part
 from act3d.data.reading import open_npy
 from act3d.errors import InputError
@@ -95,8 +95,10 @@ class RoomFolder:
         return train, sorted(set(test))
 
     def read(self, room: str) -> Room:
-        """Read one room; see `read_room`."""
-        return read_room(self.path(room), len(self.classes))
+        """Read one room, after checking its file against its checksum; see `read_room`."""
+        path = self.path(room)
+        check_file(path, self.checksums.get(path.name))
+        return read_room(path, len(self.classes))
 
 
 def find_rooms(root: str | Path) -> Path | None:
@@ -239,7 +241,7 @@ def _check(folder: Path) -> list[Found]:
         path = opened.path(room)
         area = opened.splits.get(room) or "_".join(room.split("_")[:2])
         try:
-            read = opened.read(room)
+            read = read_room(path, len(opened.classes))
         except InputError as error:
             found.problems.append(str(error))
             continue
