@@ -2,8 +2,8 @@
 
 Without torch, so that processes that prepare data start fast. The description holds the checksum of every other file
 and, as `digest`, one of itself. Opening checks the description and the table, which hold the names of clouds and their
-places; a shard is checked when its first cloud is read (half a millisecond a megabyte, once a process); `act3d check-data`
-reads everything. Datasets of earlier versions have a fingerprint only.
+places; a shard is checked when its first cloud is read (0.6 ms a megabyte, once a process); `act3d check-data` reads
+everything. Datasets of earlier versions have a fingerprint only.
 """
 
 import csv

@@ -22,7 +22,15 @@ from typing import Any
 import numpy as np
 
 from act3d.data.clouds import CloudDataset, Stored, choose_points
-from act3d.data.description import DESCRIPTION, TABLE, check_file, checksum, fingerprint_of, read_description, read_table
+from act3d.data.description import (
+    DESCRIPTION,
+    TABLE,
+    check_file,
+    checksum,
+    fingerprint_of,
+    read_description,
+    read_table,
+)
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
 from act3d.errors import InputError, reason_of
@@ -197,7 +205,9 @@ def _open(base: Path, wanted: Wanted) -> PackedDataset:
     return PackedDataset(base, *wanted)
 
 
-def _without_checks(clouds: PackedDataset) -> PackedDataset:
+def _without_checks(base: Path, split: str | None) -> PackedDataset:
+    """A dataset that reads its shards whatever they hold: `_check` compares all their checksums."""
+    clouds = PackedDataset(base, split)
     clouds._unchecked.clear()
     return clouds
 
@@ -209,7 +219,7 @@ def _check(base: Path) -> list[Found]:
     except InputError as error:
         found.problems.append(str(error))
         return [found]
-    check_by_opening(found, lambda split: _without_checks(PackedDataset(base, split)), ())  # all files are checked below
+    check_by_opening(found, lambda split: _without_checks(base, split), ())
     found.variant, found.fingerprint = str(info["name"]), None
     kinds = ("points", "parts") if info["parts"] else ("points",)
     names = [shard[kind] for shard in info["shards"] for kind in kinds]
