@@ -1,4 +1,6 @@
+import os
 import shlex
+import subprocess
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +31,7 @@ GIVEN = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
     settings = settings_of_words(name, *shlex.split(GIVEN.get(name, "")))
-    result = SimpleNamespace(kind="student")
+    result = SimpleNamespace(kind="student", metrics={})
     step = next_step(name, settings, result)
     if name in ("quickstart", "check-data"):  # they print what follows themselves
         assert step == ""
@@ -48,17 +50,39 @@ def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
          "act3d pretrain --config small/pretrain --data.root sample --teacher.checkpoint r/t"),
         ("prepare", "s --out d", SimpleNamespace(classes=["wall"]),
          "act3d segment --config small/scenes --data.root d"),
-        ("inspect", "r/c", SimpleNamespace(kind="segmenter"),
-         "act3d predict my_shape.obj --checkpoint r/c --out labelled.ply"),
+        ("inspect", "r/c", SimpleNamespace(kind="segmenter", config={"categories": 0}, meta={"classes": ["wall"]}),
+         "act3d predict my_scan.ply --checkpoint r/c --out labelled.ply"),
+        ("inspect", "r/c", SimpleNamespace(kind="segmenter", config={"categories": 2}, meta={"classes": ["a b", "c"]}),
+         "act3d predict my_shape.obj --checkpoint r/c --category 'a b' --out labelled.ply"),
+        ("inspect", "r/c", SimpleNamespace(kind="segmenter", config={"categories": 16}, meta={}),
+         "act3d predict my_shape.obj --checkpoint r/c --category 0 --out labelled.ply"),
+        ("segment", "--out r/s --data.root d", SimpleNamespace(metrics={"categories": {"lamp": {}, "table": {}}}),
+         "act3d predict my_shape.obj --checkpoint r/s --category lamp --out labelled.ply"),
+        ("segment", "--out r/s --data.root d", SimpleNamespace(metrics={}),
+         "act3d predict my_scan.ply --checkpoint r/s --out labelled.ply"),
+        ("predict", "q --checkpoint r/c --out p.csv", None, "act3d evaluate r/c --data.root data/mine"),
+        ("export", "r/p --out p.onnx --int8", None, "act3d inspect r/p"),
+        ("evaluate", "r/c --data.root d --data.subset core", None,
+         "act3d evaluate r/c --data.root d --data.subset core --out results"),
+        ("embed", "s --checkpoint r/p --out e.npz --data.up z", None,
+         "act3d index s --checkpoint r/p --data.up z --out index"),
         ("embed", "'my shapes' --checkpoint r/p --out e.npz", None,
          "act3d index 'my shapes' --checkpoint r/p --out index"),
         ("evaluate", "r/c --out r/c/test", None, "act3d compare r/c/test"),
-        ("search", "q.obj --index i --page p.html", None, ""),
+        ("search", "q.obj --index i --page p.html", None, "act3d search my_shape.obj --index i"),
         ("compare", "a b --out t.md", None, ""),
     ],
 )  # fmt: skip
 def test_it_takes_up_what_the_command_was_given(name: str, words: str, result: Any, step: str) -> None:
     assert next_step(name, settings_of_words(name, *shlex.split(words)), result) == step
+
+
+def test_names_that_cannot_be_printed_are_written_as_a_shell_takes_them() -> None:
+    name = "a\nb'\x1b[31m\\\udcff"
+    step = next_step("pretrain", settings_of_words("pretrain", "--out", name), None)
+    assert step.isprintable()
+    word = step.removeprefix("act3d probe ")
+    assert subprocess.run(["bash", "-c", f"printf %s {word}"], stdout=subprocess.PIPE).stdout == os.fsencode(name)
 
 
 def test_it_is_printed_beside_the_output_and_only_on_success(

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from act3d.files import printable
+
 TERMINAL_SECONDS = 0.2
 LOG_SECONDS = 30.0
 PHASE_SECONDS = 3.0
@@ -89,6 +91,7 @@ class Progress:
         """Print a line that stays."""
         if not self.enabled:
             return
+        text = printable(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

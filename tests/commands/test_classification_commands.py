@@ -142,8 +142,10 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
     resumed = run_fewshot(root, tmp_path / "parts", resume=True).metrics["settings"]
     assert ran[2:] == [("3w2s", 0), ("3w2s", 0), ("3w2s", 1)]
     assert resumed == whole
+    settings = (tmp_path / "parts" / "config.yaml").read_text()
     with pytest.raises(ConfigError, match="run with other settings"):
         run_fewshot(root, tmp_path / "parts", resume=True, optim=OptimConfig(lr=1e-3, warmup_epochs=0))
+    assert (tmp_path / "parts" / "config.yaml").read_text() == settings
     with pytest.raises(InputError, match="needs 4 classes with 2 training and 4 test shapes; there are 3"):
         run_fewshot(root, tmp_path / "more", tasks=FewShotConfig(ways=[4], shots=[2], queries=4))
 

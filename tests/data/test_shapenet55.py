@@ -39,6 +39,7 @@ def test_both_spellings_are_read(tmp_path: Path, folder: str, above: bool) -> No
     test = open_dataset(base, "test")
     assert (test.points, test.labels.tolist(), test.classes) == (40, [1], data.classes)
     assert len(open_dataset(base, "train+test")) == 4
+    assert test.fingerprint == data.fingerprint  # of the dataset, not of a split
     raw = np.load(base / folder / TEST[0])[:, :3]
     whole = open_dataset(base, "test", normalize="none").fetch([0])["points"][0].numpy()
     assert np.array_equal(raw[np.lexsort(raw.T)], whole[np.lexsort(whole.T)])

@@ -46,7 +46,9 @@ def test_reads_the_released_layout(tmp_path: Path) -> None:
     assert batch["label"].tolist() == [0, 2]
     assert clouds.names[0] == "02691156/shape0"
     assert set(batch["parts"][1].tolist()) <= {47, 48, 49}
-    assert len(open_dataset(base, "test", 30)) == 3
+    test = open_dataset(base, "test", 30)
+    assert len(test) == 3
+    assert test.fingerprint == clouds.fingerprint  # of the dataset, not of a split
 
 
 def test_points_keep_their_parts_and_change_by_epoch(tmp_path: Path) -> None:
@@ -124,6 +126,7 @@ def test_categories_of_ones_own(tmp_path: Path) -> None:
     assert train.parts == ["dragon 0", "dragon 1", "dragon 2", "Lamp 3", "Lamp 4"]
     assert set(test.fetch([0])["parts"].unique().tolist()) == {0, 1, 2}
     before = train.fingerprint
+    assert test.fingerprint == before
     (root / "parts.json").write_text(
         json.dumps({"dragon": {"0": "head", "1": "wing", "2": "tail"}, "Lamp": {"3": "a"}})
     )
@@ -132,6 +135,16 @@ def test_categories_of_ones_own(tmp_path: Path) -> None:
     assert named.fingerprint != before
     with pytest.raises(InputError, match=r"has part 4; its category has \[3\]"):
         named.fetch([1])
+
+
+def test_parts_are_looked_for_once_until_a_file_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_own(tmp_path / "own", {"dragon": [0, 1, 2], "Lamp": [3, 4]})
+    for split in ("train", "val", "test"):
+        open_dataset(root, split, 30)
+    assert capsys.readouterr().err.count("looking for parts") == 1
+    file = root / "Lamps" / "val.txt"
+    file.write_text(file.read_text().replace(" 4.0000\n", " 7.0000\n"))
+    assert open_dataset(root, "train", 30).class_parts["Lamp"] == [3, 4, 7]
 
 
 def test_categories_that_count_their_parts_from_nought(tmp_path: Path) -> None:

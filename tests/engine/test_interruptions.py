@@ -57,11 +57,39 @@ def test_other_settings_are_said(
     result = stage1_on(dataset, batch_size=2, seed=3)(tmp_path / "run", resume=True)
     said = capsys.readouterr().err
     assert "autoencode: seed was 0, now it is 3" in said
-    assert "autoencode: batch_size was 4, now it is 2" in said
+    assert "autoencode: data.batch_size was 4, now it is 2" in said
+    assert "autoencode: trainer.save_every_steps was 1, now it is 0" in said
+    assert said.count("now it is") == 3
     assert result.metrics["epochs"] == 3
     # Eight clouds of the second epoch are behind us: four batches of two.
     left = [row for row in rows(tmp_path / "run") if row["loss"] and row["epoch"] == "1"]
     assert len(left) == 2 + (7 - 4)
+
+
+def test_every_other_setting_is_said(
+    stage2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut_run(stage2, tmp_path / "run", monkeypatch)
+    capsys.readouterr()
+    stage2(tmp_path / "run", resume=True, save_every_steps=1, log_every=2, epochs=4)
+    said = [line for line in capsys.readouterr().err.splitlines() if " was " in line]
+    assert said == ["pretrain: trainer.log_every was 1, now it is 2"]
+
+
+def test_settings_that_do_not_fit_the_state_leave_the_folder_as_it_was(
+    stage2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_run(stage2, tmp_path / "run", monkeypatch)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+
+    def other(*given: Any) -> None:
+        raise ConfigError("no optimizer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("act3d.engine.prepared.load_optimizer", other)
+        with pytest.raises(ConfigError, match="no optimizer"):
+            stage2(tmp_path / "run", resume=True, log_every=2)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
 
 
 def test_results_stay_until_there_are_better_ones(stage1: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

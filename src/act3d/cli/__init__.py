@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from act3d.cli.table import COMMANDS
 from act3d.errors import Act3dError, ConfigError, InputError
+from act3d.lines import accept_any_character, say
 
 
 def set_waiting() -> None:
@@ -35,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 (failure), 2 (wrong usage), 128 + signal (interrupted)."""
     set_waiting()
     _keep_freed_memory()
+    accept_any_character()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
         return _run(words)
     except KeyboardInterrupt:
-        print("act3d: interrupted", file=sys.stderr)
+        say("act3d: interrupted", error=True)
         return 130
     except BrokenPipeError:
         return 141
@@ -57,13 +59,13 @@ def _report(error: Exception) -> int:
     if isinstance(code, int) and code > 128:  # stopped on request, with everything saved
         if int(os.environ.get("LOCAL_RANK", 0)):
             return 0  # a helper process; the first one prints
-        print(f"act3d: {error}", file=sys.stderr)
+        say(f"act3d: {error}", error=True)
         return code
     text = " ".join(str(error).split())
     if isinstance(error, Act3dError):
-        print(f"act3d: error: {text}", file=sys.stderr)
+        say(f"act3d: error: {text}", error=True)
         return 2 if isinstance(error, ConfigError | InputError) else 1
-    print(f"act3d: error: {type(error).__name__}: {text[:500]} (--debug shows where)", file=sys.stderr)
+    say(f"act3d: error: {type(error).__name__}: {text[:500]} (--debug shows where)", error=True)
     return 1
 
 

@@ -4,13 +4,22 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-SHAPE = "my_shape.obj"  # stands for a file of the user's own
+from act3d.files import printable
+
+SHAPE, SCAN = "my_shape.obj", "my_scan.ply"  # stand for files of the user's own
 
 
 def next_step(name: str, settings: Any, result: Any) -> str:
     """Return the command to type after one that succeeded, or "" where there is none to recommend."""
     words = _NEXT[name](settings, result) if name in _NEXT else []
-    return f"act3d {shlex.join(words)}" if words else ""
+    return " ".join(["act3d", *map(_quoted, words)]) if words else ""
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell takes it, and as it can be printed."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + printable(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
 
 
 def _autoencode(s: Any, _: Any) -> list[str]:
@@ -24,16 +33,38 @@ def _prepare(s: Any, made: Any) -> list[str]:
     return ["autoencode", "--config", "small/autoencode", "--data.root", s.out]
 
 
-def _predict(checkpoint: str, out: bool) -> list[str]:
-    return ["predict", SHAPE, "--checkpoint", checkpoint, *(["--out", "labelled.ply"] if out else [])]
+def _label(checkpoint: str, categories: Any) -> list[str]:
+    """Label points; `categories` are the names among which a segmenter of parts has to be told one."""
+    category = ["--category", str(next(iter(categories)))] if categories else []
+    return ["predict", SHAPE if categories else SCAN, "--checkpoint", checkpoint, *category, "--out", "labelled.ply"]
 
 
 def _inspect(s: Any, report: Any) -> list[str]:
     if report.kind == "autoencoder":
         return ["pretrain", "--config", "small/pretrain", "--teacher.checkpoint", s.checkpoint]
-    if report.kind in ("classifier", "segmenter"):
-        return _predict(s.checkpoint, out=report.kind == "segmenter")
-    return ["probe", s.checkpoint]
+    if report.kind == "segmenter":
+        count = report.config.get("categories", 0)
+        return _label(s.checkpoint, count and (report.meta.get("classes") or range(count)))
+    return ["predict", SHAPE, "--checkpoint", s.checkpoint] if report.kind == "classifier" else ["probe", s.checkpoint]
+
+
+def _evaluate(s: Any, _: Any) -> list[str]:
+    given = _given(s.data, "root", "subset")
+    return ["compare", s.out] if s.out else ["evaluate", s.checkpoint, *given, "--out", "results"]
+
+
+def _given(data: Any, *names: str) -> list[str]:
+    """Return the options of `data` that say which clouds were meant and how they are read."""
+    chosen = {name: getattr(data, name) for name in names}
+    return [word for name, value in chosen.items() if value not in ("", "auto") for word in (f"--data.{name}", value)]
+
+
+def _after_prediction(s: Any, report: Any) -> list[str]:
+    if s.out and s.labels:
+        return ["index", "my_shapes", "--checkpoint", s.checkpoint, "--out", "index"]
+    if s.out:
+        return ["evaluate", s.checkpoint, "--data.root", "data/mine"]
+    return _again("predict", s, "--out", "predictions.csv", False)
 
 
 def _again(name: str, s: Any, option: str, value: str, given: bool) -> list[str]:
@@ -51,17 +82,21 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "autoencode": _autoencode,
     "pretrain": lambda s, _: ["probe", s.out],
     "align": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out, "--labels", "chair,table,lamp"],
-    "finetune": lambda s, _: _predict(s.out, out=False),
-    "segment": lambda s, _: _predict(s.out, out=True),
+    "finetune": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out],
+    "segment": lambda s, result: _label(s.out, result.metrics.get("categories")),
     "fewshot": lambda s, _: ["compare", s.out],
-    "embed": lambda s, _: ["index", s.input, "--checkpoint", s.checkpoint, "--out", "index"],
+    "embed": lambda s, _: (
+        ["index", s.input, "--checkpoint", s.checkpoint, *_given(s.data, "up", "normalize", "split"), "--out", "index"]
+    ),
     "index": lambda s, _: ["search", SHAPE, "--index", s.out, "--page", "found.html"],
-    "search": lambda s, _: _again("search", s, "--page", "found.html", bool(s.page)),
-    "predict": lambda s, _: _again("predict", s, "--out", "predictions.csv", bool(s.out)),
-    "export": lambda s, _: _again("export", s, "--int8", "", s.int8),
+    "search": lambda s, _: (
+        _again("search", s, "--page", "found.html", bool(s.page)) or ["search", SHAPE, "--index", s.index]
+    ),
+    "predict": _after_prediction,
+    "export": lambda s, _: _again("export", s, "--int8", "", s.int8) or ["inspect", s.checkpoint],
     "convert": lambda s, _: ["inspect", s.out],
     "probe": lambda s, _: ["index", "my_shapes", "--checkpoint", s.checkpoint, "--out", "index"],
-    "evaluate": lambda s, _: ["compare", s.out] if s.out else ["evaluate", s.checkpoint, "--out", "results"],
+    "evaluate": _evaluate,
     "compare": lambda s, _: _again("compare", s, "--out", "table.md", bool(s.out)),
     "inspect": _inspect,
     "doctor": lambda s, _: ["quickstart"],

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
 from act3d.files import printable
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import CheckDataSettings
 
@@ -27,9 +28,9 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
-    print()
+    say()
     for item in found:
-        print(summary(item, settings.root))
+        say(summary(item, settings.root))
     problems = sum(len(item.problems) for item in found)
     if problems:
         raise InputError(f"{settings.root}: {problems} problem{'s' if problems > 1 else ''} found")
@@ -38,19 +39,19 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
 
 def print_found(found: "Found") -> None:
     """Print what was found of one dataset."""
-    print(printable(_title(found)))
+    say(_title(found))
     for split, part in found.parts.items():
         classes = {name: count for name, count in part.classes.items() if name}
         line = f"  {split}: {part.clouds} clouds of {part.points} points"
-        print(printable(line + (f", {len(classes)} classes" if classes else "")))
+        say(line + (f", {len(classes)} classes" if classes else ""))
         if classes:
             listed = ", ".join(f"{name} {count}" for name, count in classes.items())
-            print(printable(f"    {listed}" + (f"; unlabelled {part.classes['']}" if "" in part.classes else "")))
+            say(f"    {listed}" + (f"; unlabelled {part.classes['']}" if "" in part.classes else ""))
     for note in found.notes:
-        print(printable(f"  note: {note}"))
+        say(f"  note: {note}")
     for problem in found.problems:
-        print(printable(f"  problem: {problem}"))
-    print(f"  fingerprint: {found.fingerprint or 'none yet'}")
+        say(f"  problem: {problem}")
+    say(f"  fingerprint: {found.fingerprint or 'none yet'}")
 
 
 def summary(found: "Found", root: str) -> str:

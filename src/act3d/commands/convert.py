@@ -5,6 +5,7 @@ from pathlib import Path
 
 from act3d import checkpoints
 from act3d.errors import ConfigError
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import ConvertSettings
 
@@ -41,10 +42,10 @@ def convert(settings: ConvertSettings) -> ConvertReport:
     meta |= {k: v for k, v in {"classes": names, "licence": settings.licence, "points": settings.points}.items() if v}
     path = checkpoints.save(model, out, meta)
     left_over, missing = loaded.left_over, loaded.missing
-    print(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
+    say(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
     for what, found in (("left over in the file", left_over), ("missing, random numbers in their place", missing)):
         if found:
-            print(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
+            say(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
     return ConvertReport(path, model.kind, left_over, missing)
 
 

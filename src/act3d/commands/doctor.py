@@ -2,13 +2,13 @@
 
 import importlib.metadata
 import importlib.util
-import json as json_format
 import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from act3d.errors import Act3dError
 from act3d.installing import how_to_install
+from act3d.lines import say, say_json
 from act3d.settings.command import command
 from act3d.settings.preparing import DoctorSettings
 
@@ -70,7 +70,7 @@ def doctor(settings: DoctorSettings) -> DoctorReport:
     """
     report = DoctorReport(_versions(), _devices(), _kernels(), _teachers(), self_check())
     if settings.as_json:
-        print(json_format.dumps(asdict(report), indent=2, ensure_ascii=False))
+        say_json(asdict(report))
     else:
         _print(report)
     failed = [name for name, (_, passed) in report.check.items() if not passed]
@@ -202,12 +202,12 @@ def _print(report: DoctorReport) -> None:
         rows.append([name, version or "missing", purpose])
     missing = [number for number, row in enumerate(rows) if row[1] == "missing"]
     Table(["package", "version", "for"], rows, strong=missing).print()
-    print()
+    say()
     for title, facts in (("devices", report.devices), ("kernels", report.kernels), ("teachers", report.teachers)):
-        print(title)
+        say(title)
         for name, value in facts.items():
             shown = (", ".join(value) or "none") if isinstance(value, list) else value
-            print(f"  {name}: {shown}")
-    print("self-check")
+            say(f"  {name}: {shown}")
+    say("self-check")
     for name, (off, passed) in report.check.items():
-        print(f"  {name}: {'passed' if passed else 'FAILED'} (off by {off:.2g})")
+        say(f"  {name}: {'passed' if passed else 'FAILED'} (off by {off:.2g})")

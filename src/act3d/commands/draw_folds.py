@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.data import CloudChoice
 from act3d.settings.tasks import DrawFoldsSettings
@@ -36,7 +37,7 @@ def draw_folds(settings: DrawFoldsSettings) -> list[Path]:
             continue
         task = fewshot.make_fold(train, test, way, shot, fold, tasks.draw_seed, queries)
         written.append(fewshot.write_fold(base, task, way, shot, fold))
-        print(f"{path}: {len(task.train)} + {len(task.test)} shapes of {train.points} points")
+        say(f"{path}: {len(task.train)} + {len(task.test)} shapes of {train.points} points")
     new = f"{len(written)} fold{'' if len(written) == 1 else 's'} written"
-    print(f"{train.name}: {new} to {base}" + (f", {there} there already" if there else ""))
+    say(f"{train.name}: {new} to {base}" + (f", {there} there already" if there else ""))
     return written

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d.errors import ConfigError
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import EmbedSettings
 from act3d.tables import Table, Tabular
@@ -54,5 +55,5 @@ def embed(settings: EmbedSettings) -> EmbedReport:
     table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts)
     table.write(out)
     parts.remove()
-    print(f"{out}: {len(table)} shapes, {table.vectors.shape[1]} numbers each; {new} new, {len(failures)} not readable")
+    say(f"{out}: {len(table)} shapes, {table.vectors.shape[1]} numbers each; {new} new, {len(failures)} not readable")
     return EmbedReport(out, table, new, failures)

@@ -1,11 +1,11 @@
 """`act3d evaluate`: how good a classifier or a segmenter is on labelled data."""
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.engine.run_folder import RunFolder, refuse_results
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.evaluation import EvaluateSettings
 from act3d.supervision import supervision_note
@@ -86,12 +86,12 @@ def _writer(out: str) -> Any:
 def print_report(report: "EvaluationReport", protocol: str = "") -> None:
     """Print what was chosen, what differs from training, and the table of an evaluation."""
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", error=True)
     for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}", error=True)
     report.table().print()
     trained = f", trained under protocol {protocol}" if protocol else ""
-    print(f"{report.summary()}{trained}, data {report.data['fingerprint']}")
+    say(f"{report.summary()}{trained}, data {report.data['fingerprint']}")
 
 
 def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: EvaluateSettings, seconds: float) -> None:
@@ -120,4 +120,4 @@ def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: Eval
         duration_s=round(seconds, 1),
         **rooms,
     )
-    print(f"written: {folder.path}/{', '.join(files)}")
+    say(f"written: {folder.path}/{', '.join(files)}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d.errors import ConfigError
+from act3d.lines import say
 from act3d.progress import phase
 from act3d.settings.command import command
 from act3d.settings.using import ExportSettings
@@ -42,13 +43,13 @@ def export(settings: ExportSettings) -> ExportReport:
     with phase("writing the graph, and comparing it with PyTorch"):
         made = export_onnx(predictor.model, out, points[:4])
     exact = ", ".join(f"{name} {value:.1e}" for name, value in made.differences.items())
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference to PyTorch: {exact}")
+    say(f"{out}: {out.stat().st_size / 1e6:.1f} MB; largest difference to PyTorch: {exact}")
     if not settings.int8:
         return ExportReport(made.path, made.outputs, made.differences, None, {})
     with phase(f"int8, and what it costs on {len(points)} clouds"):
         small = quantize(out, out.with_suffix(".int8.onnx"))
         loss = int8_loss(predictor, made.path, small, points, labels)
-    print(f"{small}: {small.stat().st_size / 1e6:.1f} MB; on {len(points)} clouds:")
+    say(f"{small}: {small.stat().st_size / 1e6:.1f} MB; on {len(points)} clouds:")
     for name, value in loss.items():
-        print(f"  {name}: {value:.4g}")
+        say(f"  {name}: {value:.4g}")
     return ExportReport(made.path, made.outputs, made.differences, small, loss)

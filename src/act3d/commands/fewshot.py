@@ -1,11 +1,11 @@
 """`act3d fewshot`: how well new classes are learned from a few shapes of each."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.files import write_json
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.tasks import FewshotSettings
 from act3d.supervision import supervision_note
@@ -36,7 +36,6 @@ def fewshot(settings: FewshotSettings) -> RunResult:
     check_machine(settings.trainer)
     with folder.locked():
         make, about = fold_source(settings.data, settings.tasks, settings.test_split)
-        folder.begin(settings, "fewshot")
         folds = run_folds(settings, folder, make, about)
         metrics = {"settings": {name: summary(found) for name, found in folds["scores"].items()}}
         folder.write_results(
@@ -69,17 +68,18 @@ def run_folds(settings: FewshotSettings, folder: RunFolder, make: "MakeFold", ab
     start: dict[str, Any] = {}
     facts: dict[str, Any] = {}
     tasks = settings.tasks
-    for way, shot in ((w, s) for w in tasks.ways for s in tasks.shots):
-        name = f"{way}w{shot}s"
-        for fold in tasks.folds:
-            file = folder.path / "folds" / f"{name}-{fold}.json"
-            done = read_kept_fold(file, digest)
-            if done is None:
-                done = run_fold(settings, make(way, shot, fold), digest, folder, name, fold)
-                write_json(file, done)
-                print(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", file=sys.stderr)
-            scores.setdefault(name, {})[fold] = done["oa"]
-            start, facts = done["start"], {key: done[key] for key in ("batch_norm",) if key in done}
+    wanted = [(way, shot, fold) for way in tasks.ways for shot in tasks.shots for fold in tasks.folds]
+    files = {(w, s, fold): folder.path / "folds" / f"{w}w{s}s-{fold}.json" for w, s, fold in wanted}
+    kept = {task: read_kept_fold(file, digest) for task, file in files.items()}
+    folder.begin(settings, "fewshot")  # not before: folds of other settings leave the folder as it was
+    for way, shot, fold in wanted:
+        name, done = f"{way}w{shot}s", kept[way, shot, fold]
+        if done is None:
+            done = run_fold(settings, make(way, shot, fold), digest, folder, name, fold)
+            write_json(files[way, shot, fold], done)
+            say(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", error=True)
+        scores.setdefault(name, {})[fold] = done["oa"]
+        start, facts = done["start"], {key: done[key] for key in ("batch_norm",) if key in done}
     return {"scores": scores, "start": start, "facts": facts}
 
 

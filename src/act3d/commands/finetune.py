@@ -1,6 +1,7 @@
 """`act3d finetune`: a pretrained encoder, or a fresh one, becomes a classifier."""
 
 from act3d.engine.run_folder import RunResult, open_run, starting
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.tasks import FinetuneSettings
 from act3d.supervision import supervision_note
@@ -41,4 +42,4 @@ def print_result(result: RunResult, dataset: str, clouds: int, how: str) -> None
     """Print the line that a run ends with."""
     if "oa" in result.metrics:
         m = result.metrics
-        print(f"{dataset}, {clouds} test clouds, {how}: OA {m['oa']:.2f} %, mAcc {m['macc']:.2f} %  ->  {result.out}")
+        say(f"{dataset}, {clouds} test clouds, {how}: OA {m['oa']:.2f} %, mAcc {m['macc']:.2f} %  ->  {result.out}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import IndexSettings
 from act3d.tables import Table, Tabular
@@ -46,9 +47,9 @@ def index(settings: IndexSettings) -> IndexReport:
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
     made = update_index(folder, predictor, shapes, reading)
     quality = made.index.about["quality"]
-    print(f"{folder}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
+    say(f"{folder}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
     for name, numbers in quality.items():
         recall = ", ".join(f"recall@{k} {v:.1f}" for k, v in numbers["recall"].items())
-        print(f"{name}: mAP {numbers['map']:.1f}, {recall} (percent, {numbers['queries']} queries)")
-    print(f"search it: act3d search SHAPE --index {folder}")
+        say(f"{name}: mAP {numbers['map']:.1f}, {recall} (percent, {numbers['queries']} queries)")
+    say(f"search it: act3d search SHAPE --index {folder}")
     return IndexReport(folder, len(made.index), made.new, made.gone, made.failures, quality)

@@ -1,8 +1,8 @@
 """`act3d inspect`: what a checkpoint is."""
 
-import json
 from dataclasses import asdict
 
+from act3d.lines import say_json
 from act3d.settings.command import command
 from act3d.settings.using import InspectSettings
 from act3d.use.inspection import InspectReport, inspect_checkpoint
@@ -20,7 +20,7 @@ def inspect(settings: InspectSettings) -> InspectReport:
     """
     report = inspect_checkpoint(settings.checkpoint)
     if settings.as_json:
-        print(json.dumps(asdict(report), indent=2, ensure_ascii=False))
+        say_json(asdict(report))
     else:
         report.table().print()
     return report

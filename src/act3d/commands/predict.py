@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from act3d.errors import CheckpointError, ConfigError
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import PredictSettings
 from act3d.tables import check_table_path
@@ -63,10 +64,10 @@ def _classify(predictor: ClassifierPredictor | AlignedPredictor, settings: Predi
     if not settings.out or len(report.classes) == 1:
         report.summary(settings.top).print()
     if report.right():
-        print(report.right())
+        say(report.right())
     if settings.out:
         report.write(Path(settings.out))
-        print(f"written: {settings.out} ({len(report.classes)} shapes)")
+        say(f"written: {settings.out} ({len(report.classes)} shapes)")
     return report
 
 
@@ -80,7 +81,7 @@ def _segment(predictor: SegmenterPredictor, settings: PredictSettings) -> Predic
         report = segment_shapes(predictor, shapes, reading, settings.category, settings.out)
     report.refuse_nothing(settings.input)
     for path, labels in list(zip(report.files, report.labels.values(), strict=True))[:_SHOWN]:
-        print(f"{path}: {len(labels)} points: {shares(labels, predictor.names)}")
+        say(f"{path}: {len(labels)} points: {shares(labels, predictor.names)}")
     if len(report.files) > _SHOWN:
-        print(f"... and {len(report.files) - _SHOWN} more in {settings.out}")
+        say(f"... and {len(report.files) - _SHOWN} more in {settings.out}")
     return report

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
 from act3d.files import atomic_path, one_writer, printable
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import PrepareSettings
 
@@ -41,7 +42,7 @@ def prepare(settings: PrepareSettings) -> "Summary | SceneSummary":
         kind = _format_of(source) if settings.format == "auto" else settings.format
         root = _unpacked(source, kind, Path(temporary)) if source.suffix == ".deb" else source
         made = _rooms(root, out, kind, settings) if kind in SCENE_FORMATS else _shapes(root, out, kind, settings)
-    print(f"a few of them as they are stored: {printable(_picture(out, kind))}")
+    say(f"a few of them as they are stored: {printable(_picture(out, kind))}")
     return made
 
 
@@ -150,7 +151,7 @@ def print_summary(summary: "Summary") -> None:
     totals = [sum(counts.get(split, 0) for counts in summary.counts.values()) for split in splits]
     Table(["class", *splits], [*rows, ["total", *totals]], strong=[len(rows)]).print()
     place = printable(summary.out)
-    print(f"{summary.clouds} clouds in {place}, {summary.seconds:.0f} s, fingerprint {summary.fingerprint}")
+    say(f"{summary.clouds} clouds in {place}, {summary.seconds:.0f} s, fingerprint {summary.fingerprint}")
     _print_notes(summary.notes)
     _print_failures(summary.failures, f", listed in {place}/failures.csv")
 
@@ -167,22 +168,22 @@ def print_rooms(summary: "SceneSummary") -> None:
         rows.append([name, points, f"{100 * points / max(total, 1):.1f} %", with_it])
     Table(["class", "points", "share", "rooms"], rows).print()
     place = printable(summary.out)
-    print(f"{len(summary.counts)} rooms, {total} labelled points in {place}, {summary.seconds:.0f} s")
+    say(f"{len(summary.counts)} rooms, {total} labelled points in {place}, {summary.seconds:.0f} s")
     _print_notes(summary.notes)
     _print_failures(summary.failures)
 
 
 def _print_notes(notes: "Sequence[str]", most: int = 20) -> None:
     for note in notes[:most]:
-        print(printable(note))
+        say(note)
     if len(notes) > most:
-        print(f"... and {len(notes) - most} more notes")
+        say(f"... and {len(notes) - most} more notes")
 
 
 def _print_failures(failures: "Sequence[tuple[str, str]]", where: str = "", most: int = 10) -> None:
     if failures:
-        print(f"{len(failures)} files failed{where}:")
+        say(f"{len(failures)} files failed{where}:")
     for name, reason in failures[:most]:
-        print(f"  {printable(name)}: {printable(reason)}")
+        say(f"  {printable(name)}: {printable(reason)}")
     if len(failures) > most:
-        print("  ...")
+        say("  ...")

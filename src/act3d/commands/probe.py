@@ -1,11 +1,11 @@
 """`act3d probe`: simple classifiers on frozen features, with and without pretraining."""
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.engine.run_folder import RunFolder, refuse_results
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.evaluation import ProbeSettings
 
@@ -31,7 +31,7 @@ def probe(settings: ProbeSettings) -> "ProbeReport":
 
     report = probe_checkpoint(settings.checkpoint, settings.data, settings.seed, settings.device)
     for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", error=True)
     report.table().print()
     if settings.out:
         report.out = Path(settings.out)
@@ -53,4 +53,4 @@ def _write(report: "ProbeReport", settings: ProbeSettings, seconds: float) -> No
         data=report.data,
         duration_s=round(seconds, 1),
     )
-    print(f"written: {folder.results}")
+    say(f"written: {folder.results}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import ConfigError
+from act3d.lines import say
 from act3d.presets import flatten, read_config
 from act3d.settings.command import command
 from act3d.settings.data import ProbeData
@@ -73,7 +74,7 @@ def quickstart(settings: QuickstartSettings) -> QuickstartResult:
     for split in ("train", "test"):
         open_dataset(root, split)
     runs = [run_seed(folder, seed, settings) for seed in range(settings.seeds)]
-    say("Writing the report")
+    say("Writing the report", error=True)
     return finish(folder, runs, root, repeat_command(settings), time.monotonic() - began)
 
 
@@ -85,15 +86,15 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     from act3d.use.run_report import SeedRun
 
     root = settings.root
-    say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer")
+    say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer", error=True)
     given: dict[str, Any] = {"out": str(folder / f"stage1-seed{seed}"), "seed": seed, "data": {"root": root}}
     first = run_stage(autoencode, resolve(AutoencodeSettings, given, [settings.stage1]))
-    say(f"Seed {seed}, stage II: a 3D Transformer learns the autoencoder's features")
+    say(f"Seed {seed}, stage II: a 3D Transformer learns the autoencoder's features", error=True)
     given |= {"out": str(folder / f"stage2-seed{seed}"), "teacher": {"checkpoint": str(first.out)}}
     second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]))
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
-    say(f"Seed {seed}, probes on frozen features")
+    say(f"Seed {seed}, probes on frozen features", error=True)
     probe = probe_checkpoint(str(second.last), ProbeData(root=root), seed)
     return SeedRun(seed, first.out, second.out, probe.metrics, probe.features["pretrained"], probe.data)
 
@@ -117,7 +118,7 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
         # The run goes on as it began, also where newer presets have settings that its version did not have.
         settings = found.model_copy(update={"out": settings.out, "teacher": settings.model_dump()["teacher"]})
     if folder.finished:
-        say(f"  {settings.out} is finished already")
+        say(f"  {settings.out} is finished already", error=True)
         return folder.read_results()
     result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
     return result
@@ -148,8 +149,10 @@ def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds:
     write_results(folder, runs, values, seconds)
     page = write_quickstart(folder / "report.html", report)
     print_table(report)
-    print(f"\nThe report, with pictures: {page}\n\nThe same with your own shapes:\n")
-    print(own_commands())
+    for line in ("", f"The report, with pictures: {page}", "", "The same with your own shapes:", ""):
+        say(line)
+    for line in own_commands().splitlines():
+        say(line)
     return QuickstartResult(folder, page, values)
 
 
@@ -178,12 +181,12 @@ def print_table(report: "QuickstartReport") -> None:
     from act3d.report.quickstart import accuracy_header, accuracy_rows, codes_warning, verdicts
 
     pretrained, *others = report.variants
-    print()
+    say()
     Table(accuracy_header(report), accuracy_rows(report), strong=(0,)).print()
-    print()
+    say()
     for sentence in [codes_warning(report.codes), *verdicts(pretrained, others[:2])]:
         if sentence:
-            print(sentence)
+            say(sentence)
 
 
 def repeat_command(settings: QuickstartSettings) -> str:
@@ -220,9 +223,4 @@ def set_aside(folder: Path) -> None:
     while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
         number += 1
     folder.rename(aside)
-    say(f"{folder} is kept as {aside}")
-
-
-def say(text: str) -> None:
-    """Print what happens next on the error stream, as progress bars do."""
-    print(text, file=sys.stderr, flush=True)
+    say(f"{folder} is kept as {aside}", error=True)

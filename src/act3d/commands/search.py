@@ -1,9 +1,9 @@
 """`act3d search`: the shapes of a collection that are nearest to a given one."""
 
-import json
 from pathlib import Path
 
 from act3d.files import write_json
+from act3d.lines import say, say_json
 from act3d.settings.command import command
 from act3d.settings.using import SearchSettings
 from act3d.use.index import open_index
@@ -29,10 +29,10 @@ def search(settings: SearchSettings) -> SearchReport:
     if settings.page:
         write_page(report, index, Path(settings.page))
     if settings.json_file == "-":
-        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        say_json(whole)
         return report
     for table in report.tables():
         table.print()
     steps = ", ".join(f"{step} {1000 * seconds:.1f}" for step, seconds in report.seconds.items())
-    print(f"ms per query ({len(index)} shapes in the index): {steps}")
+    say(f"ms per query ({len(index)} shapes in the index): {steps}")
     return report

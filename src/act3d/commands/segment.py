@@ -3,6 +3,7 @@
 from typing import Any
 
 from act3d.engine.run_folder import RunResult, open_run, starting
+from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.segmentation import SegmenterConfig, SegmentSettings
 from act3d.settings.training import DataConfig
@@ -61,4 +62,4 @@ def print_result(result: RunResult, dataset: str, how: str) -> None:
 
     if "categories" in result.metrics or "classes" in result.metrics:
         segmentation_table(result.metrics).print()
-        print(f"{dataset}, {how}: {segmentation_summary(result.metrics)}  ->  {result.out}")
+        say(f"{dataset}, {how}: {segmentation_summary(result.metrics)}  ->  {result.out}")

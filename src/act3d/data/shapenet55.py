@@ -79,15 +79,15 @@ class ShapeNet55(CloudDataset):
         self.name = "shapenet55"
         self.names = [file.removesuffix(".npy") for file in self.files]
         self.split = [name for name, files in listed.items() for _ in files]
-        # Every list together decides the label, so that a split alone gets the same ones.
-        every = {f.split("-")[0] for s in SPLITS if (p := lists / f"{s}.txt").is_file() for f in read_list(p)}
-        synsets = sorted(every)
+        # Every list together decides labels and fingerprint, so that a split alone gets the same ones.
+        every = [file for s in SPLITS if (path := lists / f"{s}.txt").is_file() for file in read_list(path)]
+        synsets = sorted({file.split("-")[0] for file in every})
         self.classes = [SYNSETS.get(synset, synset) for synset in synsets]
         place = {synset: i for i, synset in enumerate(synsets)}
         self.labels = np.array([place[file.split("-")[0]] for file in self.files], dtype=np.int64)
         self.parts, self.class_parts = [], {}
         self.points = len(self._load(0)) if points is None else points
-        self.fingerprint = _fingerprint(self.files)
+        self.fingerprint = _fingerprint(every)
         self.describe(licence="ShapeNet terms", source="ShapeNet55-34")
 
     def _check_files(self) -> None:
@@ -130,7 +130,7 @@ class ShapeNet55(CloudDataset):
 
 
 def _fingerprint(files: list[str]) -> str:
-    """Of the list only: hashing 50 000 files on every start would cost minutes."""
+    """Of the lists only: hashing 50 000 files on every start would cost minutes."""
     return hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
 
 

@@ -5,7 +5,9 @@ The same layout with categories of one's own is read too. Their parts are then n
 """
 
 import hashlib
+import os
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +101,8 @@ class ShapeNetPart(CloudDataset):
             self.parts, self.class_parts = own_parts(base, synsets)
         self.points = 2048 if points is None else points
         known = [] if released else [*self.classes, *self.parts]
-        self.fingerprint = hashlib.sha256("\n".join([*self.names, *known]).encode()).hexdigest()[:16]
+        every = [f"{path.parent.name}/{path.stem}" for path in every_file(base, synsets)]  # not of a split alone
+        self.fingerprint = hashlib.sha256("\n".join([*every, *known]).encode()).hexdigest()[:16]
         self.describe(licence="ShapeNet terms" if released else None, source=base.resolve().name)
         self._shapes: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -172,11 +175,32 @@ def _named_parts(path: Path, categories: list[str]) -> dict[str, dict[int, str]]
 
 def _occurring_parts(base: Path, synsets: dict[str, str]) -> dict[str, list[int]]:
     """The part ids that occur in the shapes of every category, whatever split they are of."""
-    files = [path for split in SPLITS if _list_of(base, split).is_file() for path in read_list(base, split, synsets)]
+    files = every_file(base, synsets)
+    ids = _parts_in(tuple((path, _stamp(path)) for path in files))
     found: dict[str, set[int]] = {category: set() for category in synsets.values()}
-    for path in track(files, len(files), "looking for parts", "shapes"):
-        found[synsets[path.parent.name]].update(np.unique(read_shape(path, None)[1]).tolist())
+    for path, parts in zip(files, ids, strict=True):
+        found[synsets[path.parent.name]].update(parts)
     return {category: sorted(parts) for category, parts in found.items()}
+
+
+@lru_cache(maxsize=4)
+def _parts_in(files: tuple[tuple[Path, tuple[int, int]], ...]) -> list[list[int]]:
+    """The part ids of every file. Kept: a command opens its splits one after the other, and each needs them all."""
+    paths = track((path for path, _ in files), len(files), "looking for parts", "shapes")
+    return [np.unique(read_shape(path, None)[1]).tolist() for path in paths]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        about = os.stat(path)
+    except OSError:  # reading it will say so
+        return 0, 0
+    return about.st_size, about.st_mtime_ns
+
+
+def every_file(base: Path, synsets: dict[str, str]) -> list[Path]:
+    """The files that the lists of all splits name, as far as there are lists."""
+    return [path for split in SPLITS if _list_of(base, split).is_file() for path in read_list(base, split, synsets)]
 
 
 def _list_of(base: Path, split: str) -> Path:

@@ -66,11 +66,11 @@ class Prepared:
         elif self.plan.fit_start:
             torch.manual_seed(recipe.seed)  # every process fits the same weights
             recipe.fit_start(recipe.draw(spread_points(recipe.clouds, self.plan.fit_start)))
-        if folder is not None and self.first:
+        self._to_device(state)
+        if folder is not None and self.first:  # last: settings that do not fit the state leave the folder as it was
             folder.begin(recipe.settings, recipe.command)
             if not state:
                 recipe.keep_inputs(folder)
-        self._to_device(state)
 
     def _lock(self, folder: RunFolder, resume: bool) -> None:
         """Take the folder, in the first process; all processes learn whether that is possible."""

@@ -4,8 +4,12 @@ from typing import Any
 
 from act3d.engine.recipe import Recipe
 from act3d.errors import InputError
+from act3d.presets import flatten
+from act3d.settings.model import to_dict
 
-BATCHES = ("batch_size", "accumulate", "processes")  # settings that decide which clouds make a step
+BATCHES = ("batch_size", "accumulate", "processes")  # what decides which clouds make a step
+# Not said: where a run lies, how long it is asked to train, and files that a resumed run does not read.
+EXPECTED = ("out", "resume", "trainer.epochs", "trainer.max_steps", "checkpoint", "teacher.checkpoint")
 
 
 def description(recipe: Recipe, processes: int) -> dict[str, Any]:
@@ -21,11 +25,12 @@ def description(recipe: Recipe, processes: int) -> dict[str, Any]:
         "batch_size": recipe.data.batch_size,
         "accumulate": recipe.plan.accumulate,
         "processes": processes,
+        "settings": {key: value for key, value in flatten(to_dict(recipe.settings)).items() if key not in EXPECTED},
     }
 
 
 def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return in words what is no longer as it was. Runs of older versions do not say what they were: `then` is empty.
+    """Return in words what is no longer as it was. Runs of older versions say less of what they were, or nothing.
 
     Raises:
         InputError: other data, other class names, or other weights of the datasets.
@@ -36,10 +41,9 @@ def changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
                 f"resume: the run has other {what}: {then['data']} ({then[name]}) when it began, "
                 f"{now['data']} ({now[name]}) now; give what it was trained on, or begin another by --out"
             )
-    names = ("seed", *BATCHES, "clouds")
-    return [
-        f"{name} was {then[name]}, now it is {now[name]}" for name in names if then.get(name, now[name]) != now[name]
-    ]
+    names = ("processes", "clouds") if "settings" in then else ("seed", *BATCHES, "clouds")
+    was, new = ({**{name: of[name] for name in names if name in of}, **of.get("settings", {})} for of in (then, now))
+    return [f"{key} was {was[key]}, now it is {new[key]}" for key in was if key in new and was[key] != new[key]]
 
 
 def batches_behind(batch: int, then: dict[str, Any], now: dict[str, Any], batches: int) -> int:

@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from act3d.engine.schedules import sized
 from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
 from act3d.files import write_json, write_text
+from act3d.lines import say
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
 from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings
@@ -189,9 +189,9 @@ def _finished_run(folder: RunFolder, plan: TrainerConfig, optim: OptimConfig) ->
     wanted = sized(plan, optim, steps // epochs)[0].epochs if epochs else plan.epochs
     if epochs < wanted and not (plan.max_steps and steps >= plan.max_steps):
         return None
-    print(
+    say(
         f"{folder.path} is finished ({epochs} epochs, {steps} steps); to train longer, raise --trainer.epochs"
         + "".join(f" and --trainer.{name}" for name in ("max_steps", "step_ceiling") if getattr(plan, name)),
-        file=sys.stderr,
+        error=True,
     )
     return result

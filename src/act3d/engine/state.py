@@ -1,6 +1,5 @@
 """The position of a run, and the file that it is resumed from: `checkpoints/last.ckpt`."""
 
-import sys
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 
 from act3d.errors import CheckpointError, reason_of
 from act3d.files import atomic_path
+from act3d.lines import say
 
 FORMAT = "act3d-run-1"
 PREVIOUS = "previous.ckpt"  # the state before last.ckpt
@@ -70,7 +70,7 @@ def read_state(path: Path) -> tuple[dict[str, Any], Position]:
         if not previous.exists():
             raise
         found = _read(previous)
-        print(f"{error}; continuing from the state before it, {previous}", file=sys.stderr)
+        say(f"{error}; continuing from the state before it, {previous}", error=True)
         return found
 
 

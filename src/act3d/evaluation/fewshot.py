@@ -1,7 +1,6 @@
 """Few-shot tasks of a dataset: where folds come from, and what a setting's accuracies amount to."""
 
 import statistics
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from act3d.data import fewshot as folds
 from act3d.data.clouds import CloudDataset
 from act3d.data.fewshot import Fold
 from act3d.evaluation.protocol import open_stored
+from act3d.lines import say
 from act3d.settings.tasks import FewShotConfig, FoldsConfig
 from act3d.settings.training import DataConfig
 
@@ -47,10 +47,10 @@ def possible_queries(train: CloudDataset, test: CloudDataset, config: FoldsConfi
     """
     found = folds.choose_queries(train.labels, test.labels, config.ways, config.shots, config.queries)
     if found < config.queries:
-        print(
+        say(
             f"note: tasks have {found} test shapes a class, not {config.queries}: {test.name} has no more for "
             f"{max(config.ways)} classes; --tasks.queries {found} says the same",
-            file=sys.stderr,
+            error=True,
         )
     return found
 

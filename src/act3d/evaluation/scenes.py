@@ -1,6 +1,5 @@
 """Scores of a segmenter of scenes: on random blocks of rooms, and on whole rooms by votes."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from act3d.data.rooms import Room, RoomFolder
 from act3d.data.scenes import SceneBlocks
 from act3d.evaluation.segmentation import SceneScores
 from act3d.evaluation.whole_room import segment_room
+from act3d.lines import say
 
 NUMBERS = ("miou", "macc", "oa")
 
@@ -73,9 +73,9 @@ def score_rooms(
         mine.add(found, room.labels)
         result = mine.result()
         table[name] = {key: result[key] for key in (*NUMBERS, "points")} | {"seconds": round(seconds, 2)}
-        print(
+        say(
             f"{name}: {len(room.points)} points, mIoU {result['miou']:.1f}, OA {result['oa']:.1f}  ({seconds:.1f} s)",
-            file=sys.stderr,
+            error=True,
         )
         if keep is not None:
             written += map(str, keep(room, found))

@@ -1,6 +1,5 @@
 """Stage I: the autoencoder learns to rebuild patches from codes through the frozen Transformer (ACT, section 3.2)."""
 
-import sys
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
 from act3d.geometry import chamfer, f_score
+from act3d.lines import say
 from act3d.models.autoencoder import FEW_CODES, Autoencoder
 from act3d.models.data_dependent_init import fit_autoencoder
 from act3d.recipes.common import checkpoint_meta
@@ -111,10 +111,10 @@ class AutoencoderTraining(Recipe):
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Warn of a codebook that is hardly used."""
         if self.codes is not None and self.codes < FEW_CODES and not self.plan.fast_dev_run:
-            print(
+            say(
                 f"warning: the held-out shapes use {self.codes} of {self.model.codes} codes: this teacher has learned "
                 "next to nothing; train for more steps (--trainer.min_steps, or more shapes)",
-                file=sys.stderr,
+                error=True,
             )
         return {}
 

@@ -1,6 +1,5 @@
 """Fine-tuning: a student's encoder becomes a classifier (ACT, section 4.1)."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from act3d.errors import InputError
 from act3d.evaluation.classification import ClassScores, logits_of, score
 from act3d.evaluation.protocol import Splits, open_protocol, protocol_name
 from act3d.files import write_json
+from act3d.lines import say
 from act3d.models.classifier import Classifier
 from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start
 from act3d.settings.tasks import ClassifierConfig
@@ -159,6 +159,4 @@ def _note_augmentation(dataset: str, augment: str) -> None:
     scanned = dataset.startswith("scanobjectnn")
     usual = "rotate_y" if scanned else "scale_shift"
     if (scanned or dataset.startswith("modelnet40")) and augment != usual:
-        print(
-            f"note: published results on {dataset} use data.augment={usual}; this run uses {augment}", file=sys.stderr
-        )
+        say(f"note: published results on {dataset} use data.augment={usual}; this run uses {augment}", error=True)

@@ -1,6 +1,5 @@
 """What int8 costs an exported model, measured on labelled clouds."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from act3d.data import SAMPLE
 from act3d.data.opening import choose_source
 from act3d.errors import ConfigError, InputError
 from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
+from act3d.lines import say
 from act3d.use.onnx import onnx_session
 from act3d.use.predictor import Predictor
 from act3d.use.shapes import Reading, Shapes, find_shapes
@@ -36,13 +36,13 @@ def _own_shapes(predictor: Predictor[Any], split: str) -> Shapes | None:
     try:
         source = choose_source(predictor.meta, "")
         found = find_shapes(source.root, predictor, split, source.subset)
-        print(f"act3d: {source.notes[0].replace('--data.root', '--data')}", file=sys.stderr)
+        say(f"act3d: {source.notes[0].replace('--data.root', '--data')}", error=True)
     except (ConfigError, InputError):
         try:
             found = find_shapes(SAMPLE, predictor, split)
         except InputError:
             return None
-        print("act3d: data: the sample, since the model's own data is not there; --data names another", file=sys.stderr)
+        say("act3d: data: the sample, since the model's own data is not there; --data names another", error=True)
     return found
 
 

@@ -1,7 +1,6 @@
 """Naming shapes and labelling their points: files in, classes or coloured clouds out."""
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from act3d.errors import ConfigError, InputError
 from act3d.files import output_names, printable, write_text
+from act3d.lines import say
 from act3d.progress import Progress
 from act3d.supervision import supervision_note
 from act3d.tables import Cell, Table, Tabular
@@ -97,7 +97,7 @@ class Predictions(Tabular):
     def fail(self, name: str, reason: str) -> None:
         """Note, and say, that a file could not be read."""
         self.failures.append((name, reason))
-        print(f"act3d: not readable: {printable(name)}: {reason}", file=sys.stderr)
+        say(f"act3d: not readable: {printable(name)}: {reason}", error=True)
 
 
 def classify_shapes(predictor: ClassifierPredictor | AlignedPredictor, shapes: Shapes, reading: Reading) -> Predictions:

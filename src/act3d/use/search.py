@@ -1,6 +1,5 @@
 """Searching an index by shape."""
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from act3d.errors import CheckpointError, InputError
 from act3d.files import printable
+from act3d.lines import say
 from act3d.report.search import FoundShape, write_search_page
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.embed_shapes import facts_of
@@ -103,14 +103,14 @@ def search_index(
     if up != "auto":
         reading = reading._replace(up=up)
     elif reading.mark:
-        print(f"act3d: queries are read as the index's files were:{reading.mark}", file=sys.stderr)
+        say(f"act3d: queries are read as the index's files were:{reading.mark}", error=True)
     shapes = find_shapes(query, predictor, split, reading=reading)
     report = SearchReport({}, {}, {})
     spent = dict.fromkeys(("read", "embed", "search"), 0.0)
     began = time.perf_counter()
     for found, clouds, bad in shapes.batches(range(len(shapes.items))[: limit or None], predictor, reading):
         for place, reason in bad:
-            print(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}", file=sys.stderr)
+            say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}", error=True)
         read = time.perf_counter()
         if found:
             vector = predictor.embed(clouds).float().cpu().numpy()

@@ -1,8 +1,7 @@
 """What INPUT means to the commands that use a model: a file, a folder, a glob, or a prepared dataset."""
 
 import glob
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +18,14 @@ from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
 from act3d.files import names_of, unique_names
+from act3d.lines import say
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.use.points import in_training_frame
 from act3d.use.predictor import Predictor
 
-_NOT_NORMALIZED = ("clouds are not normalised, as in the model's training: the size and place of a file's shape count",)
+_NOT_NORMALIZED = "clouds are not normalised, as in the model's training: the size and place of a file's shape count"
 
 
 class Reading(NamedTuple):
@@ -94,10 +94,10 @@ class Shapes:
                 yield block, self.dataset.fetch(block, epoch=0)["points"], []
             return
         count, meta = predictor.points, dict(predictor.meta)
+        axis = None if reading.up == "auto" else reading.up
+        said = {"", *_say([*assumptions(meta), *_about_size(meta, reading.normalize)])}
         if reading.normalize != "auto":
             meta["normalization"] = reading.normalize
-        axis = None if reading.up == "auto" else reading.up
-        said = {"", *_say([*assumptions(meta), *_NOT_NORMALIZED[: meta.get("normalization") == "none"]])}
         paths = [self.items[place].path for place in places]
         read = partial(read_sample, count=count)
         with closing(read_all(read, paths, lambda path: limits_for(path, workers), max(workers, 1))) as results:
@@ -161,6 +161,14 @@ def find_shapes(
     )
 
 
+def _about_size(meta: Mapping[str, Any], asked: str) -> list[str]:
+    """What there is to say of how files are normalized, in one line or none."""
+    trained = meta.get("normalization") or "unit_sphere"
+    if asked not in ("auto", trained):
+        return [f"normalization {asked!r}, as asked; the model was trained with {trained!r}"]
+    return [_NOT_NORMALIZED] if trained == "none" else []
+
+
 def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str, reading: Reading) -> Shapes:
     stored = open_dataset(source, split or None, None, subset=subset or None).points
     wanted = min(predictor.points, stored)
@@ -186,7 +194,7 @@ def _stamp(file: Path, reading: Reading) -> str:
 
 def _say(lines: Sequence[str]) -> Sequence[str]:
     for line in lines:
-        print(f"act3d: {line}", file=sys.stderr)
+        say(f"act3d: {line}", error=True)
     return lines
 
 
