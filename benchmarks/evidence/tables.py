@@ -1,0 +1,220 @@
+"""Results -> data in the repository, tables and a figure."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act3d.files import write_text
+from benchmarks.evidence.differences import bootstrap, paired, spread
+from benchmarks.evidence.features import right_of
+from benchmarks.evidence.methods import CHOICES, METHODS, recipe_digest
+from benchmarks.evidence.tasks import DOCUMENTS
+
+NAMES = ("furniture", "kicad", "ldraw")
+# Column of the tables: task, key in its numbers, heading.
+COLUMNS = (
+    ("frozen", "linear", "linear"),
+    ("frozen", "knn", "k-NN"),
+    ("frozen", "fewshot", "5-way 10-shot"),
+    ("frozen", "map", "mAP"),
+    ("zero_shot", "zero_shot", "zero-shot"),
+    ("hidden_names", "zero_shot_hidden", "zero-shot, classes held out"),
+    ("tenth", "tenth", "10 % labels"),
+    ("full", "full", "100 % labels"),
+    ("parts", "instance_miou", "parts mIoU"),
+)
+CHOICE_TEXT = """Made by `python -m benchmarks.evidence --write` from choice.jsonl; the rule is in protocol.md. Judged on held-out
+*training* families, another fold for every seed; no test family was opened. Percent right, mean ± standard deviation over
+seeds. Rows of alignment are name-supervised."""
+FINAL_TEXT = """Made by `python -m benchmarks.evidence --write` from openings.jsonl, by protocol.md. Test families; percent,
+mean ± standard deviation over seeds. \\* = learnt from names."""
+PROBES = {"linear": "linear probe", "knn": "k-NN"}
+Entry = dict[str, Any]
+
+
+def write(out: Path, log: Path, documents: Path = DOCUMENTS) -> None:
+    """Collect choices into choice.jsonl, and write choice.md, evidence.md and evidence.png from the data."""
+    kept = documents / "choice.jsonl"
+    merged = {_mark(entry): entry for entry in [*read_lines(kept), *_results(out / "choice" / "methods")]}
+    entries = [merged[mark] for mark in sorted(merged)]
+    if entries:
+        write_text(kept, "".join(json.dumps(entry) + "\n" for entry in entries))
+        write_text(documents / "choice.md", choice_page(entries))
+    final = [entry for entry in read_lines(log) if entry["digest"]]
+    if final:
+        write_text(documents / "evidence.md", final_page(final))
+        draw(final, documents / "evidence.png")
+    print(f"{len(entries)} results of choices, {len(final)} of openings, into {documents}")
+
+
+def read_lines(path: Path) -> list[Entry]:
+    """Return the entries of a file of JSON lines; none where there is no file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _results(folder: Path) -> list[Entry]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/seed*/*.json"))]
+
+
+def _mark(entry: Entry) -> tuple[str, str, int, str]:
+    return entry["method"], entry["digest"], entry["seed"], entry["task"]
+
+
+def current(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries of recipes as they are now; those of earlier recipes stay in the data."""
+    digests = {method.name: recipe_digest(method) for method in [*METHODS.values(), *CHOICES.values()]}
+    return [entry for entry in entries if entry["digest"] == digests.get(entry["method"])]
+
+
+def by_seed(entries: Iterable[Entry], pick: Callable[[Entry], Any]) -> dict[str, dict[int, Any]]:
+    """Return row -> seed -> what `pick` finds in its entry; entries in which it finds None are left out."""
+    found: dict[str, dict[int, Any]] = defaultdict(dict)
+    for entry in entries:
+        value = pick(entry)
+        if value is not None:
+            found[entry["method"]][entry["seed"]] = value
+    return found
+
+
+def number(entries: Iterable[Entry], task: str, collection: str, key: str) -> dict[str, dict[int, float]]:
+    """Return row -> seed -> one number; `key` may go into features of another kind, as "projected.knn"."""
+
+    def pick(entry: Entry) -> float | None:
+        value = entry["numbers"].get(collection) if entry["task"] == task else None
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    return by_seed(entries, pick)
+
+
+def mean_and_spread(values: dict[int, float] | None) -> str:
+    """Return "71.3 ± 0.8", "71.3" for one seed, "" for none."""
+    if not values:
+        return ""
+    numbers = list(values.values())
+    return f"{np.mean(numbers):.1f}" + (f" ± {spread(numbers):.1f}" if len(numbers) > 1 else "")
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def scores(entries: list[Entry], kind: str = "") -> dict[str, dict[int, float]]:
+    """Return the protocol's score of a choice, row -> seed: linear probe and k-NN, a third each; zero-shot a third.
+
+    Rows without names have no zero-shot accuracy: their score is the mean of the other two.
+    """
+    parts: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for task, key in (("frozen", f"{kind}linear"), ("frozen", f"{kind}knn"), ("zero_shot", "zero_shot")):
+        per = [number(entries, task, name, key) for name in NAMES]
+        for row in per[0]:
+            for seed in per[0][row]:
+                if all(seed in each.get(row, {}) for each in per):
+                    parts[row][seed].append(float(np.mean([each[row][seed] for each in per])))
+    return {row: {seed: float(np.mean(values)) for seed, values in seeds.items()} for row, seeds in parts.items()}
+
+
+def choice_page(entries: list[Entry]) -> str:
+    """Return the page of choices."""
+    entries = current(entries)
+    score, other = scores(entries), scores(entries, "projected.")
+    rows = sorted(score, key=lambda row: (row in CHOICES, -float(np.mean(list(score[row].values())))))
+    base = score.get("align:base", {})
+    body = []
+    for row in rows:
+        gap = paired(score[row], base)
+        body.append(
+            [
+                row,
+                str(len(score[row])),
+                mean_and_spread(score[row]),
+                f"{gap.mean:+.1f} ± {gap.half:.1f}" if row in CHOICES and row != "align:base" and gap.seeds else "",
+                mean_and_spread(other.get(row)),
+                *(
+                    mean_and_spread(number(entries, task, name, key).get(row))
+                    for name in NAMES
+                    for task, key in (("frozen", "linear"), ("frozen", "knn"), ("zero_shot", "zero_shot"))
+                ),
+            ]
+        )
+    head = ["row", "seeds", "score", "- align:base (95 %)", "score of projected features"]
+    head += [f"{name} {what}" for name in NAMES for what in ("linear", "k-NN", "zero-shot")]
+    return f"# Choices\n\n{CHOICE_TEXT}\n\n{table(head, body)}"
+
+
+def final_page(entries: list[Entry]) -> str:
+    """Return the page of the final table."""
+    entries = current(entries)
+    known = {entry["method"] for entry in entries}
+    rows = [name for name in METHODS if name in known]
+    pages = [f"# Evidence\n\n{FINAL_TEXT}\n"]
+    for name in NAMES:
+        values = {heading: number(entries, task, name, key) for task, key, heading in COLUMNS}
+        used = [heading for heading, found in values.items() if found]
+        body = [[_title(row), *(mean_and_spread(values[heading].get(row)) for heading in used)] for row in rows]
+        pages.append(f"## {name}\n\n" + table(["row", *used], body))
+    unseen = {what: number(entries, "unseen", "homedecor", what) for what in ("nn1", "map", "zero_shot")}
+    if unseen["nn1"]:
+        body = [[_title(row), *(mean_and_spread(found.get(row)) for found in unseen.values())] for row in rows]
+        pages.append("## homedecor (nothing of it was seen)\n\n" + table(["row", "1-NN", "mAP", "zero-shot"], body))
+    pages.append(_differences(entries, rows))
+    return "\n".join(pages)
+
+
+def _title(row: str) -> str:
+    return row + (" \\*" if METHODS[row].names else "")
+
+
+def _differences(entries: list[Entry], rows: list[str]) -> str:
+    """Return the paired differences of all rows, by collection and probe."""
+    body = []
+    for name in NAMES:
+        for key in ("linear", "knn"):
+            values = number(entries, "frozen", name, key)
+            right = by_seed(
+                entries,
+                lambda entry, name=name, key=key: (  # type: ignore[misc]
+                    right_of(entry["numbers"][name]["right"][key]) if entry["task"] == "frozen" else None
+                ),
+            )
+            for place, first in enumerate(rows):
+                for second in rows[:place]:
+                    gap = paired(values.get(first, {}), values.get(second, {}))
+                    if gap.seeds:
+                        low, high = bootstrap(right[first], right[second])
+                        shown = f"{gap.mean:+.1f} ± {gap.half:.1f}"
+                        body.append([name, key, f"{first} - {second}", shown, f"{low:+.1f} to {high:+.1f}"])
+    head = ["collection", "probe", "pair", "paired by seed, 95 % (t)", "bootstrap over test shapes, 95 %"]
+    return "## Differences\n\n" + table(head, body)
+
+
+def draw(entries: list[Entry], path: Path) -> None:
+    """Draw linear probe and k-NN of every row, with a point for every seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    entries = current(entries)
+    known = {entry["method"] for entry in entries}
+    rows = [name for name in METHODS if name in known][::-1]
+    figure, axes = pyplot.subplots(1, len(NAMES), sharey=True, figsize=(12, 1 + 0.3 * len(rows)), squeeze=False)
+    for axis, name in zip(axes[0], NAMES, strict=True):
+        for key, mark in (("linear", "o"), ("knn", "x")):
+            values = number(entries, "frozen", name, key)
+            points = [(x, y) for y, row in enumerate(rows) for x in values.get(row, {}).values()]
+            if points:
+                axis.plot(*zip(*points, strict=True), mark, label=PROBES[key], alpha=0.6)
+        axis.set(title=f"{name}, test families", xlabel="% right", yticks=range(len(rows)), yticklabels=rows)
+        axis.grid(axis="x", alpha=0.3)
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,93 @@
+"""Runs the stages of a method: each once, resumable, in a folder that is named by its digest and its seed."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from act3d.commands.align import align
+from act3d.commands.autoencode import autoencode
+from act3d.commands.finetune import finetune
+from act3d.commands.pretrain import pretrain
+from act3d.commands.segment import segment
+from act3d.engine.run_folder import RunFolder
+from act3d.settings.layers import nest
+from benchmarks.evidence.cuts import cut_all
+from benchmarks.evidence.methods import STAGES, Stage, chain, digest
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "autoencode": autoencode, "pretrain": pretrain, "align": align, "finetune": finetune, "segment": segment,
+}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where results of one seed live.
+
+    Attributes:
+        out: folder of everything. pool: the prepared collections. mode: "choice" or "final".
+    """
+
+    out: Path
+    pool: Path
+    mode: str
+    seed: int
+
+    def cuts(self) -> dict[str, Path]:
+        """Return the datasets of this mode and seed, by collection."""
+        return cut_all(self.pool, self.out / "data", self.mode, self.seed)
+
+    def run(self, stage: str, ending: str = "") -> Path:
+        """Return the run folder of a stage."""
+        name = stage.replace(":", "-")
+        return self.out / self.mode / "stages" / f"{name}{ending}-{digest(stage)}" / f"seed{self.seed}"
+
+    def results(self, method: str, mark: str) -> Path:
+        """Return the folder of a method's results."""
+        name = method.replace(":", "-")
+        return self.out / self.mode / "methods" / f"{name}-{mark}" / f"seed{self.seed}"
+
+
+def train_stage(place: Place, stage: str, subset: str = "", ending: str = "") -> Path:
+    """Train a stage, after those it starts from, unless that is done; return its run folder.
+
+    Args:
+        subset: a 0/1 column of the cut datasets; only these clouds train the last stage.
+        ending: of the name of its folder, where a subset makes it another run.
+    """
+    for each in chain(stage)[:-1]:
+        run_command(place.run(each.name), each.command, _values(place, each))
+    last = STAGES[stage]
+    values = _values(place, last) | ({"data.subset": subset} if subset else {})
+    out = place.run(stage, ending)
+    run_command(out, last.command, values)
+    return out
+
+
+def _values(place: Place, stage: Stage) -> dict[str, Any]:
+    values = stage.settings() | {"data.root": ",".join(map(str, place.cuts().values())), "seed": place.seed}
+    if stage.after:
+        key = "teacher.checkpoint" if stage.command == "pretrain" else "checkpoint"
+        values[key] = str(place.run(stage.after))
+    return values
+
+
+def run_command(out: Path, command: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Run a training command, or what is left of it; return its final numbers."""
+    folder, values = RunFolder(out), dict(values)
+    if not folder.finished:
+        print(f"evidence: {command} -> {out}", file=sys.stderr, flush=True)
+        config = values.pop("config", ())
+        COMMANDS[command](config=config, **nest(values), out=str(out), resume=folder.holds_run)
+    results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
+    return results
+
+
+def cost(place: Place, stage: str) -> dict[str, float]:
+    """Return what the finished stages of a chain took: seconds on the clock, and clouds seen."""
+    found = {"seconds": 0.0, "clouds": 0.0}
+    for each in chain(stage):
+        results = json.loads(RunFolder(place.run(each.name)).results.read_text(encoding="utf-8"))
+        found["seconds"] += results["duration_s"]
+        found["clouds"] += results["duration_s"] * results["clouds_per_s"]
+    return {name: round(value, 1) for name, value in found.items()}
