@@ -27,11 +27,11 @@ COLUMNS = (
     ("full", "full", "100 % labels"),
     ("parts", "instance_miou", "parts mIoU"),
 )
-CHOICE_TEXT = """Made by `python -m benchmarks.evidence --write` from choice.jsonl; the rule is in protocol.md. Judged on held-out
-*training* families, another fold for every seed; no test family was opened. Percent right, mean ± standard deviation over
-seeds. Rows of alignment are name-supervised."""
-FINAL_TEXT = """Made by `python -m benchmarks.evidence --write` from openings.jsonl, by protocol.md. Test families; percent,
-mean ± standard deviation over seeds. \\* = learnt from names."""
+CHOICE_TEXT = """Made by `python -m benchmarks.evidence --write` from choice.jsonl; the rule is in protocol.md. Judged
+on held-out *training* families, another fold for every seed; no test family was opened. Percent right, mean ± standard
+deviation over seeds. Rows of alignment are name-supervised."""
+FINAL_TEXT = """Made by `python -m benchmarks.evidence --write` from openings.jsonl, by protocol.md. Test families;
+percent, mean ± standard deviation over seeds. \\* = learnt from names."""
 PROBES = {"linear": "linear probe", "knn": "k-NN"}
 Entry = dict[str, Any]
 

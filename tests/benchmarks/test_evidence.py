@@ -1,0 +1,282 @@
+"""The protocol in code: what a choice can reach, what is opened once, and the arithmetic of differences."""
+
+import csv
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from act3d.commands.check_data import check_data
+from act3d.data import open_dataset
+from act3d.data.description import TABLE, read_table
+from act3d.errors import InputError
+from benchmarks.evidence import __main__ as command
+from benchmarks.evidence import cuts, differences, features, methods, openings, tables, tasks, training
+from benchmarks.evidence.training import Place
+from tests.data.helpers import write_packed
+
+FAMILIES = 15
+RULES = {each.name: each for each in cuts.COLLECTIONS}
+
+
+def write_collection(root: Path, name: str, classes: str = "abc") -> Path:
+    """A collection with families of two shapes, an unlabelled shape in some of them, and families that test."""
+    from act3d.data.packing import Cloud, PackedWriter
+    from tests.data.helpers import DECLARED
+
+    rows = [(family, copy) for family in range(FAMILIES) for copy in range(2)]
+    rows += [(family, 2) for family in range(0, 12, 3)]
+    writer = PackedWriter(root / name, {"collection": name}, len(rows), 64, parts=["p", "q"] if name == "kicad" else [])
+    for shard in writer.pending():
+        made: list[Any] = []
+        for i in writer.items_of(shard):
+            family, copy = rows[i]
+            cls = classes[family % len(classes)]
+            cloud = np.random.default_rng([i, family]).normal(size=(64, 3)) * (1 + family % 3, 1, 1)
+            cloud /= 1.01 * np.linalg.norm(cloud, axis=1).max()
+            split = "test" if family >= 12 else "unlabeled" if copy == 2 else "train"
+            extra = {"family": f"f{family}", "title": f"{cls}{cls} thing {family}", "creator": "me", "core": "1"}
+            labels = (cloud[:, 0] > 0).astype(np.uint8) if name == "kicad" else None
+            own = "" if copy == 2 else cls * 2
+            made.append(Cloud(f"{name}{i}", cloud, np.zeros(3), 1.0, labels, own, split, extra))
+        writer.write_shard(shard, made)
+    writer.finish({**DECLARED, "name": name, "classes": [cls * 2 for cls in classes]})
+    return root / name
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pool")
+    for name in RULES:
+        write_collection(root, name)
+    return root
+
+
+@pytest.fixture
+def place(pool: Path, tmp_path: Path) -> Place:
+    return Place(tmp_path / "out", pool, "choice", 1)
+
+
+def test_no_shape_of_a_held_family_trains(pool: Path) -> None:
+    for name, rule in RULES.items():
+        table = read_table(pool / name / TABLE)
+        families = np.array(cuts.family_of(table, rule.family))
+        held_of: Counter[str] = Counter()
+        for fold in range(cuts.FOLDS):
+            splits = np.array(cuts.choice_splits(table, rule.family, fold))
+            held = set(families[splits == "held"])
+            held_of.update(held)
+            assert held
+            assert not held & set(families[np.isin(splits, ["train", "unlabeled"])])
+            assert set(splits[np.array(table["split"]) == "test"]) == {cuts.CLOSED}
+        # Every training family is held out once.
+        assert set(held_of) == set(families[np.array(table["split"]) == "train"])
+        assert set(held_of.values()) == {1}
+
+
+def test_folds_have_their_share_of_every_class(pool: Path) -> None:
+    table = read_table(pool / "kicad" / TABLE)
+    sizes = []
+    for fold in range(cuts.FOLDS):
+        splits = cuts.choice_splits(table, ("family",), fold)
+        sizes.append(sum(split == "held" for split in splits))
+    assert sum(sizes) == 24
+    assert max(sizes) - min(sizes) <= 2
+
+
+def test_a_cut_is_a_whole_dataset_whose_test_families_cannot_be_named(place: Place) -> None:
+    for name, folder in place.cuts().items():
+        check_data(str(folder))
+        with pytest.raises(InputError, match="has no split 'test'"):
+            open_dataset(folder, "test")
+        held, train = open_dataset(folder, "held"), open_dataset(folder, "train+unlabeled")
+        original = open_dataset(place.pool / name)
+        assert held.fingerprint != original.fingerprint
+        row = original.names.index(held.names[0])
+        cloud, same = held.fetch([0], 0)["points"][0], original.fetch([row], 0)["points"][0]
+        assert np.allclose(cloud.sort(0)[0], same.sort(0)[0])
+        assert not set(held.names) & set(train.names)
+
+
+def test_seeds_hold_out_other_folds(pool: Path, tmp_path: Path) -> None:
+    held = [set(open_dataset(Place(tmp_path, pool, "choice", seed).cuts()["ldraw"], "held").names) for seed in range(5)]
+    assert sum(map(len, held)) == len(set.union(*held)) == 24
+
+
+def test_the_final_cut_opens_test_shapes_and_draws_tenths(pool: Path, tmp_path: Path) -> None:
+    folder = Place(tmp_path, pool, "final", 0).cuts()["ldraw"]
+    assert len(open_dataset(folder, "test")) == 6
+    few = open_dataset(folder, "train", subset="tenth2")
+    assert Counter(few.labels.tolist()) == {0: 1, 1: 1, 2: 1}  # a tenth of eight, one at least
+    assert len(open_dataset(folder, "test", subset="tenth2")) == 6
+
+
+def test_hidden_classes_are_in_no_name(place: Place) -> None:
+    groups = cuts.class_groups(["aa", "bb", "cc"])
+    assert sorted(name for group in groups for name in group) == ["aa", "bb", "cc"]
+    for group, hidden in enumerate(groups):
+        for folder in place.cuts().values():
+            table = read_table(folder / TABLE)
+            for flag, cls, title in zip(table[f"names{group}"], table["class"], table["title"], strict=True):
+                shown = cls in hidden or any(name in title.split() for name in hidden)
+                assert flag == ("0" if shown else "1")
+
+
+def test_digests_follow_the_settings_of_all_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: methods.digest(name) for name in methods.STAGES}
+    teacher = methods.STAGES["dvae.teacher"]
+    changed = methods.Stage(teacher.name, teacher.command, teacher.presets, teacher.values | {"optim.lr": 1.0})
+    monkeypatch.setitem(methods.STAGES, teacher.name, changed)
+    after = {name: methods.digest(name) for name in methods.STAGES}
+    assert {name for name in before if before[name] != after[name]} == {
+        "dvae.teacher", "dvae", "dvae+names", "point_bert", "point_bert+names",
+    }  # fmt: skip
+
+
+def test_settings_of_all_stages_are_ones_that_the_commands_take() -> None:
+    from act3d.settings.alignment import AlignSettings
+    from act3d.settings.layers import nest
+    from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
+
+    kinds: dict[str, Any] = {"autoencode": AutoencodeSettings, "pretrain": PretrainSettings, "align": AlignSettings}
+    for stage in methods.STAGES.values():
+        values = stage.settings() | ({"data.root": "a,b,c"} if "data.weights" in stage.values else {})
+        made = kinds[stage.command](**nest(values))
+        assert made.data.val_split == "none"
+        assert "test" not in made.data.split
+        assert (made.trainer.min_steps, made.trainer.step_ceiling) == (0, 0)
+
+
+def test_a_recipe_is_opened_once(tmp_path: Path) -> None:
+    log, asked = tmp_path / "openings.jsonl", []
+
+    def work() -> dict[str, Any]:
+        asked.append(1)
+        return {"digest": "d", "seed": 3, "task": "frozen", "numbers": {"x": {"linear": 1.0}}}
+
+    first = openings.open_once(log, "d", 3, "frozen", work)
+    again = openings.open_once(log, "d", 3, "frozen", work)
+    assert len(asked) == 1
+    assert first["numbers"] == again["numbers"]
+    assert "time" in again
+    openings.open_once(log, "d", 4, "frozen", lambda: {**work(), "seed": 4})
+    assert [json.loads(line)["seed"] for line in log.read_text().splitlines()] == [3, 4]
+
+
+def test_paired_differences() -> None:
+    found = differences.paired({0: 3.0, 1: 5.0, 2: 4.0, 7: 9.0}, {0: 1.0, 1: 2.0, 2: 3.0})
+    assert (found.mean, found.seeds) == (2.0, 3)
+    assert found.half == pytest.approx(4.302653 / math.sqrt(3))  # t of 0.975 with two degrees; deviation 1
+    assert found.holds_zero
+    assert not differences.paired({0: 3.0, 1: 3.1}, {0: 1.0, 1: 1.1}).holds_zero
+    single = differences.paired({0: 3.0}, {0: 1.0})
+    assert single.mean == 2.0
+    assert math.isnan(single.half)
+    assert single.holds_zero
+
+
+def test_the_bootstrap_covers_the_difference_and_shrinks_with_shapes() -> None:
+    rng = np.random.default_rng(0)
+
+    def right(shapes: int, share: float) -> dict[int, Any]:
+        return {seed: rng.random(shapes) < share for seed in range(3)}
+
+    wide = differences.bootstrap(right(60, 0.8), right(60, 0.6))
+    narrow = differences.bootstrap(right(2000, 0.8), right(2000, 0.6))
+    assert narrow[0] < 20 < narrow[1]
+    assert narrow[1] - narrow[0] < wide[1] - wide[0]
+    same = right(50, 0.5)
+    assert differences.bootstrap(same, same) == (0.0, 0.0)
+
+
+def test_right_shapes_are_kept_as_bits() -> None:
+    right = np.random.default_rng(0).random(13) < 0.5
+    assert np.array_equal(features.right_of(features.bits_of(right)), right)
+
+
+def test_words_are_there_for_every_class() -> None:
+    words = tasks.class_words()
+    assert set(words) == {*RULES, "homedecor"}
+    with (tasks.DOCUMENTS / "homedecor_labels.csv").open(encoding="utf-8", newline="") as file:
+        assert {row["class"] for row in csv.DictReader(file)} == set(words["homedecor"])
+    assert [len(words[name]) for name in RULES] == [18, 40, 35]
+
+
+SMALL = {"point_mae.patches": 4, "point_mae.patch_size": 8, "student.width": 12, "student.depth": 1, "student.heads": 2}
+SMALL |= {"student.decoder_depth": 1, "student.decoder_heads": 2, "data.points": 64, "trainer.fit_start": 0}
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point-MAE and alignment after it, at a size that takes seconds."""
+    short = {"trainer.epochs": 1, "optim.warmup_epochs": 0, "data.points": 64}
+    mae, names = methods.STAGES["point_mae"], methods.STAGES["point_mae+names"]
+    for stage, more in ((mae, SMALL | short | {"student.shallow_block": 1}), (names, short)):
+        values = stage.values | more
+        monkeypatch.setitem(
+            methods.STAGES, stage.name, methods.Stage(stage.name, stage.command, stage.presets, values, stage.after)
+        )
+    for module in (features, tasks):
+        monkeypatch.setattr(module, "POINTS", 64)
+    words = {name: {"aa": "aa", "bb": "bb", "cc": "cc"} for name in RULES}
+    monkeypatch.setattr(tasks, "class_words", lambda: words)
+    monkeypatch.setattr("os.nice", lambda _: 0)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["evidence", *arguments])
+    command.main()
+
+
+def test_a_choice_is_trained_once_judged_and_written(
+    pool: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, asked = tmp_path / "out", []
+    common = ["--out", str(out), "--pool", str(pool)]
+    choose = [*common, "--choose", "--seeds", "1", "--only", "point_mae+names", "--only", "plain"]
+    run(monkeypatch, *choose)
+    align = training.COMMANDS["align"]
+    monkeypatch.setitem(training.COMMANDS, "align", lambda **values: asked.append(values) or align(**values))
+    run(monkeypatch, *choose)
+    assert not asked  # nothing is done twice
+    monkeypatch.setattr(tables, "DOCUMENTS", tmp_path)
+    tables.write(out, tmp_path / "openings.jsonl", tmp_path)
+    entries = tables.read_lines(tmp_path / "choice.jsonl")
+    assert {(entry["method"], entry["task"]) for entry in entries} == {
+        ("plain", "frozen"), ("point_mae+names", "frozen"), ("point_mae+names", "zero_shot"),
+    }  # fmt: skip
+    named = next(entry for entry in entries if entry["task"] == "zero_shot")
+    assert 0 <= named["numbers"]["kicad"]["zero_shot"] <= 100
+    assert named["cost"]["clouds"] > 0
+    page = (tmp_path / "choice.md").read_text()
+    assert "| plain | 1 |" in page
+    assert "| point_mae+names | 1 |" in page
+    tables.write(tmp_path / "elsewhere", tmp_path / "openings.jsonl", tmp_path)  # data of before is kept
+    assert tables.read_lines(tmp_path / "choice.jsonl") == entries
+
+
+def test_test_families_stay_closed_until_they_are_opened(
+    pool: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, out = tmp_path / "openings.jsonl", tmp_path / "out"
+    write_packed(out / "data" / "homedecor", clouds=8)  # prepared already
+    common = ["--out", str(out), "--pool", str(pool), "--log", str(log), "--seeds", "1", "--only", "point_mae"]
+    run(monkeypatch, *common)
+    assert not log.exists()
+    assert not (out / "final" / "methods").exists()
+    monkeypatch.setattr(features, "SHOT", 4)
+    monkeypatch.setattr(features, "WAY", 2)
+    run(monkeypatch, *common, "--open-test", "--task", "frozen")
+    first = log.read_text()
+    (entry,) = map(json.loads, first.splitlines())
+    assert (entry["method"], entry["task"]) == ("point_mae", "frozen")
+    assert entry["digest"] == methods.recipe_digest(methods.METHODS["point_mae"])
+    run(monkeypatch, *common, "--open-test", "--task", "frozen")
+    assert log.read_text() == first
+    tables.write(out, log, tmp_path)
+    assert "| point_mae |" in (tmp_path / "evidence.md").read_text()
+    assert (tmp_path / "evidence.png").stat().st_size > 1000
