@@ -21,6 +21,7 @@ COLUMNS = (
     ("frozen", "knn", "k-NN"),
     ("frozen", "fewshot", "5-way 10-shot"),
     ("frozen", "map", "mAP"),
+    ("few_tuned", "fewshot_tuned", "the same, fine-tuned"),
     ("zero_shot", "zero_shot", "zero-shot"),
     ("hidden_names", "zero_shot_hidden", "zero-shot, classes held out"),
     ("tenth", "tenth", "10 % labels"),

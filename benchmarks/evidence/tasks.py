@@ -23,6 +23,11 @@ from benchmarks.evidence.training import Place, cost, run_command, train_stage
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "results"
 HIDDEN = ("names", "point_mae+names")  # methods that are trained anew with classes held out of the names
 Results = dict[str, Numbers]  # by collection
+# Trainings on labels: presets, and what differs from them.
+FINETUNE: dict[str, Any] = {"config": ["small/finetune"], "trainer.min_steps": 500, "trainer.step_ceiling": 1000}
+PARTS: dict[str, Any] = {"config": ["small/parts"], "segmenter.depth": ENCODER["depth"]}
+FEWSHOT: dict[str, Any] = {"config": ["small/fewshot"], "tasks.folds": features.TASKS}
+FEWSHOT |= {"tasks.ways": [features.WAY], "tasks.shots": [features.SHOT]}
 
 
 @dataclass(frozen=True)
@@ -91,19 +96,17 @@ def hidden_names(asked: Asked) -> Results:
     return found
 
 
+def _of(asked: Asked, folder: Path, subset: str) -> dict[str, Any]:
+    """Return the settings of a training on labels: on what, from where."""
+    start = str(asked.run) if asked.run else ""
+    return {"data.root": str(folder), "data.subset": subset, "seed": asked.seed, "checkpoint": start}
+
+
 def fine_tuned(asked: Asked, subset: str, name: str) -> Results:
     """Fine-tuning with the labels of a subset."""
     found: Results = {}
     for collection, folder in asked.place.cuts().items():
-        values: dict[str, Any] = {
-            "config": ["small/finetune"],
-            "data.root": str(folder),
-            "data.subset": subset,
-            "trainer.min_steps": 500,
-            "trainer.step_ceiling": 1000,
-            "seed": asked.seed,
-            "checkpoint": str(asked.run) if asked.run else "",
-        }
+        values = FINETUNE | _of(asked, folder, subset)
         metrics = run_command(asked.folder / name / collection, "finetune", values)["metrics"]
         found[collection] = {name: metrics["oa"], f"{name}_macc": metrics["macc"]}
     return found
@@ -119,20 +122,24 @@ def full(asked: Asked) -> Results:
     return fine_tuned(asked, "core", "full")
 
 
+def few_tuned(asked: Asked) -> Results:
+    """5-way 10-shot tasks, the same as on frozen features, by fine-tuning."""
+    found: Results = {}
+    for collection, folder in asked.place.cuts().items():
+        values = FEWSHOT | _of(asked, folder, "core") | {"tasks.draw_seed": asked.seed}
+        metrics = run_command(asked.folder / "few_tuned" / collection, "fewshot", values)["metrics"]
+        (setting,) = metrics["settings"].values()
+        found[collection] = {"fewshot_tuned": setting["mean"], "fewshot_tasks": list(setting["folds"].values())}
+    return found
+
+
 def parts(asked: Asked) -> Results:
     """Part segmentation of the collections that have parts."""
     found: Results = {}
     for collection in COLLECTIONS:
         if collection.leave_out:
-            values: dict[str, Any] = {
-                "config": ["small/parts"],
-                "data.root": str(asked.place.cuts()[collection.name]),
-                "data.subset": "core",
-                "segmenter.depth": ENCODER["depth"],
-                "segmenter.leave_out": collection.leave_out,
-                "seed": asked.seed,
-                "checkpoint": str(asked.run) if asked.run else "",
-            }
+            folder = asked.place.cuts()[collection.name]
+            values = PARTS | _of(asked, folder, "core") | {"segmenter.leave_out": collection.leave_out}
             metrics = run_command(asked.folder / "parts" / collection.name, "segment", values)["metrics"]
             found[collection.name] = {key: value for key, value in metrics.items() if isinstance(value, float)}
     return found
@@ -179,8 +186,11 @@ class Task:
         """Tell whether a method is asked this."""
         if mode not in self.modes or (method.kind == "scratch" and not self.trains):
             return False
+        if self.name == "few_tuned":
+            return method.kind == "scratch"  # encoders are asked on their frozen features
         if self.trains:
             return method.kind in ("scratch", "encoder")
+
         if self.name == "zero_shot":
             return method.names
         return self.name != "hidden_names" or method.name in HIDDEN
@@ -195,6 +205,7 @@ TASKS = {
         Task("tenth", tenth, trains=True),
         Task("full", full, trains=True),
         Task("parts", parts, trains=True),
+        Task("few_tuned", few_tuned, trains=True),
         Task("hidden_names", hidden_names),
     )
 }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from act3d.commands.align import align
 from act3d.commands.autoencode import autoencode
+from act3d.commands.fewshot import fewshot
 from act3d.commands.finetune import finetune
 from act3d.commands.pretrain import pretrain
 from act3d.commands.segment import segment
@@ -17,7 +18,8 @@ from benchmarks.evidence.cuts import cut_all
 from benchmarks.evidence.methods import STAGES, Stage, chain, digest
 
 COMMANDS: dict[str, Callable[..., Any]] = {
-    "autoencode": autoencode, "pretrain": pretrain, "align": align, "finetune": finetune, "segment": segment,
+    "autoencode": autoencode, "pretrain": pretrain, "align": align, "finetune": finetune, "fewshot": fewshot,
+    "segment": segment,
 }  # fmt: skip
 
 

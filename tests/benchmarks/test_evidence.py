@@ -222,7 +222,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     for module in (features, tasks):
         monkeypatch.setattr(module, "POINTS", 64)
-    words = {name: {"aa": "aa", "bb": "bb", "cc": "cc"} for name in RULES}
+    words = {name: {"aa": "aa", "bb": "bb", "cc": "cc"} for name in (*RULES, "homedecor")}
     monkeypatch.setattr(tasks, "class_words", lambda: words)
     monkeypatch.setattr("os.nice", lambda _: 0)
 
@@ -235,14 +235,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_a_choice_is_trained_once_judged_and_written(
     pool: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, asked = tmp_path / "out", []
+    out = tmp_path / "out"
     common = ["--out", str(out), "--pool", str(pool)]
     choose = [*common, "--choose", "--seeds", "1", "--only", "point_mae+names", "--only", "plain"]
     run(monkeypatch, *choose)
-    align = training.COMMANDS["align"]
-    monkeypatch.setitem(training.COMMANDS, "align", lambda **values: asked.append(values) or align(**values))
+    for name in training.COMMANDS:  # nothing is trained twice
+        monkeypatch.setitem(training.COMMANDS, name, None)
     run(monkeypatch, *choose)
-    assert not asked  # nothing is done twice
+
     monkeypatch.setattr(tables, "DOCUMENTS", tmp_path)
     tables.write(out, tmp_path / "openings.jsonl", tmp_path)
     entries = tables.read_lines(tmp_path / "choice.jsonl")
@@ -257,6 +257,46 @@ def test_a_choice_is_trained_once_judged_and_written(
     assert "| point_mae+names | 1 |" in page
     tables.write(tmp_path / "elsewhere", tmp_path / "openings.jsonl", tmp_path)  # data of before is kept
     assert tables.read_lines(tmp_path / "choice.jsonl") == entries
+
+
+def test_all_tasks_give_numbers(pool: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, out = tmp_path / "openings.jsonl", tmp_path / "out"
+    write_packed(out / "data" / "homedecor", clouds=9)
+    write_labels(tmp_path / "homedecor_labels.csv", {f"cloud{i}": "abc"[i % 3] * 2 for i in range(9)})
+    monkeypatch.setattr(tasks, "DOCUMENTS", tmp_path)
+    without = tuple(each._replace(leave_out="aa" if each.leave_out else "") for each in cuts.COLLECTIONS)
+    monkeypatch.setattr(tasks, "COLLECTIONS", without)
+    monkeypatch.setattr(features, "SHOT", 4)
+    monkeypatch.setattr(features, "WAY", 2)
+    short = {"data.points": 64, "trainer.epochs": 1, "trainer.min_steps": 0, "optim.warmup_epochs": 0}
+    cut = {"patches": 4, "patch_size": 8}
+    monkeypatch.setattr(tasks, "FINETUNE", tasks.FINETUNE | short | {f"classifier.{k}": v for k, v in cut.items()})
+    monkeypatch.setattr(tasks, "PARTS", tasks.PARTS | short | {f"segmenter.{k}": v for k, v in cut.items()})
+    few = {"tasks.folds": 1, "tasks.ways": [2], "tasks.shots": [4]}
+    few |= {f"classifier.{k}": v for k, v in cut.items()}
+    monkeypatch.setattr(tasks, "FEWSHOT", tasks.FEWSHOT | {k: v for k, v in short.items() if "min" not in k} | few)
+    rows = [word for name in ("point_mae+names", "scratch", "plain") for word in ("--only", name)]
+    common = ["--out", str(out), "--pool", str(pool), "--log", str(log), "--seeds", "1", *rows]
+    run(monkeypatch, *common, "--open-test")
+    found = {(entry["method"], entry["task"]): entry["numbers"] for entry in map(json.loads, log.open())}
+    assert {task for method, task in found if method == "point_mae+names"} == set(tasks.TASKS) - {"few_tuned"}
+    assert {task for method, task in found if method == "scratch"} == {"tenth", "full", "parts", "few_tuned"}
+    assert {task for method, task in found if method == "plain"} == {"frozen", "unseen"}
+    named = {task: found["point_mae+names", task] for task in tasks.TASKS if task != "few_tuned"}
+    values = [named["parts"]["kicad"]["instance_miou"], named["unseen"]["homedecor"]["nn1"]]
+    values += [named["unseen"]["homedecor"]["zero_shot"], found["scratch", "few_tuned"]["ldraw"]["fewshot_tuned"]]
+    values += [named[task][name][key] for name in RULES for task, key in (("tenth", "tenth"), ("full", "full"))]
+    values += [named["hidden_names"][name]["zero_shot_hidden"] for name in RULES]
+    assert all(0 <= value <= 100 for value in values)
+    tables.write(out, log, tmp_path)
+    page = (tmp_path / "evidence.md").read_text()
+    assert "zero-shot, classes held out" in page
+    assert "homedecor (nothing of it was seen)" in page
+
+
+def write_labels(path: Path, labels: dict[str, str]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("file", "class"), *labels.items()])
 
 
 def test_test_families_stay_closed_until_they_are_opened(
