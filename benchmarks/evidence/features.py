@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act3d import checkpoints
 from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.fewshot import choose_queries, draw_fold
@@ -18,7 +17,8 @@ from act3d.evaluation.frozen_encoder import embedding_of, fitted_twin, random_tw
 from act3d.evaluation.probe import knn_probe, linear_probe
 from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
 from act3d.models.aligned import Aligned
-from act3d.use.text_embeddings import encode_texts
+from act3d.use.aligned_predictor import AlignedPredictor
+from act3d.use.load import load
 from benchmarks.evidence.methods import Method
 
 POINTS = 1024
@@ -54,10 +54,10 @@ def embeddings(method: Method, run: Path | None, seed: int, train: CloudDataset)
             model = fitted_twin(model, seed, train, 64)
         return {"encoder": embedding_of(model)}
     assert run is not None
-    model = checkpoints.load(run).model.eval().requires_grad_(False)
-    found = {"encoder": embedding_of(model)}
-    if isinstance(model, Aligned):
-        found["projected"] = lambda points: model(model.patchify(points))
+    predictor = load(run)
+    found = {"encoder": embedding_of(predictor.model)}
+    if isinstance(predictor, AlignedPredictor):
+        found["projected"] = predictor.embed_shape
     return found
 
 
@@ -115,9 +115,9 @@ def zero_shot(
         known: the labels that are chosen from.
         rows: judge these only.
     """
-    model = checkpoints.load(run, expect=Aligned).model.eval()
-    texts = model.place_texts(encode_texts([words[shapes.classes[label]] for label in known]))
-    found = embed(lambda points: model(model.patchify(points)), shapes)
+    predictor = load(run, expect=AlignedPredictor)
+    texts = predictor.embed_text([words[shapes.classes[label]] for label in known])
+    found = embed(predictor.embed_shape, shapes)
     right = known[(torch.from_numpy(found.x) @ texts.T).argmax(dim=1).numpy()] == found.y
     right = right if rows is None else right[rows]
     return {"zero_shot": 100 * float(right.mean()), "shapes": len(right), "right": {"zero_shot": bits_of(right)}}
