@@ -32,9 +32,32 @@ def test_decimal_commas_where_something_else_separates(tmp_path: Path, separator
     assert read(tmp_path, "x.xyz", lines(separator, comma=True)) == POINTS
 
 
+@pytest.mark.parametrize("separator", [";", "\t", " "])
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_rows_of_whole_numbers_beside_decimal_commas(tmp_path: Path, separator: str, place: int) -> None:
+    rows = [*POINTS[:2], [0.5, 7.0, -1.5]]
+    whole: list[float] = [12, 0, 3]
+    rows.insert(len(rows) if place < 0 else place, whole)
+    text = lines(separator, comma=True, rows=rows)
+    assert read(tmp_path, "x.xyz", text) == rows
+    assert read(tmp_path, "y.xyz", separator.join("xyz") + "\n" + text) == rows
+    assert read(tmp_path, "z.pts", f"{len(rows)}\n{text}") == rows
+
+
 @pytest.mark.parametrize(
     ("separator", "end"),
-    [(",", ""), (",", ","), (", ", ""), (", ", ","), (" ,", ""), (";", ""), (";", ";"), ("\t", ""), ("   ", " ")],
+    [
+        (",", ";"),
+        (",", ""),
+        (",", ","),
+        (", ", ""),
+        (", ", ","),
+        (" ,", ""),
+        (";", ""),
+        (";", ";"),
+        ("\t", ""),
+        ("   ", " "),
+    ],
 )
 def test_decimal_points(tmp_path: Path, separator: str, end: str) -> None:
     assert read(tmp_path, "x.xyz", lines(separator).replace("\n", f"{end}\n")) == POINTS

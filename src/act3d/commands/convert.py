@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d import checkpoints
+from act3d.data.reading import read_lines
 from act3d.errors import ConfigError
 from act3d.lines import say
 from act3d.settings.command import command
@@ -52,5 +53,5 @@ def convert(settings: ConvertSettings) -> ConvertReport:
 def _names(classes: str) -> list[str]:
     path = Path(classes)
     if classes and path.is_file():
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return read_lines(path)
     return [name.strip() for name in classes.split(",") if name.strip()]

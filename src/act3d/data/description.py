@@ -140,7 +140,7 @@ def read_table(path: Path, expected: str | None = None) -> dict[str, list[str]]:
             raise InputError(
                 f"{path} was changed after it was written (its checksum differs); prepare the dataset again"
             )
-        header, *rows = csv.reader(io.StringIO(content.decode("utf-8"), newline=""))
+        header, *rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
     except FileNotFoundError:
         raise InputError(f"{path} is missing") from None
     except InputError:

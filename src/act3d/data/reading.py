@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from act3d.errors import InputError, reason_of
+from act3d.readers.limits import read_regular
+from act3d.readers.text import decode
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -24,17 +26,17 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not empty, without blanks around them.
+    """Return the lines of a text file that are not empty, without blanks around them or a byte order mark.
 
     Raises:
-        InputError: missing, or not UTF-8.
+        InputError: missing, or neither UTF-8 nor UTF-16.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({reason_of(error)})") from None
+        text = decode(read_regular(path))
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
+    if "\ufffd" in text:
+        raise InputError(f"{path} is no text in UTF-8 or UTF-16")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

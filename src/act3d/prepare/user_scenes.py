@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from act3d.data.reading import read_lines
 from act3d.data.rooms import DESCRIPTION, UNLABELLED, write_description
 from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, move_into_place, output_names, printable, recover_folder
@@ -19,8 +20,6 @@ from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.readers.labelled import SUFFIXES, read_labelled
 from act3d.readers.las import LAS_SUFFIXES
-from act3d.readers.limits import read_regular
-from act3d.readers.text import decode
 
 __all__ = ["prepare_scenes", "read_classes", "read_labelled", "to_z_up"]
 
@@ -36,14 +35,8 @@ def read_classes(path: Path) -> dict[int, str]:
     Raises:
         InputError: Missing, empty, a value or name twice, or both kinds of line.
     """
-    try:
-        text = decode(read_regular(path))
-    except InputError as error:
-        raise InputError(f"{path} {error}") from None
-    if "\ufffd" in text:
-        raise InputError(f"{path} is no text in UTF-8 or UTF-16")
-    lines = [printable(line.strip()) for line in text.splitlines()]
-    lines = [line for line in lines if line and not line.startswith("#")]
+    lines = [printable(line) for line in read_lines(path)]
+    lines = [line for line in lines if not line.startswith("#")]
     words = [line.split(maxsplit=1) for line in lines]
     numbered = [len(pair) == 2 and pair[0].lstrip("-").isdigit() for pair in words]
     if not lines or any(numbered) != all(numbered):

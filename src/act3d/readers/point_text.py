@@ -40,20 +40,29 @@ def read_text(path: Path) -> Shape:
 
 def _split(lines: list[str]) -> list[list[str]]:
     """The fields of every line, with decimal points."""
+    lines = [line.strip("; \t") for line in lines]  # a semicolon may end a line of commas
     text = "\n".join(lines)
     semicolons, commas, points = ";" in text, "," in text, "." in text
     if not commas:
-        return [re.split(r"\s*;\s*", line.strip("; ")) for line in lines] if semicolons else [s.split() for s in lines]
-    # Between digits, in a line of three words or more, a comma belongs to a number.
-    inside = re.search(r"\d,\d", lines[-1]) and not re.search(r",\s|\s,", lines[-1]) and len(lines[-1].split()) > 2
-    if semicolons or inside:
+        return [re.split(r"\s*;\s*|\s+", line) for line in lines] if semicolons else [s.split() for s in lines]
+    if semicolons or _commas_are_inside(lines, text):
         if points:
             raise InputError("has both points and commas in its numbers")
-        return [re.split(r"\s*;\s*|\s+", line.strip("; ").replace(",", ".")) for line in lines]
+        return [re.split(r"\s*;\s*|\s+", line.replace(",", ".")) for line in lines]
     rows = [re.split(r"\s*,\s*|\s+", line.strip(", ")) for line in lines]
     if not points and any(re.fullmatch(r"-?0\d+|-0", word) for row in rows[:1000] for word in row):
         raise InputError("separates both columns and decimals by commas")
     return rows
+
+
+def _commas_are_inside(lines: list[str], text: str) -> bool:
+    """Whether commas belong to numbers: none has a blank beside it, and blanks alone give three words a line or more.
+
+    Some lines may have no comma (whole numbers), and some only the number of points that follow.
+    """
+    return not re.search(r",\s|\s,", text) and all(
+        len(words) > 2 or (len(words) == 1 and words[0].isdigit()) for words in map(str.split, lines)
+    )
 
 
 def _blocks(rows: list[list[str]]) -> list[list[str]]:
