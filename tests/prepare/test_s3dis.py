@@ -1,5 +1,6 @@
 """S3DIS: raw annotations to rooms, rooms to blocks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from act3d.data.rooms import S3DIS_CLASSES, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.errors import InputError
 from act3d.prepare.s3dis import RAW, parse_points, prepare_s3dis
+from act3d.readers import guarded
 
 ROOMS = ["Area_1/office_1", "Area_1/office_2", "Area_5/hallway_6", "Area_6/WC_1"]
 
@@ -67,6 +69,46 @@ def test_rows_equal_the_release_arithmetic(tmp_path: Path) -> None:
     joined = np.concatenate([np.column_stack([p, np.full(len(p), k)]) for p, k in zip(parts, labels, strict=True)])
     joined[:, :3] -= joined[:, :3].min(axis=0)
     assert np.allclose(np.load(tmp_path / "out" / "Area_1_office_1.npy"), joined, atol=1e-5)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rooms_that_cannot_be_read_do_not_stop_the_others(
+    tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_raw(tmp_path) / RAW
+    for path in (raw / "Area_1/office_1/Annotations").iterdir():
+        path.write_bytes(b"")
+    os.mkfifo(raw / "Area_6/WC_1/Annotations/wall_1.txt")  # would be waited for without end
+    monkeypatch.setattr(guarded, "SECONDS", 20.0)
+    summary = prepare_s3dis(tmp_path, tmp_path / "out", workers)
+    assert open_rooms(tmp_path / "out").rooms == ["Area_1_office_2", "Area_5_hallway_6"]
+    assert [(name, reason.split(" (")[0]) for name, reason in summary.failures] == [
+        ("Area_1_office_1", "its annotations hold no points"),
+        ("Area_6_WC_1", "wall_1.txt: is not a regular file"),
+    ]
+    (raw / "Area_6/WC_1/Annotations/wall_1.txt").unlink()
+    again = prepare_s3dis(tmp_path, tmp_path / "out", workers)  # what is there is kept, what failed is tried again
+    assert [name for name, _ in again.failures] == ["Area_1_office_1"]
+    assert open_rooms(tmp_path / "out").rooms[-1] == "Area_6_WC_1"
+    assert sum("was there already" in note for note in again.notes) == 2
+
+
+def test_no_room_that_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / RAW / "Area_1" / "office_1" / "Annotations").mkdir(parents=True)
+    (tmp_path / RAW / "Area_1" / ".office_2.partial" / "Annotations").mkdir(parents=True)
+    with pytest.raises(InputError, match="none of 1 files gave a room; the first: Area_1_office_1: its annotations"):
+        prepare_s3dis(tmp_path, tmp_path / "out")
+
+
+def test_rooms_whose_names_meet_stay_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for room, count in (("Area_1/2_x", 40), ("Area_1_2/x", 50), ("Area_1/y\n", 60), (r"Area_1/y\n", 70)):
+        (tmp_path / RAW / room / "Annotations").mkdir(parents=True)
+        (tmp_path / RAW / room / "Annotations" / "floor_1.txt").write_bytes(lines(rng, count, [0, 0, 0], [1, 1, 1]))
+    made = prepare_s3dis(tmp_path, tmp_path / "out")
+    folder = open_rooms(tmp_path / "out")
+    assert sorted(len(folder.read(room).points) for room in folder.rooms) == [40, 50, 60, 70]
+    assert sorted(made.counts) == folder.rooms
 
 
 def test_lines_beyond_repair_are_left_out_and_named() -> None:

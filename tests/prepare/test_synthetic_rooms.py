@@ -1,5 +1,7 @@
 """Synthetic rooms: what the scanner sees, and rooms of a small catalog in S3DIS's layout."""
 
+import csv
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -147,3 +149,22 @@ def test_the_held_out_area_has_furniture_of_its_own(catalog: Path) -> None:
 def test_no_furniture(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.sh3f"):
         prepare_rooms(tmp_path, tmp_path / "out", 1, 1000)
+
+
+def test_a_model_that_cannot_be_read_costs_its_rooms_only(catalog: Path, tmp_path: Path) -> None:
+    shutil.copytree(catalog, tmp_path / "in")
+    whole = prepare_rooms(catalog, tmp_path / "whole", 6, 1000, workers=2)
+    with (tmp_path / "whole" / "furniture.csv").open() as file:
+        used = [row["model"] for row in csv.DictReader(file)]
+    models = {model.name: model for model in list_models(sorted((tmp_path / "in").glob("*.sh3f")))}
+    broken = models[used[0]]
+    with zipfile.ZipFile(broken.archive) as file:
+        content = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(broken.archive, "w") as file:
+        for name, data in content.items():
+            file.writestr(name, b"v 1 2\n" if name == broken.member else data)
+    made = prepare_rooms(tmp_path / "in", tmp_path / "out", 6, 1000, workers=2)
+    assert made.failures
+    assert {name for name, _ in made.failures} == whole.counts.keys() - made.counts.keys()
+    assert all("a vertex line has fewer than three numbers" in reason for _, reason in made.failures)
+    assert open_rooms(tmp_path / "out").rooms == sorted(made.counts)

@@ -20,10 +20,12 @@ from act3d.files import write_json, write_text
 from act3d.prepare.furniture import Model, list_models
 from act3d.prepare.items import random_for
 from act3d.prepare.room_design import KINDS, Design, Designer
-from act3d.prepare.s3dis import RAW, SceneSummary, in_parallel, prepare_s3dis
+from act3d.prepare.s3dis import RAW, SceneSummary, collect, prepare_s3dis
 from act3d.prepare.scanner import scan
+from act3d.readers.guarded import limits_of
 
 AREAS = 6
+BYTES_A_POINT = 200  # of a room that is made count as so many that are read: ten times what its text takes
 SETTINGS = "settings.json"
 ATTRIBUTION = "furniture.csv"
 LICENCE = "furniture: CC0-1.0 and CC-BY-3.0, see furniture.csv"
@@ -151,8 +153,10 @@ def prepare_rooms(
         overwrite: Replace what another call with other settings wrote.
         progress: Called with (rooms done, rooms).
 
+    A room that cannot be made is a failure, and does not stop the others.
+
     Raises:
-        InputError: No furniture there, or `out` holds something else.
+        InputError: No furniture there, no room that can be made, or `out` holds something else.
         ConfigError: A number out of its bounds.
     """
     if rooms < 1 or points < 1000:
@@ -165,15 +169,15 @@ def prepare_rooms(
     settings = {"rooms": rooms, "points": points, "seed": seed, "models": len(models)}
     _claim(out, settings, overwrite)
     todo = tasks(rooms)
-    used: set[str] = set()
     work = partial(_make, models=models, points=points, seed=seed, root=out / RAW)
-    for done, names in enumerate(in_parallel(work, todo, workers), start=1):
-        used |= set(names)
-        if progress is not None:
-            progress(done, rooms)
+    limits = limits_of(points * BYTES_A_POINT, workers)
+    names = [f"Area_{task.area}_{task.name}" for task in todo]
+    made, failures = collect(work, todo, names, lambda task: limits, workers, progress)
+    used = {name for names in made for name in names}
     _attribute(out, [model for model in models if model.name in used])
     summary = prepare_s3dis(out / RAW, out / S3DIS_FOLDER, workers, True, None, "synthetic-rooms", LICENCE)
     summary.notes.append(f"furniture: {len(used)} models, attributed in {out / ATTRIBUTION}")
+    summary.failures = [*failures, *summary.failures]
     summary.seconds = time.perf_counter() - start
     return summary
 

@@ -15,9 +15,9 @@ from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, move_into_place, output_names, printable, recover_folder
 from act3d.installing import how_to_install
 from act3d.prepare.copies import choose_test_shapes, copies_note, equal_files, joined, same_stems
-from act3d.prepare.s3dis import RoomReport, SceneSummary
+from act3d.prepare.s3dis import RoomReport, SceneSummary, collect
 from act3d.readers.find import find_files
-from act3d.readers.guarded import Lost, limits_for, read_all
+from act3d.readers.guarded import limits_for
 from act3d.readers.labelled import SUFFIXES, read_labelled
 from act3d.readers.las import LAS_SUFFIXES
 
@@ -130,18 +130,7 @@ def prepare_scenes(
     work.mkdir(parents=True)
     convert = partial(_convert, out=work, classes=table, label=label, up=up, scale=scale)
     tasks = list(zip(rooms, paths, strict=True))
-    reports: list[RoomReport] = []
-    failures: list[tuple[str, str]] = []
-    results = read_all(convert, tasks, lambda task: limits_for(task[1], workers), workers)
-    for done, (result, name) in enumerate(zip(results, printed, strict=True), start=1):
-        if isinstance(result, Lost):
-            failures.append((name, result.reason))
-        else:
-            reports.append(result)
-        if progress is not None:
-            progress(done, len(tasks))
-    if not reports:
-        raise InputError(f"none of {len(tasks)} files gave a room; the first: {failures[0][0]}: {failures[0][1]}")
+    reports, failures = collect(convert, tasks, printed, lambda task: limits_for(task[1], workers), workers, progress)
     counts = {report.name: report.counts for report in reports}
     if not any(count.any() for count in counts.values()):
         raise InputError(f"none of the labels in {source} is in {classes} ({', '.join(map(str, list(table)[:10]))})")

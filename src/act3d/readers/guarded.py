@@ -48,11 +48,15 @@ class Lost(NamedTuple):
 
 
 def limits_for(path: str | os.PathLike[str], workers: int = 1) -> Limits:
-    """Return the limits of a file: by its size, and at most its share of the machine's memory."""
+    """Return the limits of a file, by its size."""
     try:
-        size = os.stat(path).st_size
+        return limits_of(os.stat(path).st_size, workers)
     except (OSError, ValueError):  # the reader will say so
-        size = 0
+        return limits_of(0, workers)
+
+
+def limits_of(size: int, workers: int = 1) -> Limits:
+    """Return the limits of so many bytes to be read; at most a worker's share of the machine's memory."""
     memory = MEMORY + MEMORY_A_BYTE * size
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
