@@ -9,8 +9,10 @@ import yaml
 
 from act3d import cli
 from act3d.cli.table import COMMANDS, GROUPS
+from act3d.engine.run_folder import RunFolder
 from act3d.errors import CheckpointError, ConfigError
-from act3d.presets import preset_names
+from act3d.presets import preset_names, read_config
+from act3d.settings.pretraining import AutoencodeSettings
 from tests.command_line import settings_of_words
 
 
@@ -121,7 +123,16 @@ def test_a_mistake_ends_in_one_line(
         ("optim: {lr: fast}", "optim.lr: 'fast' is not allowed; it must be a number"),
         ("data: {points: 64.5}", "data.points: 64.5 is not allowed; it must be a whole number"),
         ("- 1", "must hold settings by name"),
-        ("a: [", "is not valid YAML"),
+        ("a: [", "is not valid YAML (line 1)"),
+        ("[" * 3000, "is not valid YAML"),
+        ("? [a, b]\n: 1", "is not valid YAML"),
+        ("a: &a\n  b: *a", "its references never end"),
+        ("data: &a [*a]", "its references never end"),
+        (
+            "l0: &l0 {a: 1, b: 1, c: 1, d: 1, e: 1, f: 1, g: 1, h: 1}\n"
+            + "".join(f"l{i}: &l{i} {{{', '.join(f'{c}: *l{i - 1}' for c in 'abcdefgh')}}}\n" for i in range(1, 30)),
+            "its references never end, or stand for too many values",
+        ),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file(
@@ -134,6 +145,23 @@ def test_a_mistake_in_a_file_names_the_file(
     assert message in err
     assert "mine.yaml" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_file_in_utf_16_and_references_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes("optim: &a {lr: 0.25}\nseed: 3\n".encode("utf-16"))
+    assert read_config(path) == {"optim": {"lr": 0.25}, "seed": 3}
+    path.write_text("optim: &a {lr: 0.25}\nother: *a\n")
+    assert read_config(path)["other"] == {"lr": 0.25}
+
+
+def test_a_run_of_another_command_is_told_how_to_go_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    out = str(tmp_path / "run")
+    RunFolder(out).path.mkdir()
+    RunFolder(out).begin(AutoencodeSettings(out=out), "autoencode")
+    code, _, err = run(capsys, "finetune", "--resume", out)
+    assert code == 2
+    assert f"{out} is a run of act3d autoencode; act3d autoencode --resume goes on with it" in err
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -11,6 +11,8 @@ from act3d.files import printable
 
 def say(line: object = "", error: bool = False) -> None:
     """Print one line, on the error stream if `error`, with every character that is not for reading as an escape."""
+    if error:
+        sys.stdout.flush()  # in a log that takes both streams, lines stand in the order in which they were printed
     print(printable(line), file=sys.stderr if error else sys.stdout, flush=error)
 
 

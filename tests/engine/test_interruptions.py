@@ -101,6 +101,17 @@ def test_results_stay_until_there_are_better_ones(stage1: Any, tmp_path: Path, m
     assert json.loads((tmp_path / "run" / "results.json").read_text())["metrics"]["epochs"] == 3
 
 
+@pytest.mark.parametrize("content", ["", "[" * 9000, "[]", "{}", '{"metrics": 3}', '{"metrics": {"epochs": "x"}}'])
+def test_damaged_results_of_a_finished_run_are_named(stage1: Any, tmp_path: Path, content: str) -> None:
+    folder = RunFolder(stage1(tmp_path / "run", epochs=1).out)
+    before = json.loads(folder.results.read_text())["metrics"]
+    folder.results.write_text(content)
+    with pytest.raises(InputError, match=r"results\.json is damaged"):
+        stage1(folder.path, resume=True, epochs=1)
+    folder.results.unlink()
+    assert stage1(folder.path, resume=True, epochs=1).metrics == before
+
+
 def test_two_commands_never_share_a_folder(stage1: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "run"
     refused: list[str] = []

@@ -63,8 +63,19 @@ def test_a_named_column_another_axis_and_a_random_split(tmp_path: Path) -> None:
     assert folder.choose("s2")[1] == ["s2"]
     room = folder.read("s0")
     assert np.allclose(np.ptp(room.points[:, 2]), 0.1 * np.ptp(POINTS[:, 1]), atol=1e-5)
+    assert (folder.meta["source_formats"], folder.meta["scale"]) == ({".npy": "y"}, 0.1)
     with pytest.raises(InputError, match="whole numbers"):
         read_labelled(source / "s0.npy")
+
+
+def test_an_axis_that_is_taken_is_said(tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scans").mkdir()
+    np.save(tmp_path / "scans" / "a.npy", np.column_stack([POINTS, VALUES]))
+    given = {"format": "scenes", "classes": str(classes), "label": "3"}
+    prepare(str(tmp_path / "scans"), out=str(tmp_path / "auto"), **given)
+    assert ".npy: which axis is up is not said; z is taken (else --up x, y or z)" in capsys.readouterr().out
+    prepare(str(tmp_path / "scans"), out=str(tmp_path / "said"), up="z", **given)
+    assert "is not said" not in capsys.readouterr().out
 
 
 def test_mistakes_are_named(tmp_path: Path, classes: Path) -> None:

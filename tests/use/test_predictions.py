@@ -14,6 +14,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.segmenter import Segmenter
 from act3d.readers.ply import read_ply
+from act3d.readers.up_axis import rotation_to_y_up
 from act3d.use.inspection import inspect_checkpoint
 from act3d.use.load import predictor_for
 from act3d.use.predictor import Predictor
@@ -53,6 +54,44 @@ def test_outputs_of_equal_names_do_not_meet(scene_file: Path, parts_file: Path, 
     report = act3d.predict(str(tmp_path / "shapes"), str(parts_file), out=out, category="rod")
     assert len({path.name for path in report.files}) == 2
     assert all(path.is_file() for path in report.files)
+
+
+def test_a_link_far_away_does_not_move_the_outputs(scene_file: Path, tmp_path: Path, capsys: Any) -> None:
+    """Outputs and failures go by the path below the source, also where a file there is a link to another place."""
+    for day in ("day1", "day2"):
+        (tmp_path / "scans" / day).mkdir(parents=True)
+        np.savetxt(tmp_path / "scans" / day / "scan.xyz", np.random.default_rng(0).random((70, 3)))
+        (tmp_path / "scans" / day / "bad.las").write_bytes(b"LASF")
+    (tmp_path / "scans" / "day1" / "zero.xyz").symlink_to("/dev/zero")
+    report = act3d.predict(str(tmp_path / "scans"), str(scene_file), out=str(tmp_path / "out"))
+    assert [str(path.relative_to(tmp_path / "out")) for path in report.files] == ["day1/scan.ply", "day2/scan.ply"]
+    assert list(report.labels) == ["day1/scan.xyz", "day2/scan.xyz"]
+    assert [name for name, _ in report.failures] == ["day1/bad.las", "day1/zero.xyz", "day2/bad.las"]
+
+
+def test_scans_are_read_as_the_files_that_became_the_rooms(scene_file: Path, tmp_path: Path, capsys: Any) -> None:
+    """Up axis and unit of the training files count: the same room, in millimetres and y up, gets the same labels."""
+    points = np.random.default_rng(0).random((90, 3)) * 2
+    np.save(tmp_path / "metres.npy", points)
+    np.save(tmp_path / "other.npy", 1000 * points @ rotation_to_y_up("z").T)
+    model = act3d.load(str(scene_file))
+    facts = {**model.meta, "scale": 0.001, "source_formats": {".npy": "y"}}
+    act3d.save(model, tmp_path / "other.safetensors", facts)
+    wanted = act3d.predict(str(tmp_path / "metres.npy"), str(scene_file), out=str(tmp_path / "a.ply"))
+    assert ".npy files do not say which axis is up: z, as in the training files" in capsys.readouterr().err
+    given = act3d.predict(str(tmp_path / "other.npy"), str(tmp_path / "other.safetensors"), out=str(tmp_path / "b.ply"))
+    assert ".npy files do not say which axis is up: y, as in the training files" in capsys.readouterr().err
+    assert np.array_equal(given.labels["other.npy"], wanted.labels["metres.npy"])
+    assert np.allclose(read_ply(tmp_path / "b.ply").vertices, np.load(tmp_path / "other.npy"))
+    # Points for the model itself stand along its own axis.
+    upright = act3d.read_points(tmp_path / "other.npy", {**facts, "up": "z", "normalization": "none"}, 90)
+    assert np.allclose(np.sort(upright.numpy(), axis=0), np.sort(points, axis=0), atol=1e-5)
+
+
+def test_a_mesh_given_as_a_scan_is_said_to_be_one(scene_file: Path, tmp_path: Path, capsys: Any) -> None:
+    write_box(tmp_path / "box.obj", 1, 2, 3)
+    act3d.predict(str(tmp_path / "box.obj"), str(scene_file), out=str(tmp_path / "box.ply"))
+    assert "act3d: of meshes the vertices are labelled\n" in capsys.readouterr().err
 
 
 def test_scans_keep_coordinates_of_maps(scene_file: Path, tmp_path: Path) -> None:
@@ -107,6 +146,9 @@ def test_a_released_classifier_of_scans_takes_clouds_as_stored(tmp_path: Path, c
     assert "as they are stored" in capsys.readouterr().err
     assert dict(given.classes["small.obj"]) != pytest.approx(dict(given.classes["large.obj"]), abs=1e-6)
     asked = act3d.predict(str(tmp_path / "boxes"), str(tmp_path / "scan.pth"), normalize="unit_sphere")
+    said = capsys.readouterr().err
+    assert "normalization 'unit_sphere', as asked; the model was trained with 'none'" in said
+    assert "clouds are not normalised" not in said
     assert dict(asked.classes["small.obj"]) == pytest.approx(dict(asked.classes["large.obj"]), abs=1e-4)
 
 

@@ -99,13 +99,13 @@ def released_meta(model: Any, path: Path) -> dict[str, Any]:
     """What a released file does not say of itself, but its recipe does: how clouds are treated."""
     # ScanObjectNN's clouds and blocks of rooms are taken as they are stored.
     scans = model.kind == "classifier" and model.classes == SCANOBJECTNN_CLASSES
-    as_stored = scans or (model.kind == "segmenter" and not model.categories)
+    rooms = model.kind == "segmenter" and not model.categories
     return {
         "source": path.name,
         "released": True,
         "points": POINTS_PER_PATCH * model.patches,
-        "normalization": "none" if as_stored else "unit_sphere",
-        "source_up": "y",
+        "normalization": "none" if scans or rooms else "unit_sphere",
+        **({"up": "z", "source_up": "z"} if rooms else {"source_up": "y"}),
         "protocol": "legacy",
     }
 

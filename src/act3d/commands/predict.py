@@ -73,8 +73,8 @@ def _classify(predictor: ClassifierPredictor | AlignedPredictor, settings: Predi
 
 def _segment(predictor: SegmenterPredictor, settings: PredictSettings) -> Predictions:
     if predictor.whole_rooms:
-        files = find_scans(settings.input)
-        report = label_scans(predictor, files, settings.up, settings.batch_size, settings.out)
+        scans = find_scans(settings.input)
+        report = label_scans(predictor, scans, settings.up, settings.batch_size, settings.out)
     else:
         reading = Reading(settings.up, settings.normalize, settings.batch_size)
         shapes = find_shapes(settings.input, predictor, settings.split, reading=reading)

@@ -134,7 +134,7 @@ def open_rooms(root: str | Path) -> RoomFolder:
     sizes = [f"{room} {(folder / f'{room}.npy').stat().st_size}" for room in rooms]
     content = [f"{name} {value}" for name, value in sorted(info.get("checksums", {}).items())]
     listed = hashlib.sha256("\n".join([*info["classes"], *sizes, *content]).encode())
-    kept = {key: info.get(key) for key in ("licence", "unit", "source")}
+    kept = {key: info.get(key) for key in ("licence", "unit", "source", "scale", "source_formats")}
     meta = {**kept, "classes": list(info["classes"]), "up": "z", "source_up": "z", "normalization": "none"}
     return RoomFolder(
         folder, info.get("name", folder.name), list(info["classes"]), rooms, dict(info.get("splits", {})),
@@ -147,7 +147,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or info.get("format") != FORMAT or not info.get("classes"):
         raise InputError(f"{path} does not describe rooms (format {FORMAT!r} and classes expected)")
     check_seal(path, info)
-    kinds = {"name": str, "classes": list, "rooms": list, "splits": dict, "checksums": dict}
+    kinds: dict[str, Any] = {"name": str, "classes": list, "rooms": list, "splits": dict, "checksums": dict}
+    kinds |= {"source_formats": dict, "scale": float}
     wrong = [key for key, kind in kinds.items() if not isinstance(info.get(key, kind()), kind)]
     names = [name for key in ("classes", "rooms") if key not in wrong for name in info.get(key, [])]
     if wrong or not all(isinstance(name, str) for name in names):

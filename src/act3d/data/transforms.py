@@ -57,13 +57,14 @@ def prepare_cloud(
     Args:
         points: Raw coordinates with shape (N, 3 or more); further columns are ignored.
         meta: What the dataset declared (`dataset.meta`, also kept in checkpoints): `source_up`, `scale`,
-            `normalization`, `offset` (what was taken off its coordinates because they are far from zero).
+            `normalization`, `offset` (what was taken off its coordinates because they are far from zero), and `up`, the
+            axis along which its own clouds stand: y, of rooms z.
         up: The raw cloud's up axis; by default the one that the dataset's source had.
         count: How many points to keep, chosen at random by `seed`; all by default.
         seed: Seed of that choice.
 
     Returns:
-        Tensor with shape (count, 3), float32, y up, normalized as the dataset is.
+        Tensor with shape (count, 3), float32, upright and normalized as the dataset is.
 
     Raises:
         InputError: `points` has a wrong shape, too few points, or values that are not finite.
@@ -79,7 +80,8 @@ def prepare_cloud(
             raise InputError(f"the cloud has {len(cloud)} points, {count} are needed")
         cloud = cloud[torch.from_numpy(np.random.default_rng(seed).choice(len(cloud), count, replace=False))]
     # A checkpoint keeps None for what its dataset did not declare.
-    rotation = rotation_to_y_up(up if up is not None else meta.get("source_up") or "y")
+    upright = rotation_to_y_up(up if up is not None else meta.get("source_up") or "y")
+    rotation = rotation_to_y_up(meta.get("up") or "y").T @ upright
     cloud = cloud @ torch.from_numpy(rotation).to(cloud.device).T * float(meta.get("scale") or 1.0)
     if meta.get("offset"):
         cloud = cloud - torch.tensor(meta["offset"], dtype=torch.float64, device=cloud.device)

@@ -1,7 +1,6 @@
 """A run's folder: its settings, its results, and the rule that nothing in it is ever lost by accident."""
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import filelock
 from act3d.engine.schedules import sized
 from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
-from act3d.files import write_json, write_text
+from act3d.files import read_json, write_json, write_text
 from act3d.lines import say
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
@@ -132,9 +131,18 @@ class RunFolder:
         )
 
     def read_results(self) -> RunResult:
-        """Return the result of a finished run."""
-        results = json.loads(self.results.read_text(encoding="utf-8"))
-        return self.result(results["metrics"])
+        """Return the result of a finished run.
+
+        Raises:
+            InputError: results.json is damaged.
+        """
+        results = read_json(self.results)
+        metrics: Any = results.get("metrics") if isinstance(results, dict) else None
+        if not isinstance(metrics, dict) or not all(
+            isinstance(metrics.get(key, 0), int) for key in ("epochs", "steps")
+        ):
+            raise InputError(f"{self.results} is damaged: it has no metrics; remove it, and --resume writes it again")
+        return self.result(metrics)
 
     def result(self, metrics: dict[str, Any]) -> RunResult:
         """Return what the command gives back."""

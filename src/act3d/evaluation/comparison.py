@@ -9,6 +9,7 @@ from typing import Any
 from act3d.errors import InputError, reason_of
 from act3d.evaluation.published import METHODS, RESULTS, published
 from act3d.files import read_json
+from act3d.presets import load_yaml
 from act3d.supervision import supervision_note
 from act3d.tables import Table, Tabular
 
@@ -152,14 +153,11 @@ def _check_results(results: Any, file: Path) -> None:
 
 def _read_settings(file: Path) -> dict[str, Any]:
     """The settings beside a result; empty where there are none."""
-    import yaml
-
     if not file.is_file():
         return {}
     try:
-        settings = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        json.dumps(settings, default=str)  # refuses what contains itself
-    except (ValueError, OSError, RecursionError, yaml.YAMLError) as error:
+        settings = load_yaml(file) or {}
+    except (ValueError, OSError) as error:
         raise InputError(f"{file} is damaged ({reason_of(error)})") from None
     if not isinstance(settings, dict):
         raise InputError(f"{file} does not hold settings")

@@ -8,6 +8,7 @@ import numpy as np
 
 from act3d.data.rooms import open_rooms
 from act3d.errors import ConfigError
+from act3d.readers.up_axis import SAID_UP
 
 if TYPE_CHECKING:
     from act3d.prepare.s3dis import SceneSummary
@@ -43,9 +44,13 @@ def prepare_rooms(
         raise ConfigError("classes: missing; --format scenes needs a text file with one class a line")
     axis = "z" if up == "auto" else up
     factor = 1.0 if scale is None else scale
-    return user_scenes.prepare_scenes(
+    made = user_scenes.prepare_scenes(
         source, out, classes, label, axis, factor, test_fraction, seed, workers, overwrite, progress
     )
+    silent = [suffix for suffix in open_rooms(out).meta["source_formats"] if suffix not in SAID_UP]
+    if up == "auto" and silent:
+        made.notes.append(f"{', '.join(silent)}: which axis is up is not said; z is taken (else --up x, y or z)")
+    return made
 
 
 def first_rooms(out: Path, count: int = 4) -> tuple[list[np.ndarray], list[str], list[np.ndarray]]:

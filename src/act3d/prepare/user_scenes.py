@@ -136,9 +136,11 @@ def prepare_scenes(
         raise InputError(f"none of the labels in {source} is in {classes} ({', '.join(map(str, list(table)[:10]))})")
     made = [place for place, room in enumerate(rooms) if room in counts]
     splits, copies = _splits([rooms[i] for i in made], [paths[i] for i in made], source, test_fraction, seed)
+    suffixes = sorted({path.suffix.lower() for path in paths})
     write_description(
-        work, printable(source.name) or "scenes", list(table.values()), list(counts), splits=splits, source=str(source)
-    )
+        work, printable(source.name) or "scenes", list(table.values()), list(counts), splits=splits, source=str(source),
+        source_formats=dict.fromkeys(suffixes, up), scale=float(scale),  # how a model's other scans are to be read
+    )  # fmt: skip
     move_into_place(work, out)
     notes = [note for report in reports for note in report.notes] + copies
     return SceneSummary(out, list(table.values()), counts, notes, time.perf_counter() - start, failures)

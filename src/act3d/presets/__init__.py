@@ -6,6 +6,7 @@ from typing import Any
 from act3d.errors import ConfigError
 
 FOLDER = Path(__file__).parent
+MOST_VALUES = 100_000
 
 
 def preset_names(command: str = "") -> list[str]:
@@ -36,21 +37,54 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is not YAML, or is not a mapping.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = load_yaml(path)
     except OSError as error:
         raise ConfigError(f"--config: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        raise ConfigError(f"--config: {path} is not valid YAML{line}") from None
+    except ValueError as error:
+        raise ConfigError(f"--config: {path} {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"--config: {path} must hold settings by name, not a {type(content).__name__}")
     return content
+
+
+def run_command(config: Path) -> str:
+    """Return the command whose run wrote a config.yaml, as its first line says; "" where it does not."""
+    with config.open("rb") as file:
+        words = file.readline(1000).decode(errors="replace").split()
+    return words[words.index("act3d") + 1] if words[:1] == ["#"] and "act3d" in words[:-1] else ""
+
+
+def load_yaml(path: Path) -> Any:
+    """Return what a YAML file in UTF-8 or UTF-16 holds.
+
+    Raises:
+        ValueError: it is not YAML, or its references to other places of the file never end or make too much of it.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_bytes())
+        _size(content, {})
+    except (yaml.YAMLError, RecursionError, TypeError) as error:  # TypeError: a list as the name of a setting
+        where = getattr(error, "problem_mark", None)
+        raise ValueError(f"is not valid YAML{f' (line {where.line + 1})' if where is not None else ''}") from None
+    return content
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """Return how many values there are when every reference is written out; `known` says 0 of what is being counted."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 0
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    if not 0 < known[id(value)] <= MOST_VALUES:
+        raise ValueError("is no settings file: its references never end, or stand for too many values")
+    return known[id(value)]
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -42,11 +42,12 @@ READERS: dict[str, Callable[[Path], Shape]] = {
 
 
 class Sample(NamedTuple):
-    """Points (count, 3) float64 of a file, and what its `Shape` says of its up axis."""
+    """Points (count, 3) float64 of a file, what its `Shape` says of its up axis, and whether it is a mesh."""
 
     points: np.ndarray
     up: str
     turned_from: str
+    of_mesh: bool = False
 
 
 def read_sample(path: str | Path, count: int, seed: int = 0) -> Sample:

@@ -105,12 +105,11 @@ def read_scan(path: Path) -> Sample:
         InputError: Unreadable, no points, or some that are not finite.
     """
     if path.suffix.lower() in LAS_SUFFIXES:
-        found = Sample(
-            np.asarray(open_las(path).xyz, dtype=np.float64), "z", ""
-        )  # heights stand along z by its standard
+        # Heights stand along z by its standard.
+        found = Sample(np.asarray(open_las(path).xyz, dtype=np.float64), "z", "")
     else:
         shape = read_shape(path)
-        found = Sample(shape.vertices, shape.up, shape.turned_from)
+        found = Sample(shape.vertices, shape.up, shape.turned_from, of_mesh=shape.faces is not None)
     if not len(found.points) or not np.isfinite(found.points).all():
         raise InputError("holds no points, or some that are not finite")
     return found

@@ -9,7 +9,7 @@ from act3d.errors import InputError
 
 UP_AXES = ("x", "y", "z")
 # Formats that say which axis is up, by their standard or by an entry that their reader has applied.
-SAID_UP = {".gltf": "y", ".glb": "y", ".dae": "y", ".3mf": "z", ".dat": "y", ".ldr": "y"}
+SAID_UP = {".gltf": "y", ".glb": "y", ".dae": "y", ".3mf": "z", ".dat": "y", ".ldr": "y", ".las": "z", ".laz": "z"}
 
 # Proper rotations (no mirror) that carry the named axis to y. Rows are the new x, y, z.
 _TO_Y_UP: dict[str, list[list[float]]] = {

@@ -37,8 +37,9 @@ def _write_picture(confusion: NDArray[np.int64], names: list[str], path: Path) -
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    shown: dict[str, Any] = {"fontsize": 8, "parse_math": False}  # a dollar in a name is a dollar
+    axes.set_xticks(range(len(names)), names, rotation=90, **shown)
+    axes.set_yticks(range(len(names)), names, **shown)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in zip(*np.nonzero(confusion), strict=True):

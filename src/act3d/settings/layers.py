@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from act3d.errors import ConfigError
-from act3d.presets import find_config, flatten, read_config
+from act3d.presets import find_config, flatten, read_config, run_command
 from act3d.settings.messages import named_fields, nearest, required_settings, value_type
 from act3d.settings.model import Settings, default_of, sections
 
@@ -110,6 +110,9 @@ def _resumed(model: type[Settings], given: Mapping[str, Any], layers: list[Layer
     path = Path(folder) / "config.yaml"
     if not path.is_file():
         raise ConfigError(f"{dashes}resume: {folder} holds no run (no config.yaml)")
+    other = run_command(path)
+    if other not in ("", model.command):
+        raise ConfigError(f"{dashes}resume: {folder} is a run of act3d {other}; act3d {other} --resume goes on with it")
     return path
 
 

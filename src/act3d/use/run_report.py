@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from act3d.files import read_metrics
+from act3d.files import read_json, read_metrics
+from act3d.presets import read_config
 from act3d.report.quickstart import Chart, CodesUsed, EmbeddingMap, Line, QuickstartReport, Shape, Variant
 
 if TYPE_CHECKING:
@@ -245,13 +245,10 @@ def duration(seconds: float) -> str:
 
 def read_results(run: Path) -> dict[str, Any]:
     """Return the results.json of a run folder."""
-    results: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results: dict[str, Any] = read_json(run / "results.json")
     return results
 
 
 def read_settings(run: Path) -> dict[str, Any]:
     """Return the config.yaml of a run folder."""
-    import yaml
-
-    settings: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    return settings
+    return read_config(run / "config.yaml")

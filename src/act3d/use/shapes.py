@@ -147,7 +147,7 @@ def find_shapes(
         root, files = path.parent, [path]
     else:
         files = [Path(f) for f in sorted(set(glob.glob(source, recursive=True))) if Path(f).is_file()]
-        root = _common_folder(files) if files else Path()
+        root = common_folder(files) if files else Path()
     if not files:
         kinds = ", ".join(READERS)
         raise InputError(f"{source}: no such file, folder or pattern, or nothing in it that can be read ({kinds})")
@@ -198,7 +198,7 @@ def _say(lines: Sequence[str]) -> Sequence[str]:
     return lines
 
 
-def _common_folder(files: list[Path]) -> Path:
+def common_folder(files: list[Path]) -> Path:
     parents = [file.parent.parts for file in files]
     shared = 0
     while all(len(p) > shared for p in parents) and len({p[shared] for p in parents}) == 1:
