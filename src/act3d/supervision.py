@@ -8,11 +8,12 @@ that of the encoder that training began from.
 from collections.abc import Mapping
 from typing import Any
 
-NAMES = "names"
+NAMES, CLASSES = "names", "classes"
+_CALLED = {NAMES: "name-supervised", CLASSES: "class-supervised"}
 
 
 def supervision_of(facts: Mapping[str, Any]) -> str:
-    """Return "names" for a model that learnt from names itself or started from an encoder that did; else ""."""
+    """Return "names" ("classes") for a model that learnt from those, or started from an encoder that did; else ""."""
     start = facts.get("start")
     earlier = start.get("supervision") if isinstance(start, Mapping) else None
     return str(facts.get("supervision") or earlier or "")
@@ -20,4 +21,5 @@ def supervision_of(facts: Mapping[str, Any]) -> str:
 
 def supervision_note(facts: Mapping[str, Any], before: str = ", ") -> str:
     """Return ", name-supervised" for such a model, to be put behind its name or numbers; else ""."""
-    return f"{before}name-supervised" if supervision_of(facts) == NAMES else ""
+    called = _CALLED.get(supervision_of(facts))
+    return f"{before}{called}" if called else ""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import act3d
 from act3d import checkpoints
 from act3d.errors import CheckpointError
+from act3d.geometry import patchify
 from benchmarks.textbook.autoencoder import PromptedAutoencoder, vit
 from tests.helpers import assert_agree, randomize, textbook_autoencoder
 
@@ -267,10 +268,38 @@ def test_recon_that_lacks_a_piece_is_refused(lost: str, tmp_path: Path) -> None:
         checkpoints.load(write(state, tmp_path / "recon.pth"))
 
 
-def test_a_fine_tuned_recon_is_refused(tmp_path: Path) -> None:
-    tuned = {"img_token": torch.zeros(1), "cls_head_finetune.0.weight": torch.zeros(2, 2)}
-    with pytest.raises(CheckpointError, match="fine-tuned ReCon"):
-        checkpoints.load(write(tuned, tmp_path / "tuned.pth"))
+@pytest.mark.parametrize("head", ["mlp3", "linear"])
+def test_a_fine_tuned_recon(head: str, tmp_path: Path) -> None:
+    """Its head reads class, image and text token, and the maximum over patches."""
+    state, parts = encoder_state("", tokens=False)
+    state |= {name.removeprefix("MAE_encoder."): value for name, value in recon_state().items()}
+    del state["text_proj.weight"], state["text_proj.bias"]
+    torch.manual_seed(6)
+    widths = [(512, 9)] if head == "linear" else [(512, 256), (256, 256), (256, 9)]
+    layers: list[nn.Module] = []
+    for inputs, outputs in widths[:-1]:
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(0.5)]
+    own_head = nn.Sequential(*layers, nn.Linear(*widths[-1])).eval()
+    state |= {f"cls_head_finetune.{name}": value for name, value in own_head.state_dict().items()}
+    found = checkpoints.load(write(state, tmp_path / "tuned.pth"))
+    assert (found.model.kind, found.missing, found.left_over) == ("classifier", [], [])
+    assert found.model.config["global_tokens"]
+    assert found.model.transfer == ("linear" if head == "linear" else "full")
+    patches = patchify(POINTS, 64, 8)
+    encoded = found.model.encoder(patches)
+    assert_agree(encoded.patches, textbook_features(parts, recon=True), 1e-4)
+    features = torch.cat([*encoded.cls.unbind(dim=1), encoded.patches.amax(dim=1)], dim=1)
+    assert_agree(found.model(patches), own_head(features), 1e-5)
+    tokens = [state[f"{name}_token"] for name in ("cls", "img", "text")]
+    assert torch.equal(found.model.encoder.global_tokens, torch.cat(tokens, dim=1))
+
+
+def test_a_fine_tuned_recon_that_lacks_a_piece_is_refused(tmp_path: Path) -> None:
+    state = encoder_state("", tokens=False)[0]
+    state |= {name.removeprefix("MAE_encoder."): value for name, value in recon_state().items()}
+    state |= {"cls_head_finetune.0.weight": torch.zeros(9, 512), "cls_head_finetune.0.bias": torch.zeros(9)}
+    del state["blocks.blocks.1.attn_contrast.kv.weight"]
+    refused(write(state, tmp_path / "tuned.pth"), "lacks")
 
 
 def test_point_bert(tmp_path: Path) -> None:

@@ -38,14 +38,14 @@ def test_patches_are_point_maes(patches: Patches, mask: torch.Tensor) -> None:
     plain.eval()
     plain.load_state_dict({name: value for name, value in model.state_dict().items() if name in plain.state_dict()})
     found, wanted = model(patches, mask, HIDDEN), plain(patches, mask, HIDDEN)
-    assert torch.equal(found.points, wanted.points)
+    assert torch.equal(found.predicted, wanted.points)
     assert torch.equal(found.hidden, wanted.hidden)
     assert torch.equal(model.losses(patches, found).mdm, plain.loss(patches, wanted))
 
 
 def test_shapes(patches: Patches, mask: torch.Tensor) -> None:
     output = small()(patches, mask, HIDDEN)
-    assert output.points.shape == (3, HIDDEN, 8, 3)
+    assert output.predicted.shape == (3, HIDDEN, 8, 3)
     assert output.visible.shape == (3, 8 - HIDDEN, 64)
     assert output.tokens.shape == (3, 3, 64)
     assert output.image.shape == (3, 12)

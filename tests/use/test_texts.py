@@ -73,7 +73,7 @@ def test_catalogs_are_told_by_title_and_category() -> None:
     assert text_of({"name": "3001", "title": "Brick  2 x  4"}) == "brick"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "classes"])
 @pytest.mark.parametrize("name", ["Swivel Chair/train/x12.obj", "train/Swivel Chair/x12.obj", "Swivel Chair/x12.obj"])
 def test_the_class_stays_out_unless_asked_for(name: str, mode: texts.Mode) -> None:
     row = {"name": name, "class": "Swivel Chair"}
@@ -83,6 +83,12 @@ def test_the_class_stays_out_unless_asked_for(name: str, mode: texts.Mode) -> No
     told = row | {"title": "Office seat", "class": "armchair", "name": "office/seat.obj"}
     assert "armchair" not in text_of(told, mode)
     assert text_of(told, mode, use_class=True).startswith("armchair ")
+
+
+def test_the_class_alone_is_read_where_it_is_asked_for() -> None:
+    row = {"name": "office/seat.obj", "title": "Office seat", "class": "Swivel_Chair"}
+    assert text_of(row, "classes") == "swivel chair"
+    assert text_of({"name": "office/seat.obj"}, "classes") == ""
 
 
 def test_a_table_by_columns() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State, read_released
-from act3d.checkpoints.released_relatives import load_point_bert, load_point_mae, load_recon, refuse_recon_classifier
+from act3d.checkpoints.released_relatives import load_point_bert, load_point_mae, load_recon, second_stream
 from act3d.checkpoints.released_teachers import HEAD_WIDTH, teacher_spec, teacher_state
 from act3d.errors import Act3dError, CheckpointError
 from act3d.models.autoencoder import Autoencoder
@@ -131,8 +131,7 @@ _CLASSIFIER_NAMES = (
     ("pos_embed.", "encoder.pos_embed."),
     ("blocks.blocks.", "encoder.blocks."),
     ("norm.", "encoder.norm."),
-    ("cls_token", "encoder.cls_token"),
-    ("cls_pos", "encoder.cls_pos"),
+    *((f"{token}_{kind}", f"encoder.{token}_{kind}") for token in ("cls", "img", "text") for kind in ("token", "pos")),
     ("cls_head_finetune.", "head."),
 )
 
@@ -153,7 +152,11 @@ def _load_classifier(state: State, where: str) -> Loaded:
         "embed_width": state["reduce_dim.weight"].shape[1] if "reduce_dim.weight" in state else None,
         "transfer": "side" if "side_alpha" in state else "linear" if linear else "full",
     }
-    return fill(partial(Classifier, **config), rename(state, _CLASSIFIER_NAMES), where)
+    own = rename(state, _CLASSIFIER_NAMES)
+    if "img_token" in state:  # ReCon's
+        config |= {"normed_residual": True, "global_tokens": True}
+        own = second_stream(own)
+    return fill(partial(Classifier, **config), own, where)
 
 
 _KINDS: tuple[tuple[str, Callable[[State, str], Loaded]], ...] = (
@@ -161,7 +164,6 @@ _KINDS: tuple[tuple[str, Callable[[State, str], Loaded]], ...] = (
     ("MAE_encoder.img_token", load_recon),
     ("MAE_encoder.norm.weight", load_point_mae),
     ("transformer_q.norm.weight", load_point_bert),
-    ("img_token", refuse_recon_classifier),
     ("codebook", _load_autoencoder),
     ("cls_head_finetune.0.weight", _load_classifier),
     ("convs3_cls.weight", _load_segmenter),

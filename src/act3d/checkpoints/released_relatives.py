@@ -9,7 +9,6 @@ import torch
 from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State
 from act3d.checkpoints.released_teachers import HEAD_WIDTH
-from act3d.errors import CheckpointError
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
 from act3d.models.recon import ReCon
@@ -43,15 +42,21 @@ _RECON_HEADS = (("img_proj.", "image_head."), ("text_proj.", "text_head."), ("cl
 def load_recon(state: State, where: str) -> Loaded:
     """ReCon's student: Point-MAE's, and the class, image and text token that read it."""
     config, own = _masked_autoencoder(state)
-    own = {_READER.sub(r"encoder.readers.\1.\2.\3", k): v for k, v in rename(own, _RECON_HEADS).items()}
-    for kind, ours in (("token", "global_tokens"), ("pos", "global_pos")):
-        parts = [own.pop(f"encoder.{name}_{kind}") for name in ("cls", "img", "text")]
-        own[f"encoder.{ours}"] = torch.cat(parts, dim=1)  # 3 x (1, 1, C) -> (1, 3, C)
+    own = second_stream(rename(own, _RECON_HEADS))
     for name in ("image", "text"):
         head = own.get(f"{name}_head.weight")
         config[f"{name}_width"] = None if head is None else head.shape[0]
     config["contrast"] = "contrast_head.0.weight" in own
     return fill(partial(ReCon, **config), own, where, _AROUND_ENCODER)
+
+
+def second_stream(own: State) -> State:
+    """Put ReCon's blocks and tokens, under `encoder.`, where act3d has them."""
+    own = {_READER.sub(r"encoder.readers.\1.\2.\3", k): v for k, v in own.items()}
+    for kind, ours in (("token", "global_tokens"), ("pos", "global_pos")):
+        parts = [own.pop(f"encoder.{name}_{kind}") for name in ("cls", "img", "text")]
+        own[f"encoder.{ours}"] = torch.cat(parts, dim=1)  # 3 x (1, 1, C) -> (1, 3, C)
+    return own
 
 
 def _masked_autoencoder(state: State) -> tuple[dict[str, Any], State]:
@@ -88,11 +93,3 @@ def load_point_bert(state: State, where: str) -> Loaded:
     own |= {k: v for k, v in named.items() if k.startswith(("code_head.", "contrast_head.", "mask_token"))}
     own |= {k: v for k, v in state.items() if not k.startswith("transformer_q.")}
     return fill(partial(PointBERT, **config), own, where, _AROUND_ENCODER)
-
-
-def refuse_recon_classifier(state: State, where: str) -> Loaded:
-    """Say why a fine-tuned ReCon cannot be used: its head reads the tokens that act3d's encoder does not have."""
-    raise CheckpointError(
-        f"{where}: a fine-tuned ReCon, whose head reads image and text tokens that act3d's encoder does not have; "
-        "its pretrained student can be loaded"
-    )

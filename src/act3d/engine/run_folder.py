@@ -77,6 +77,10 @@ class RunFolder:
         """Return the file that says where the encoder of a run started from, if its weights come from its state."""
         return self.start if resume and self.holds_state else None
 
+    def holds_teacher(self, resume: bool) -> bool:
+        """Whether the run to go on with has its own copy of a teacher."""
+        return resume and self.teacher.exists()
+
     def check(self, resume: bool) -> None:
         """Check that a new run can begin here, or that there is one to go on with.
 

@@ -47,4 +47,4 @@ class Aligned(EncoderModel):
 
     def forward(self, patches: Patches) -> torch.Tensor:
         """Patches of clouds -> unit vectors (B, D) among texts."""
-        return self.alignment(self.embed(patches))
+        return self.among_texts(patches)

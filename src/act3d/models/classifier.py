@@ -8,10 +8,11 @@ from torch import nn
 from act3d.geometry import Patches
 from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
 from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.recon import ReconEncoder
 
 Transfer = Literal["full", "mlp3", "linear", "side", "bitfit"]
 TRANSFERS: tuple[str, ...] = get_args(Transfer)
-_CLASS_TOKEN = ("cls_token", "cls_pos")
+_TOKENS = ("cls_token", "cls_pos", "global_tokens", "global_pos")
 
 
 class Classifier(EncoderModel):
@@ -35,6 +36,8 @@ class Classifier(EncoderModel):
         width, depth, heads, drop_path, embed_width, normed_residual: Of the encoder, see `PointEncoder`.
         transfer: Which parameters are trained, and which head.
         dropout: In the head of three layers, in training.
+        global_tokens: The encoder is ReCon's, with its class, image and text token, whose gradient is not stopped; the
+            head reads [class, image and text token, maximum over patches] (ReCon, section 4). The tokens always train.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -52,6 +55,7 @@ class Classifier(EncoderModel):
         normed_residual: bool = False,
         transfer: str = "full",
         dropout: float = 0.5,
+        global_tokens: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -61,9 +65,14 @@ class Classifier(EncoderModel):
             raise ValueError(f"classes = {classes}; a classifier needs at least 2")
         self.classes, self.patches, self.patch_size, self.width = classes, patches, patch_size, width
         self.transfer = transfer
-        self.encoder = PointEncoder(
-            width, depth, heads, drop_path, embed_width=embed_width, normed_residual=normed_residual
-        )
+        if global_tokens:
+            if embed_width or not normed_residual:
+                raise ValueError("global_tokens = True: ReCon's encoder has normed residuals and no embed_width")
+            self.encoder = ReconEncoder(width, depth, heads, drop_path, stop_gradient=False)
+        else:
+            self.encoder = PointEncoder(
+                width, depth, heads, drop_path, embed_width=embed_width, normed_residual=normed_residual
+            )
         self.side: PatchEmbedding | None = None
         if transfer == "side":
             self.side = PatchEmbedding(width)
@@ -71,13 +80,14 @@ class Classifier(EncoderModel):
             self.side_alpha = nn.Parameter(torch.zeros(1))  # sigmoid(0): half of each at the start
             self.side.apply(init_weights)
             self.side_projection.apply(init_weights)
-        self.head = _linear_head(width, classes) if transfer == "linear" else _mlp_head(width, classes, dropout)
+        features = (4 if global_tokens else 2) * width
+        self.head = _linear_head(features, classes) if transfer == "linear" else _mlp_head(features, classes, dropout)
         self.head.apply(init_weights)
         self._freeze()
 
     def _freeze(self) -> None:
         for name, parameter in self.encoder.named_parameters():
-            trains = self.transfer == "full" or name in _CLASS_TOKEN
+            trains = self.transfer == "full" or name in _TOKENS
             trains |= self.transfer == "bitfit" and name.endswith("bias")
             parameter.requires_grad_(trains)
 
@@ -98,21 +108,21 @@ class Classifier(EncoderModel):
         return self.head(self.embed(patches))
 
     def embed(self, patches: Patches) -> torch.Tensor:
-        """What the head reads: class token, then the maximum over patches (B, 2C)."""
+        """What the head reads: class token, then the maximum over patches (B, 2C); all of ReCon's tokens (B, 4C)."""
         encoded: Encoded = self.encoder(patches)
         if self.side is not None:
             share = torch.sigmoid(self.side_alpha)
             beside = self.side_projection(self.side(patches.neighborhoods))
             encoded = encoded._replace(patches=share * encoded.patches + (1 - share) * beside)
-        return encoded.pooled()
+        return torch.cat([encoded.cls.flatten(1), encoded.patches.amax(dim=1)], dim=1)
 
 
-def _linear_head(width: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2 * width, classes))
+def _linear_head(features: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(features, classes))
 
 
-def _mlp_head(width: int, classes: int, dropout: float) -> nn.Sequential:
+def _mlp_head(features: int, classes: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inputs in (2 * width, 256):
+    for inputs in (features, 256):
         layers += [nn.Linear(inputs, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers, nn.Linear(256, classes))

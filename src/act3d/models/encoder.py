@@ -9,14 +9,14 @@ from act3d.errors import InputError
 from act3d.geometry import Patches, gather, patchify
 from act3d.kernels.linear import Linear
 from act3d.models.patch_embedding import PatchEmbedding
-from act3d.models.text_head import TextHead
+from act3d.models.text_head import TextHead, TextSide
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
 
 
 class Encoded(NamedTuple):
-    """cls (B, 1, C) and patches (B, G, C), both normed; shallow (B, G, C): patches after the shallow block, or None.
+    """cls (B, T, C) and patches (B, G, C), both normed; shallow (B, G, C): patches after the shallow block, or None.
 
-    An encoder without a class token gives the mean over patches as cls.
+    T is 1 but for ReCon, which has three tokens. An encoder without a class token gives the mean over patches as cls.
     """
 
     cls: torch.Tensor
@@ -24,8 +24,9 @@ class Encoded(NamedTuple):
     shallow: torch.Tensor | None
 
     def pooled(self) -> torch.Tensor:
-        """One vector a cloud (B, 2C): cls, then the maximum over patches."""
-        return torch.cat([self.cls[:, 0], self.patches.amax(dim=1)], dim=1)
+        """One vector a cloud (B, 2C): cls (the maximum over several), then the maximum over patches."""
+        cls = self.cls[:, 0] if self.cls.shape[1] == 1 else self.cls.amax(dim=1)
+        return torch.cat([cls, self.patches.amax(dim=1)], dim=1)
 
 
 class NormedResidualBlock(Block):
@@ -166,7 +167,7 @@ class EncoderModel(nn.Module):
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
         encoder: The point encoder, of width C.
-        alignment: Puts what `embed` gives beside texts, in a model that learnt from names; else None.
+        alignment: The side of texts, in a model that learnt from names; else None.
     """
 
     kind: ClassVar[str] = "model with a point encoder"  # a subclass has its own: what checkpoints call it
@@ -177,7 +178,7 @@ class EncoderModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.alignment: TextHead | None = None
+        self.alignment: TextSide | None = None
 
     def patchify(self, points: torch.Tensor) -> Patches:
         """Cut points (B, N, 3), N >= G and M, into neighborhoods (B, G, M, 3) around centers (B, G, 3)."""
@@ -192,6 +193,13 @@ class EncoderModel(nn.Module):
         """One vector a cloud (B, 2C): class token (mean over patches without one), then the maximum over patches."""
         encoded: Encoded = self.encoder(patches)
         return encoded.pooled()
+
+    def among_texts(self, patches: Patches) -> torch.Tensor:
+        """One unit vector a cloud (B, D) beside those of texts, of a model that learnt from names."""
+        if not isinstance(self.alignment, TextHead):
+            raise ValueError(f"this {self.kind} learnt no names")
+        vectors: torch.Tensor = self.alignment(self.embed(patches))
+        return vectors
 
     def start_from(self, source: nn.Module) -> list[str]:
         """Take over the encoder of a pretrained model; see `PointEncoder.start_from`."""

@@ -77,12 +77,19 @@ class PointMAE(EncoderModel):
         self, seen: torch.Tensor, centers: torch.Tensor, visible_index: torch.Tensor, hidden_index: torch.Tensor
     ) -> torch.Tensor:
         """What was seen (B, V, C) of patches at centers (B, G, 3) -> points (B, H, M, 3) of the hidden ones."""
+        decoded = self.decode(seen, centers, visible_index, hidden_index)  # (B, H, 3M)
+        return decoded.view(*hidden_index.shape, self.patch_size, 3)
+
+    def decode(
+        self, seen: torch.Tensor, centers: torch.Tensor, visible_index: torch.Tensor, hidden_index: torch.Tensor
+    ) -> torch.Tensor:
+        """What was seen (B, V, C) of patches at centers (B, G, 3) -> the head's outputs (B, H, D) for the hidden."""
         batch, hidden = hidden_index.shape
         pos = self.decoder_pos_embed(centers)
         pos = torch.cat([gather(pos, visible_index), gather(pos, hidden_index)], dim=1)
         tokens = torch.cat([seen, self.mask_token.expand(batch, hidden, -1)], dim=1)
-        rebuilt = self.head(self.decoder(tokens, pos)[:, -hidden:])  # (B, H, 3M)
-        return rebuilt.view(batch, hidden, self.patch_size, 3)
+        decoded: torch.Tensor = self.head(self.decoder(tokens, pos)[:, -hidden:])
+        return decoded
 
     def loss(self, patches: Patches, output: PointMAEOutput) -> torch.Tensor:
         """Chamfer L2 between hidden patches and their rebuilt points, each in its own coordinates: scalar."""

@@ -17,6 +17,7 @@ from act3d.losses.contrastive import MeanPositiveContrast
 from act3d.models.encoder import Encoded, PointEncoder, init_weights
 from act3d.models.masking import split
 from act3d.models.point_mae import PointMAE, PointMAEOutput
+from act3d.models.text_head import TextSide
 from act3d.models.transformer import DropPath, Mlp, drop_path_rates
 
 GLOBAL_TOKENS = ("class", "image", "text")
@@ -26,12 +27,13 @@ CONTRAST_WIDTH = 128
 class ReconOutput(NamedTuple):
     """What a pretraining step gives.
 
-    points (B, H, M, 3): hidden patches in their own coordinates; hidden (B, H): patch indices in ascending order;
+    predicted: points (B, H, M, 3) of hidden patches in their own coordinates, or the teacher's features (B, H, D) of
+    these; hidden (B, H): patch indices in ascending order;
     visible (B, V, C): encoder features of what was seen; tokens (B, 3, C): class, image and text token; image (B, Di)
     and text (B, Dt): projections of these; contrast (B, 128): projection of the class token. None without that head.
     """
 
-    points: torch.Tensor
+    predicted: torch.Tensor
     hidden: torch.Tensor
     visible: torch.Tensor
     tokens: torch.Tensor
@@ -43,8 +45,8 @@ class ReconOutput(NamedTuple):
 class ReconLosses(NamedTuple):
     """Scalars under the paper's names, to be added up; None where there was nothing to compare with.
 
-    mdm: Chamfer L2 of hidden patches. csc_img, csc_text: smooth L1 to the frozen encoders' features. smc: contrast of
-    the class token among clouds of the same text.
+    mdm: Chamfer L2 of hidden patches, or distance to the teacher's features. csc_img, csc_text: smooth L1 to the frozen
+    encoders' features. smc: contrast of the class token among clouds of the same text.
     """
 
     mdm: torch.Tensor
@@ -138,6 +140,8 @@ class ReCon(PointMAE):
         text_width: Dt, of the frozen text encoder's feature; None = nothing is learnt from texts.
         contrast: Contrast class tokens of clouds with the same text (`smc`; off in the released recipe).
         stop_gradient: See `ReconEncoder`.
+        teacher_width: D, of the teacher's features that are predicted at hidden patches; None = points are.
+        names: The text token learns where texts are: shapes can be named by any words.
     """
 
     kind: ClassVar[str] = "recon"
@@ -157,6 +161,8 @@ class ReCon(PointMAE):
         text_width: int | None = 512,
         contrast: bool = False,
         stop_gradient: bool = True,
+        teacher_width: int | None = None,
+        names: bool = False,
     ) -> None:
         config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         super().__init__(
@@ -164,12 +170,20 @@ class ReCon(PointMAE):
         )
         self.config = config
         self.encoder = ReconEncoder(width, depth, heads, drop_path, stop_gradient)
+        if teacher_width is not None:
+            self.head = nn.Linear(width, teacher_width)
+            self.head.apply(init_weights)
+        self.teacher_width = teacher_width
         self.image_head = None if image_width is None else Linear(width, image_width)
         self.text_head = None if text_width is None else Linear(width, text_width)
         self.contrast_head = _contrast_head(width) if contrast else None
+        if names and text_width is None:
+            raise ValueError("names = True needs a text_width; the text token learns them")
+        # The temperature is not learnt: smooth L1 has none.
+        self.alignment = TextSide(text_width).requires_grad_(False) if names and text_width is not None else None
 
     def forward(self, patches: Patches, mask: torch.Tensor, hidden: int) -> ReconOutput:  # type: ignore[override]
-        """Rebuild hidden patches, and project what the global tokens have read from the visible ones.
+        """Predict hidden patches, and project what the global tokens have read from the visible ones.
 
         Args:
             patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers.
@@ -178,10 +192,11 @@ class ReCon(PointMAE):
         """
         visible_index, hidden_index = split(mask, hidden)
         encoded = self.encoder(patches, visible_index, self.embed_visible_only)
-        points = self.rebuild(encoded.patches, patches.centers, visible_index, hidden_index)
+        predict = self.rebuild if self.teacher_width is None else self.decode
+        predicted = predict(encoded.patches, patches.centers, visible_index, hidden_index)
         cls, image, text = encoded.cls.unbind(dim=1)  # (B, 3, C) -> 3 x (B, C)
         return ReconOutput(
-            points,
+            predicted,
             hidden_index,
             encoded.patches,
             encoded.cls,
@@ -190,6 +205,12 @@ class ReCon(PointMAE):
             None if self.contrast_head is None else self.contrast_head(cls),
         )
 
+    def among_texts(self, patches: Patches) -> torch.Tensor:
+        """One unit vector a cloud (B, Dt) beside those of texts: the projected text token."""
+        if self.alignment is None or self.text_head is None:
+            raise ValueError(f"this {self.kind} learnt no names")
+        return F.normalize(self.text_head(self.encoder(patches).cls[:, 2]), dim=1)
+
     def losses(
         self,
         patches: Patches,
@@ -197,6 +218,7 @@ class ReCon(PointMAE):
         image: torch.Tensor | None = None,
         text: torch.Tensor | None = None,
         same: torch.Tensor | None = None,
+        hidden: torch.Tensor | None = None,
     ) -> ReconLosses:
         """The paper's losses for what there is to compare with.
 
@@ -206,12 +228,13 @@ class ReCon(PointMAE):
             image: Tensor with shape (B, Di), the frozen image encoder's features; None = no image loss.
             text: Tensor with shape (B, Dt), the frozen text encoder's features; None = no text loss.
             same: bool Tensor with shape (B, B): clouds of the same text; None = no contrast.
+            hidden: Scalar, the loss of the hidden patches; None = Chamfer L2 of their points.
 
         Raises:
             ValueError: Something to compare with, and no head for it, or one of another width.
         """
         return ReconLosses(
-            self.loss(patches, PointMAEOutput(output.points, output.hidden)),
+            self.loss(patches, PointMAEOutput(output.predicted, output.hidden)) if hidden is None else hidden,
             _smooth_l1("image", output.image, image),
             _smooth_l1("text", output.text, text),
             None if same is None else MeanPositiveContrast()(_given("contrast", output.contrast), same),

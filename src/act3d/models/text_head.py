@@ -9,20 +9,42 @@ from torch import nn
 from act3d.losses.contrastive import MultiPositiveContrast
 
 
-class TextHead(nn.Module):
-    """Features of clouds -> unit vectors beside those of texts (after CLIP, Radford et al., 2021; frozen text side).
+class TextSide(nn.Module):
+    """Where texts are, among clouds.
 
     Texts come as vectors of the frozen text encoder; `place_texts` moves them to where the training texts have their
     mean at 0. That mean is stored with the weights, so the text side can be had again.
 
     Args:
-        features: Channels of a cloud's features.
-        hidden: Channels between the two layers of the projection.
         text_width: D, width of the text encoder's vectors.
-        temperature, threshold: Of the contrast, see `MultiPositiveContrast`; the temperature is learnt.
+        temperature, threshold: Of the contrast, see `MultiPositiveContrast`.
     """
 
     text_mean: torch.Tensor
+
+    def __init__(self, text_width: int = 384, temperature: float = 0.07, threshold: float = 0.95) -> None:
+        super().__init__()
+        self.text_width = text_width
+        self.contrast = MultiPositiveContrast(temperature, threshold)
+        self.register_buffer("text_mean", torch.zeros(text_width))
+
+    def place_texts(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The text encoder's vectors (T, D) -> unit vectors (T, D) among shapes."""
+        return F.normalize(vectors.to(self.text_mean) - self.text_mean, dim=1)
+
+    def scores(self, shapes: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T): cosines of unit vectors (B, D) and (T, D), divided by the temperature."""
+        return self.contrast.scale * shapes @ texts.T
+
+
+class TextHead(TextSide):
+    """Features of clouds -> unit vectors beside those of texts (after CLIP, Radford et al., 2021; frozen text side).
+
+    Args:
+        features: Channels of a cloud's features.
+        hidden: Channels between the two layers of the projection.
+        text_width, temperature, threshold: See `TextSide`; the temperature is learnt.
+    """
 
     def __init__(
         self,
@@ -32,27 +54,16 @@ class TextHead(nn.Module):
         temperature: float = 0.07,
         threshold: float = 0.95,
     ) -> None:
-        super().__init__()
-        self.text_width = text_width
+        super().__init__(text_width, temperature, threshold)
         self.projection = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, text_width))
         for layer in self.projection:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
-        self.contrast = MultiPositiveContrast(temperature, threshold)
-        self.register_buffer("text_mean", torch.zeros(text_width))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features of clouds (B, F) -> unit vectors (B, D) among texts."""
         return F.normalize(self.projection(features), dim=1)
-
-    def place_texts(self, vectors: torch.Tensor) -> torch.Tensor:
-        """The text encoder's vectors (T, D) -> unit vectors (T, D) among shapes."""
-        return F.normalize(vectors.to(self.text_mean) - self.text_mean, dim=1)
-
-    def scores(self, shapes: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T): cosines of unit vectors (B, D) and (T, D), divided by the learnt temperature."""
-        return self.contrast.scale * shapes @ texts.T
 
 
 def build_text_head(config: dict[str, Any] | None, features: int) -> TextHead | None:

@@ -18,6 +18,7 @@ from act3d.evaluation.protocol import Splits, open_protocol, protocol_name
 from act3d.files import write_json
 from act3d.lines import say
 from act3d.models.classifier import Classifier
+from act3d.models.recon import ReconEncoder
 from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start
 from act3d.settings.tasks import ClassifierConfig
 
@@ -140,6 +141,8 @@ def build_classifier(
         CheckpointError: missing, damaged, or no point encoder in it.
     """
     start = encoder_start(checkpoint, config, kept)
+    if isinstance(getattr(start.source, "encoder", None), ReconEncoder):
+        start.about["global_tokens"] = True
     torch.manual_seed(seed)  # initial weights
     model = Classifier(
         classes,
@@ -149,6 +152,7 @@ def build_classifier(
         drop_path=config.drop_path,
         transfer=config.transfer,
         dropout=config.dropout,
+        global_tokens=start.about.get("global_tokens", False),
     )
     start.fill(model)
     return model, start.about

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError, InputError
-from act3d.models.text_head import TextHead
+from act3d.models.text_head import TextSide
 from act3d.settings.alignment import TextConfig
-from act3d.supervision import NAMES
+from act3d.supervision import CLASSES, NAMES
 from act3d.use.text_embeddings import encode_texts
 from act3d.use.texts import label_text, texts_of
 
@@ -34,7 +34,8 @@ class Names(NamedTuple):
     @property
     def facts(self) -> dict[str, Any]:
         """What results.json and checkpoints say of a model that learnt these."""
-        return {"supervision": NAMES, "texts": self.about}
+        learnt = CLASSES if self.about["column"] == CLASSES else NAMES
+        return {"supervision": learnt, "texts": self.about}
 
     def to(self, device: torch.device) -> "Names":
         """The same on another device."""
@@ -65,7 +66,7 @@ def read_texts(clouds: CloudDataset, text: TextConfig) -> list[str]:
     return texts
 
 
-def learn_names(head: TextHead, texts: Sequence[str], text: TextConfig, without: int = 0) -> Names:
+def learn_names(head: TextSide, texts: Sequence[str], text: TextConfig, without: int = 0) -> Names:
     """Set the head's mean to that of the distinct texts, and return the texts around it.
 
     Args:
@@ -83,7 +84,7 @@ def learn_names(head: TextHead, texts: Sequence[str], text: TextConfig, without:
     return Names(vectors, named, about | {"clouds_without": without + int((~named).sum())})
 
 
-def zero_shot(head: TextHead, shapes: Tensor, labels: Tensor, classes: Sequence[str], clean: bool) -> float:
+def zero_shot(head: TextSide, shapes: Tensor, labels: Tensor, classes: Sequence[str], clean: bool) -> float:
     """Return how often, in percent, the nearest class word of shapes (S, D) is that of their labels (S,), -1 = none.
 
     Args:

@@ -4,7 +4,7 @@ A method is a subclass of `Pretraining` in a file of its own, and a line in `MET
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,7 @@ class Pretraining(Recipe):
 
     command = "pretrain"
     eval_columns: tuple[str, ...] = ("probe",)
+    names_columns: tuple[str, ...] = ("align", "temperature")  # of a run that learns names
     best_metric = "probe"
     lower_is_better = False
     model: Any
@@ -77,13 +78,26 @@ class Pretraining(Recipe):
         self.meta = checkpoint_meta(clouds, self.command, self.seed, self.protocol)
         if names is not None:
             self.facts, self.meta = names.facts, self.meta | names.facts
-            self.train_columns = (*self.train_columns, "align", "temperature")
+            self.train_columns = (*self.train_columns, *self.names_columns)
             self.eval_columns = (*self.eval_columns, "zero_shot")
 
     @staticmethod
     def build_model(settings: Any, teacher: Autoencoder | None) -> Any:
         """Return the student with fresh weights."""
         raise NotImplementedError
+
+    @classmethod
+    def assemble(
+        cls, settings: Any, clouds: CloudDataset, probe: ProbeClouds | None, teacher: Checkpoint[Autoencoder] | None
+    ) -> "Pretraining":
+        """Return the recipe with a fresh model, and with names to learn beside where `align.weight` asks for it."""
+        model = cls.build_model(settings, teacher.model if teacher else None)
+        names = None
+        if settings.align.weight:
+            if model.alignment is None:
+                raise ConfigError(f"align.weight: method {settings.method!r} learns no names beside its loss; use 0")
+            names = learn_names(model.alignment, read_texts(clouds, settings.text), settings.text)
+        return cls(settings, model, clouds, probe, teacher, names)
 
     def to(self, device: torch.device) -> None:
         """Put the teacher where the student is."""
@@ -135,11 +149,11 @@ class Pretraining(Recipe):
             accuracy = linear_probe(*sets[0], *sets[1], seed=self.seed).accuracy
         found = {"probe": processes.gather_objects(accuracy)[0]}
         if self.names is not None:
-            head, (features, labels) = self.model.alignment, sets[1]
-            with torch.no_grad():
-                shapes = head(torch.from_numpy(features).to(self.device)).cpu()
-            words, clean = self.probe.test.class_words(), self.settings.text.clean
-            found["zero_shot"] = zero_shot(head, shapes, torch.from_numpy(labels), words, clean)
+            test, clean = self.probe.test, self.settings.text.clean
+            shapes, labels = map(
+                torch.from_numpy, self.embed(test, self.probe.batch_size, limit, self.model.among_texts)
+            )
+            found["zero_shot"] = zero_shot(self.model.alignment, shapes, labels, test.class_words(), clean)
         return found
 
     def state(self) -> dict[str, Any]:
@@ -152,20 +166,20 @@ class Pretraining(Recipe):
             self.names.check_resumed(state.get("text"))
 
     @torch.no_grad()
-    def embed(self, clouds: CloudDataset, batch_size: int, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return features (S, 2C) and labels (S,) of all clouds that have a label, from all processes."""
-        features, labels = [], []
+    def embed(
+        self, clouds: CloudDataset, batch_size: int, limit: int = 0, vectors: Callable[[Patches], Tensor] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return vectors (S, F) and labels (S,) of all clouds that have a label, from all processes.
+
+        `vectors` makes them of patches; by default they are the model's features.
+        """
+        mine = []
         for batch in eval_batches(clouds, batch_size, limit):
             patches = self.model.patchify(batch["points"].to(self.device))
-            features.append(self.model.embed(patches).float().cpu().numpy())
-            labels.append(batch["label"].numpy())
-        width = 2 * self.model.width
-        mine = (
-            np.concatenate([np.zeros((0, width), np.float32), *features]),
-            np.concatenate([np.zeros(0, int), *labels]),
-        )
-        parts = processes.gather_objects(mine)
-        x, y = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+            found = (vectors or self.model.embed)(patches)
+            mine.append((found.float().cpu().numpy(), batch["label"].numpy()))
+        every = [pair for part in processes.gather_objects(mine) for pair in part]
+        x, y = np.concatenate([pair[0] for pair in every]), np.concatenate([pair[1] for pair in every])
         return x[y >= 0], y[y >= 0]
 
 
@@ -177,17 +191,12 @@ def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
     """
     place = METHODS[settings.method]
     method: type[Pretraining] = getattr(importlib.import_module(place.module), place.name)
-    teacher = find_teacher(settings, folder, resume) if place.teacher else None
+    wanted = place.teacher or (place.optional_teacher and (settings.teacher.checkpoint or folder.holds_teacher(resume)))
+    teacher = find_teacher(settings, folder, resume) if wanted else None
     clouds = open_clouds(settings.data, settings.seed)
     probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
     torch.manual_seed(settings.seed)  # initial weights
-    model = method.build_model(settings, teacher.model if teacher else None)
-    names = None
-    if settings.align.weight:
-        if model.alignment is None:
-            raise ConfigError(f"align.weight: method {settings.method!r} learns no names beside its own loss; use 0")
-        names = learn_names(model.alignment, read_texts(clouds.train, settings.text), settings.text)
-    return method(settings, model, clouds.train, probe, teacher, names)
+    return method.assemble(settings, clouds.train, probe, teacher)
 
 
 def find_teacher(settings: Any, folder: RunFolder, resume: bool) -> Checkpoint[Autoencoder]:

@@ -12,12 +12,12 @@ from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings
 
 
 class TextConfig(Section, section="text"):
-    """How names become texts (docs/alignment.md). The class label is never part of a text."""
+    """How names become texts (docs/alignment.md). Only `classes` reads the class label."""
 
-    column: Literal["caption", "names", "folders"] = option(
+    column: Literal["caption", "names", "folders", "classes"] = option(
         "caption",
         'what is read: "names" = the file\'s name; "folders" = the folders it lies in; "caption" = a caption or title '
-        "where the dataset has one, else folders and name together",
+        'where the dataset has one, else folders and name together; "classes" = the class label (class-supervised)',
     )
     clean: bool = option(
         True, "keep words only: no numbers, sizes, part numbers; false = captions stay as they are, for whole sentences"

@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.settings.alignment import AlignBesideConfig, TextConfig
 from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
-from act3d.settings.places import Place
+from act3d.settings.places import Existing, Place
 from act3d.settings.training import (
     AutoencoderConfig,
     BackboneConfig,
@@ -76,22 +76,53 @@ class PointBertConfig(Section, section="point_bert"):
         return self
 
 
+class ReconConfig(Section, section="recon"):
+    """ReCon: what its global tokens learn, and its patches where no teacher is given to take them from."""
+
+    patches: int = option(64, "patches of a cloud", unit="patches", ge=2)
+    patch_size: int = option(32, "points of a patch", unit="points", ge=4)
+    names: bool = option(True, "the text token learns the texts of clouds (see `text`): name-supervised")
+    contrast: bool = option(False, "the class token tells clouds of different texts apart; off in the release")
+    image_file: Existing = option(
+        "",
+        "for the image token: features of one image a cloud by the cloud's name, an .npz or .parquet as `act3d embed` "
+        "writes them; empty = none",
+    )
+    image_columns: str = option(
+        "", 'the same in columns of the dataset\'s table: their common beginning, as "image_" of image_0, image_1 ...'
+    )
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        if self.image_file and self.image_columns:
+            raise ConfigError("recon.image_columns: give image_file or image_columns, not both")
+        if not (self.names or self.image_file or self.image_columns):
+            raise ConfigError(
+                "recon.names: false leaves the tokens nothing to learn; give recon.image_file, or use true"
+            )
+        if self.contrast and not self.names:
+            raise ConfigError("recon.contrast: true needs recon.names=true; equal texts are the positives")
+        return self
+
+
 NO_TEACHER = "teacher.checkpoint: missing; give stage I's weights or run folder, as act3d autoencode made it"
 
 
 class MethodRecipe(NamedTuple):
-    """Where a method's recipe is: module and class; and whether the method learns from stage I's result."""
+    """Where a method's recipe is: module and class; and whether it needs stage I's result, or can use it."""
 
     module: str
     name: str
     teacher: bool = False
+    optional_teacher: bool = False
 
 
-Method = Literal["act", "point_mae", "point_bert"]
+Method = Literal["act", "point_mae", "point_bert", "recon"]
 METHODS: dict[Method, MethodRecipe] = {
     "act": MethodRecipe("act3d.recipes.act", "ActPretraining", teacher=True),
     "point_mae": MethodRecipe("act3d.recipes.point_mae", "PointMAEPretraining"),
     "point_bert": MethodRecipe("act3d.recipes.point_bert", "PointBERTPretraining", teacher=True),
+    "recon": MethodRecipe("act3d.recipes.recon", "ReconPretraining", optional_teacher=True),
 }
 
 
@@ -118,14 +149,16 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     probe: ProbeConfig = option(ProbeConfig(), "the linear SVM that validates")
     method: Method = option(
         "act",
-        '"act", or a baseline with the same encoder: "point_mae" (no teacher: reconstructs hidden points) or '
-        '"point_bert" (predicts codes of hidden patches)',
+        '"act"; "recon" (hidden points, or the teacher\'s features, and tokens that learn names and images); or a '
+        'baseline with the same encoder: "point_mae" (no teacher: reconstructs hidden points) or "point_bert" '
+        "(predicts codes of hidden patches)",
     )
     point_mae: PointMaeConfig = option(PointMaeConfig(), "patches of Point-MAE")
     point_bert: PointBertConfig = option(
         PointBertConfig(),
         "masks and contrast of the Point-BERT-style student; `mask` and `loss` are not used by it",
     )
+    recon: ReconConfig = option(ReconConfig(), "tokens of ReCon, and its patches without a teacher")
     align: AlignBesideConfig = option(
         AlignBesideConfig(), "names to learn from beside the method (docs/alignment.md); weight 0 = none"
     )
@@ -144,6 +177,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     @model_validator(mode="after")
     def _check_student(self) -> Self:
         student = self.student
+        if self.method == "recon" and self.align.weight:
+            raise ConfigError("align.weight: ReCon's text token learns names by itself (recon.names); use 0")
         if self.loss.cls_loss:
             if not self.mask.ratio:
                 raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")
@@ -152,6 +187,7 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
                     f"student.shallow_block: {student.shallow_block} must be <= student.depth ({student.depth})"
                 )
         own = getattr(self, self.method, None)  # the method's section; others cut clouds as their teacher does
-        if isinstance(own, Section) and hasattr(own, "patches"):
+        cut_by_teacher = METHODS[self.method].optional_teacher and self.teacher.checkpoint
+        if isinstance(own, Section) and hasattr(own, "patches") and not cut_by_teacher:
             check_patches(own, self.data.points)
         return self

@@ -9,7 +9,7 @@ from torch import Tensor
 from act3d.errors import InputError
 from act3d.models.encoder import EncoderModel
 from act3d.models.student import Student
-from act3d.models.text_head import TextHead
+from act3d.models.text_head import TextSide
 from act3d.use.points import Points, is_single
 from act3d.use.shape_predictors import EncoderPredictor, StudentPredictor, ranked
 from act3d.use.text_embeddings import encode_texts
@@ -32,16 +32,15 @@ class AlignedPredictor(EncoderPredictor[M]):
     labels: Sequence[str] = ()
 
     @property
-    def head(self) -> TextHead:
-        """The part of the model that puts clouds beside texts."""
+    def head(self) -> TextSide:
+        """The part of the model that knows where texts are."""
         assert self.model.alignment is not None
         return self.model.alignment
 
     @torch.no_grad()
     def embed_shape(self, points: Points) -> Tensor:
         """One unit vector a cloud (B, D), to be compared with those of texts; `embed` gives the encoder's features."""
-        vectors: Tensor = self.head(self.embed(points))
-        return vectors
+        return self.model.among_texts(self.patchify(points))
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor:

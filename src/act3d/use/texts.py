@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-Mode = Literal["caption", "names", "folders"]
-MODES: tuple[Mode, ...] = ("caption", "names", "folders")
+Mode = Literal["caption", "names", "folders", "classes"]
+MODES: tuple[Mode, ...] = ("caption", "names", "folders", "classes")
 
 _SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 _SUFFIX = re.compile(r"\.(3dshapes|[a-z][a-z0-9]{1,7})$", re.IGNORECASE)  # not the .5mm of "P0.5mm"
@@ -53,6 +53,7 @@ def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = Fa
             `Package_QFP/LQFP-48_7x7mm_P0.5mm`), and whatever else the table has.
         mode: What to read. `names`: the file's name. `folders`: the folders it lies in. `caption`: a sentence or title
             if the table has one (columns `caption`, or `title` and `category`), else folders and name together.
+            `classes`: the class label alone, as ReCon was released with; what learns from it is class-supervised.
         use_class: Put the class label in front. Without it, a folder that is called like the class is left out too.
         clean: Keep words only, see `words_of`; without it only spaces are tidied, so that sentences stay sentences.
 
@@ -61,6 +62,8 @@ def text_of(row: Mapping[str, str], mode: Mode = "caption", use_class: bool = Fa
     """
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is not known; allowed are {', '.join(MODES)}")
+    if mode == "classes":
+        return label_text(row.get("class", ""), clean)
     *folders, file = re.split(r"[/\\]", row["name"])
     # What tells splits and classes apart in a folder of one's own is a label, not a name.
     label = row.get("class", "")
