@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from act3d.presets import find_config, flatten, read_config
@@ -81,6 +81,15 @@ def _align(name: str, after: str, changed: Values) -> Stage:
     return Stage(name, "align", ("small/align",), values, after)
 
 
+BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run as well
+
+
+def _beside(name: str, stages: list[Stage]) -> Stage:
+    """Return the stage of a method with the contrast with names beside its own loss."""
+    alone = next(stage for stage in stages if stage.name == name.removesuffix("&names"))
+    return replace(alone, name=name, values=alone.values | {"align.weight": 0.5})
+
+
 _TEACHERS = {
     "dvae": ("none", "the dVAE: stage I without a pretrained Transformer"),
     "act_minilm": ("minilm", "ACT, taught by MiniLM"),
@@ -97,6 +106,7 @@ def _all_stages() -> dict[str, Stage]:
     stages.append(_student("point_bert", "small/pretrain-pointbert", after="dvae.teacher"))
     masked = [stage.name for stage in stages if stage.command == "pretrain"]
     stages += [_align(f"{name}+names", name, ALIGN) for name in masked]
+    stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     return {stage.name: stage for stage in [*stages, *CANDIDATES.values()]}
 
@@ -133,6 +143,10 @@ def _all_methods() -> dict[str, Method]:
         Method(f"{method.name}+names", f"{method.name}+names", names=True, about=f"{method.about}; then names")
         for method in methods
         if method.stage
+    ]
+    aligned += [
+        Method(f"{name}&names", f"{name}&names", names=True, about=f"{name} with names beside it, in one run")
+        for name in BESIDE
     ]
     aligned += [
         Method("names", "names", names=True, about="alignment with names from data-dependent initialization"),

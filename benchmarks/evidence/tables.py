@@ -1,8 +1,13 @@
 """Results -> data in the repository, tables and a figure."""
 
+import csv
+import io
+import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +54,7 @@ def write(out: Path, log: Path, documents: Path = DOCUMENTS) -> None:
     if final:
         write_text(documents / "evidence.md", final_page(final))
         draw(final, documents / "evidence.png")
+        write_pairs(current(final), documents / "differences.csv")
     print(f"{len(entries)} results of choices, {len(final)} of openings, into {documents}")
 
 
@@ -165,7 +171,12 @@ def final_page(entries: list[Entry]) -> str:
     if unseen["nn1"]:
         body = [[_title(row), *(mean_and_spread(found.get(row)) for found in unseen.values())] for row in rows]
         pages.append("## homedecor (nothing of it was seen)\n\n" + table(["row", "1-NN", "mAP", "zero-shot"], body))
-    pages.append(_differences(entries, rows))
+    head = ["collection", "number", "pair", "paired by seed, 95 % (t)", "seeds", "bootstrap over test shapes, 95 %"]
+    shown = table(head, difference_rows(entries, claimed_pairs(rows)))
+    pages += [
+        f"## Differences that the claims are about\n\nAll pairs: differences.csv.\n\n{shown}",
+        cost_table(entries, rows),
+    ]
     return "\n".join(pages)
 
 
@@ -173,27 +184,70 @@ def _title(row: str) -> str:
     return row + (" \\*" if METHODS[row].names else "")
 
 
-def _differences(entries: list[Entry], rows: list[str]) -> str:
-    """Return the paired differences of all rows, by collection and probe."""
+def write_pairs(entries: list[Entry], path: Path) -> None:
+    """Write the differences of all pairs of rows as CSV."""
+    known = {entry["method"] for entry in entries}
+    pairs = [(b, a) for a, b in itertools.combinations([name for name in METHODS if name in known], 2)]
+    text = io.StringIO(newline="")
+    head = ["collection", "number", "pair", "difference", "seeds", "bootstrap"]
+    csv.writer(text).writerows([head, *difference_rows(entries, pairs)])
+    write_text(path, text.getvalue())
+
+
+def claimed_pairs(rows: list[str]) -> list[tuple[str, str]]:
+    """Return the pairs that the protocol's claims are about, of those rows that there are."""
+    starts = [name for name in rows if METHODS[name].kind == "encoder"]
+    pairs = [(name, below) for name in starts for below in ("plain", "random", "data_dependent")]
+    pairs += [(f"act_{name}", f"act_untrained_{name}") for name in ("minilm", "imgfocus")]
+    pairs += [
+        (name, "point_mae")
+        for name in starts
+        if name.startswith(("act_", "dvae", "point_bert")) and not METHODS[name].names
+    ]
+    pairs += [(f"{name}+names", name) for name in starts] + [(f"{name}+names", "names_long") for name in starts]
+    return [pair for pair in pairs if set(pair) <= set(rows)]
+
+
+def difference_rows(entries: list[Entry], pairs: list[tuple[str, str]]) -> list[list[str]]:
+    """Return, for every collection and number, the paired difference of every pair and its two intervals."""
     body = []
     for name in NAMES:
-        for key in ("linear", "knn"):
-            values = number(entries, "frozen", name, key)
-            right = by_seed(
-                entries,
-                lambda entry, name=name, key=key: (  # type: ignore[misc]
-                    right_of(entry["numbers"][name]["right"][key]) if entry["task"] == "frozen" else None
-                ),
-            )
-            for place, first in enumerate(rows):
-                for second in rows[:place]:
-                    gap = paired(values.get(first, {}), values.get(second, {}))
-                    if gap.seeds:
-                        low, high = bootstrap(right[first], right[second])
-                        shown = f"{gap.mean:+.1f} ± {gap.half:.1f}"
-                        body.append([name, key, f"{first} - {second}", shown, f"{low:+.1f} to {high:+.1f}"])
-    head = ["collection", "probe", "pair", "paired by seed, 95 % (t)", "bootstrap over test shapes, 95 %"]
-    return "## Differences\n\n" + table(head, body)
+        for task, key, heading in COLUMNS:
+            values = number(entries, task, name, key)
+            right = by_seed(entries, partial(_right, task=task, collection=name, key=key))
+            for first, second in pairs:
+                gap = paired(values.get(first, {}), values.get(second, {}))
+                if gap.seeds:
+                    low, high = bootstrap(right.get(first, {}), right.get(second, {}))
+                    drawn = "" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
+                    t_interval = "" if math.isnan(gap.half) else f" ± {gap.half:.1f}"
+                    body.append(
+                        [name, heading, f"{first} - {second}", f"{gap.mean:+.1f}{t_interval}", str(gap.seeds), drawn]
+                    )
+    return body
+
+
+def _right(entry: Entry, task: str, collection: str, key: str) -> Any:
+    """Return which judged shapes were right, where an entry says so."""
+    kept = entry["numbers"].get(collection, {}).get("right", {}) if entry["task"] == task else {}
+    return right_of(kept[key]) if key in kept else None
+
+
+def cost_table(entries: list[Entry], rows: list[str]) -> str:
+    """Return processor minutes and clouds seen in training, of every row."""
+    spent = by_seed(entries, lambda entry: entry["cost"]["processor_s"] if entry["task"] == "frozen" else None)
+    clouds = by_seed(entries, lambda entry: entry["cost"]["clouds"] if entry["task"] == "frozen" else None)
+    body = [
+        [
+            _title(row),
+            METHODS[row].about,
+            mean_and_spread({seed: each / 60 for seed, each in spent[row].items()}),
+            f"{np.mean(list(clouds[row].values())):.0f}",
+        ]
+        for row in rows
+        if row in clouds
+    ]
+    return "## What the rows are, and their cost\n\n" + table(["row", "", "processor minutes", "clouds seen"], body)
 
 
 def draw(entries: list[Entry], path: Path) -> None:

@@ -218,7 +218,7 @@ def do(task: Task, asked: Asked) -> dict[str, Any]:
         numbers = task.work(asked)
         marks = {name: open_dataset(folder).fingerprint for name, folder in asked.place.cuts().items()}
         about = {"method": asked.method.name, "digest": recipe_digest(asked.method), "seed": asked.seed}
-        spent = cost(asked.place, asked.method.stage) if asked.method.stage else {"seconds": 0.0, "clouds": 0.0}
+        spent = cost(asked.place, asked.method.stage)
         write_json(
             file,
             {"mode": asked.place.mode, **about, "task": task.name, "data": marks, "cost": spent, "numbers": numbers},

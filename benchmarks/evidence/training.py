@@ -1,7 +1,7 @@
 """Runs the stages of a method: each once, resumable, in a folder that is named by its digest and its seed."""
 
-import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,13 @@ from act3d.commands.finetune import finetune
 from act3d.commands.pretrain import pretrain
 from act3d.commands.segment import segment
 from act3d.engine.run_folder import RunFolder
+from act3d.files import read_json, write_json
+from act3d.presets import read_config
 from act3d.settings.layers import nest
 from benchmarks.evidence.cuts import cut_all
 from benchmarks.evidence.methods import STAGES, Stage, chain, digest
 
+PROCESSOR = "processor_seconds.json"  # beside a run's own files: what it took, over all its resumes
 COMMANDS: dict[str, Callable[..., Any]] = {
     "autoencode": autoencode, "pretrain": pretrain, "align": align, "finetune": finetune, "fewshot": fewshot,
     "segment": segment,
@@ -79,17 +82,24 @@ def run_command(out: Path, command: str, values: dict[str, Any]) -> dict[str, An
     folder, values = RunFolder(out), dict(values)
     if not folder.finished:
         print(f"evidence: {command} -> {out}", file=sys.stderr, flush=True)
-        config = values.pop("config", ())
-        COMMANDS[command](config=config, **nest(values), out=str(out), resume=folder.holds_run)
-    results: dict[str, Any] = json.loads(folder.results.read_text(encoding="utf-8"))
+        config, began = values.pop("config", ()), time.process_time()
+        try:
+            COMMANDS[command](config=config, **nest(values), out=str(out), resume=folder.holds_run)
+        finally:  # an interrupted run has cost something too
+            if out.is_dir():
+                spent = out / PROCESSOR
+                write_json(spent, (read_json(spent) if spent.exists() else 0.0) + time.process_time() - began)
+    results: dict[str, Any] = read_json(folder.results)
     return results
 
 
-def cost(place: Place, stage: str) -> dict[str, float]:
-    """Return what the finished stages of a chain took: seconds on the clock, and clouds seen."""
-    found = {"seconds": 0.0, "clouds": 0.0}
-    for each in chain(stage):
-        results = json.loads(RunFolder(place.run(each.name)).results.read_text(encoding="utf-8"))
-        found["seconds"] += results["duration_s"]
-        found["clouds"] += results["duration_s"] * results["clouds_per_s"]
-    return {name: round(value, 1) for name, value in found.items()}
+def cost(place: Place, stage: str) -> dict[str, float | None]:
+    """Return what the finished stages of a chain took: processor seconds, and clouds seen."""
+    folders = [RunFolder(place.run(each.name)) for each in chain(stage)]
+    clouds = [
+        read_json(folder.results)["metrics"]["steps"] * read_config(folder.config)["data"]["batch_size"]
+        for folder in folders
+    ]
+    files = [folder.path / PROCESSOR for folder in folders]
+    known = all(file.exists() for file in files)  # a run begun before this was kept does not say
+    return {"processor_s": round(sum(map(read_json, files)), 1) if known else None, "clouds": sum(clouds)}

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from act3d.files import printable
+from act3d.files import folders_of, printable
 
 SHAPE, SCAN = "my_shape.obj", "my_scan.ply"  # stand for files of the user's own
 
@@ -24,7 +24,14 @@ def _quoted(word: str) -> str:
 
 def _autoencode(s: Any, _: Any) -> list[str]:
     preset = "act/pretrain" if s.autoencoder.width >= 384 else "small/pretrain"
-    return ["pretrain", "--config", preset, "--data.root", s.data.root, "--teacher.checkpoint", s.out]
+    weights = ",".join(f"{weight:g}" for weight in s.data.weights)
+    pool = ["--data.root", s.data.root, *(["--data.weights", weights] if weights else [])]
+    return ["pretrain", "--config", preset, *pool, "--teacher.checkpoint", s.out]
+
+
+def _pretrain(s: Any, _: Any) -> list[str]:
+    roots = folders_of(s.data.root)  # a probe takes one dataset
+    return ["probe", s.out, *(["--data.root", roots[0]] if len(roots) > 1 else [])]
 
 
 def _prepare(s: Any, made: Any) -> list[str]:
@@ -80,7 +87,7 @@ def _again(name: str, s: Any, option: str, value: str, given: bool) -> list[str]
 _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "quickstart": lambda s, _: [],  # it prints all the commands for one's own shapes
     "autoencode": _autoencode,
-    "pretrain": lambda s, _: ["probe", s.out],
+    "pretrain": _pretrain,
     "align": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out, "--labels", "chair,table,lamp"],
     "finetune": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out],
     "segment": lambda s, result: _label(s.out, result.metrics.get("categories")),

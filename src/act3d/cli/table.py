@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
         "Stage I: turn a pretrained Transformer into a 3D teacher",
         (
             "act3d autoencode --config small/autoencode --data.root data/mine --out runs/teacher",
+            "act3d autoencode --config small/autoencode --data.root data/mine,data/kicad --data.weights 2,1",
             "act3d autoencode --config act/autoencode --data.root data/ShapeNet55 --trainer.precision bf16",
             "act3d autoencode --resume runs/teacher",
         ),
