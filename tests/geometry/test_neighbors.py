@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 
 from act3d.errors import InputError
 from act3d.geometry import gather, knn, neighbors
-from act3d.kernels import dispatch
+from act3d.kernels import dispatch, nearest
 from benchmarks.textbook import geometry as textbook
 from tests.geometry.clouds import KINDS, clouds, make_cloud
 
 
-@pytest.fixture(scope="module", autouse=True, params=["as dispatched", "by products", "by k-d trees"])
+@pytest.fixture(scope="module", autouse=True, params=["as dispatched", "by distances", "by k-d trees"])
 def form(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Everything three times: by the form that is chosen, and all by one of the two that many neighbors need."""
+    """Everything three times: by the form that is chosen, and all by one of the two."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "as dispatched":
-            patch.setattr(dispatch, "_FEW", 0)
-            patch.setattr(dispatch, "_KD_TREE_PAIRS", 0 if request.param == "by k-d trees" else math.inf)
+            least = 0 if request.param == "by k-d trees" else math.inf
+            patch.setattr(dispatch, "_KD_TREE_POINTS", least)
+            patch.setattr(dispatch, "_KD_TREE_QUERIES", least)
         yield
 
 
@@ -61,8 +62,30 @@ def test_equals_a_stable_sort_at_released_sizes(
 def test_a_large_search_runs_in_parts_with_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.randn(2, 50, 3)
     whole = knn(points, points, 7)
+    monkeypatch.setattr(nearest, "_PAIRS", 350)  # 7 queries at a time
+    assert torch.equal(knn(points, points, 7), whole)
+
+
+def test_threads_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = torch.randn(5, 80, 3)
+    whole = knn(points, points, 7)
+    monkeypatch.setattr(nearest, "_THREAD_PAIRS", 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(knn(points, points, 7), whole)
+
+
+def test_the_search_of_other_devices_gives_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By products, in parts; on the CPU it runs only in compiled code."""
+    points = torch.randn(2, 50, 3, dtype=torch.float64)
+    whole = knn(points, points, 7)
+    monkeypatch.setattr(neighbors, "tracing", lambda: True)
     monkeypatch.setattr(neighbors, "_ENTRIES", 700)  # 7 queries at a time
     assert torch.equal(knn(points, points, 7), whole)
+
+
+def test_points_with_a_gradient_are_searched_too() -> None:
+    points = torch.randn(1, 50, 3, requires_grad=True)
+    assert torch.equal(knn(points, points, 4), knn(points.detach(), points.detach(), 4))
 
 
 def test_exact_ties_go_to_the_lower_index() -> None:

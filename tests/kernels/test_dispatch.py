@@ -89,8 +89,7 @@ def test_a_torch_whose_onednn_operator_differs_does_without(operator: Any, monke
 
 
 def test_few_points_are_no_matter_for_trees() -> None:
-    points = torch.randn(1, 1024, 3)
+    points = torch.randn(1, 4096, 3)
     assert dispatch.prefers_kd_tree(points[:, :64], points)
-    assert not dispatch.prefers_kd_tree(points[:, :32], points)
-    assert dispatch.prefers_few_neighbors(points[:, :16], points, 4)
-    assert not dispatch.prefers_few_neighbors(points[:, :16], points, 5)
+    assert not dispatch.prefers_kd_tree(points[:, :63], points)
+    assert not dispatch.prefers_kd_tree(points, points[:, :4095])

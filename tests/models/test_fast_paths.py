@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from act3d.kernels import patch_maximum
 from act3d.kernels.batch_norm import mean_and_covariance, variance_after_linear
 from act3d.kernels.dispatch import folds_batch_norm
 from act3d.kernels.exponential import exponential_like
@@ -96,6 +97,14 @@ def test_more_patches_than_one_chunk() -> None:
     rows, weight = torch.randn(40 * 64, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
     expected = (rows @ weight.t()).view(40, 64, 5).amax(1)
     assert_agree(linear_max(rows, weight, torch.zeros(5, dtype=torch.float64), 64), expected)
+
+
+def test_winners_are_sought_only_where_a_gradient_will_need_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, weight, bias = torch.randn(8, 3), torch.randn(5, 3, requires_grad=True), torch.zeros(5)
+    trained = linear_max(rows, weight, bias, 4)
+    monkeypatch.setattr(patch_maximum, "_first_maximum", lambda *_: pytest.fail("winners were sought"))
+    with torch.no_grad():
+        assert torch.equal(linear_max(rows, weight, bias, 4), trained)
 
 
 def test_nan_stays_nan() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from act3d.errors import InputError
-from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
+from act3d.evaluation.retrieval import _descending, measure_scaling, retrieval_quality
 
 
 def angle(*degrees: float) -> np.ndarray:
@@ -44,3 +44,12 @@ def test_scaling_makes_unit_vectors_and_drops_constants() -> None:
     assert np.allclose(unit[:, 3], 0)
     assert unit[:, 0].std() == pytest.approx(unit[:, 1].std(), rel=0.3)
     assert np.isfinite(measure_scaling(x[:1])(x[:1])).all()
+
+
+def test_rankings_are_those_of_a_stable_sort() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 700)).astype(np.float32).round(1)  # many ties
+    rows[1], rows[1, ::2] = 0.0, -0.0
+    rows[2, :3] = [-np.inf, np.inf, np.inf]
+    rows[3, :4] = [np.float32(1e-45), np.float32(-1e-45), np.finfo(np.float32).max, -np.finfo(np.float32).max]
+    assert np.array_equal(_descending(rows), np.argsort(-rows, axis=1, kind="stable"))

@@ -75,10 +75,13 @@ def retrieval_quality(
     asked = np.asarray(queries, dtype=np.float32)
     own = gallery is None
     stored = asked if gallery is None else np.asarray(gallery, dtype=np.float32)
-    labels = np.array(query_labels if gallery is None else gallery_labels, dtype=np.str_)
-    wanted = np.array(query_labels, dtype=np.str_)
-    if len(asked) != len(wanted) or len(stored) != len(labels) or asked.shape[1] != stored.shape[1]:
-        raise InputError(f"queries {asked.shape}, {len(wanted)} labels; gallery {stored.shape}, {len(labels)} labels")
+    theirs = query_labels if gallery_labels is None else gallery_labels
+    if len(asked) != len(query_labels) or len(stored) != len(theirs) or asked.shape[1] != stored.shape[1]:
+        raise InputError(
+            f"queries {asked.shape}, {len(query_labels)} labels; gallery {stored.shape}, {len(theirs)} labels"
+        )
+    place = {name: i for i, name in enumerate(dict.fromkeys([*query_labels, *theirs]))}  # numbers compare faster
+    wanted, labels = (np.array([place[name] for name in names]) for names in (query_labels, theirs))
     precision: list[float] = []
     first: list[int] = []
     of: list[str] = []
@@ -87,14 +90,14 @@ def retrieval_quality(
         similarity = asked[block] @ stored.T
         if own:
             similarity[np.arange(len(block)), block] = -np.inf  # last in every ranking, and cut off there
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, : len(stored) - own]
+        order = _descending(similarity)[:, : len(stored) - own]
         hits = labels[order] == wanted[block, None]
         for query, row in zip(block, hits, strict=True):
             ranks = np.flatnonzero(row) + 1
-            if wanted[query] and len(ranks):
+            if query_labels[query] and len(ranks):
                 precision.append(float(np.mean(np.arange(1, len(ranks) + 1) / ranks)))
                 first.append(int(ranks[0]))
-                of.append(str(wanted[query]))
+                of.append(query_labels[query])
     if not precision:
         raise InputError("no shape has another one of its class to be found: labels are needed, two of a kind at least")
     names, values = np.array(of), np.array(precision)
@@ -104,3 +107,16 @@ def retrieval_quality(
         {k: 100 * float(np.mean(np.array(first) <= k)) for k in ks},
         len(values),
     )
+
+
+def _descending(similarity: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The stable order of every row (Q, S), the largest first: (Q, S).
+
+    Numbers whose upper half is a value and whose lower half is its place are sorted ten times as fast as places are by
+    their values, since NumPy sorts plain numbers by vector instructions.
+    """
+    bits = (0.0 - similarity).view(np.int32).astype(np.int64)  # 0 - x makes of both zeros the same one
+    ascending = np.where(bits < 0, -(1 << 31) - bits, bits)  # floats of the same sign are ordered as their bits are
+    keys = (ascending << 32) | np.arange(similarity.shape[1])
+    keys.sort(axis=1)
+    return keys & 0xFFFFFFFF

@@ -1,9 +1,7 @@
-"""k nearest neighbors.
+"""k nearest neighbors, in the order of a stable sort of all distances.
 
-A quick search finds a few candidates more than asked for, by distances that carry rounding errors. These are measured
-again by differences, as the textbook form measures all points, and sorted. Where a point outside the candidates could
-still be among the nearest (ties, or near ties, beyond the spare candidates), the query is compared with all points. So
-the result is that of a stable sort of all distances, by any search.
+On a GPU a quick search finds a few candidates more than asked for, by distances that carry rounding errors. These are
+measured again by differences, as the textbook form measures all points, and sorted.
 """
 
 import torch
@@ -12,10 +10,10 @@ from act3d.errors import InputError
 from act3d.geometry.checks import check_count, check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.precision import raise_half, without_autocast
-from act3d.kernels.dispatch import exporting, prefers_few_neighbors, prefers_kd_tree, run_triton
+from act3d.kernels.dispatch import exporting, prefers_kd_tree, run_triton, tracing
+from act3d.kernels.nearest import by_distances, by_tree, nearest
 
 _SPARE = 8  # candidates more than asked for, of the search by products
-_SPARE_KD_TREE = 4  # and of the search by k-d trees, which rounds less
 _ENTRIES = 1 << 25  # numbers held at once (128 MB in float32)
 
 
@@ -23,8 +21,9 @@ _ENTRIES = 1 << 25  # numbers held at once (128 MB in float32)
 def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     """Indices of the k points nearest to each query, nearest first; of equal distances the lower index first.
 
-    (On a GPU without Triton, points whose distances differ by less than the rounding of a matrix product may be taken
-    for equals where they are about the k + 8 nearest: checking that would make the host wait for the device.)
+    (On a GPU without Triton, and in compiled code, points whose distances differ by less than the rounding of a matrix
+    product may be taken for equals where they are about the k + 8 nearest: checking that would make the host wait for
+    the device.)
 
     Args:
         query: Tensor with shape (B, Q, 3).
@@ -50,21 +49,16 @@ def knn(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     if found is not None:
         indices: torch.Tensor = found[0]
         return indices
-    batch, number, _ = points.shape
-    if prefers_few_neighbors(query, points, k):
-        search, entries = _search_one_by_one, number
-    elif prefers_kd_tree(query, points) and k + _SPARE_KD_TREE < number:
-        search, entries = _search_kd_tree, 3 * (k + _SPARE_KD_TREE)
-    else:
-        search, entries = _search, number
-    rows = max(1, _ENTRIES // (batch * entries))  # queries at a time
-    return torch.cat([search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
+    if points.device.type == "cpu" and not tracing():
+        search = by_tree if prefers_kd_tree(query, points) and k < points.shape[1] else by_distances
+        arrays = (query.detach().numpy(), points.detach().numpy())
+        return torch.from_numpy(nearest(*arrays, k, search, torch.get_num_threads()))
+    rows = max(1, _ENTRIES // (points.shape[0] * points.shape[1]))  # queries at a time
+    return torch.cat([_search(part, points, k) for part in query.split(rows, dim=1)], dim=1)
 
 
 def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     """Neighbors by |q|^2 - 2 q.p + |p|^2, one matrix product a cloud: (B, Q, 3), (B, N, 3) -> (B, Q, k)."""
-    number = points.shape[1]
-    candidates = min(k + _SPARE, number)
     # Far from the origin the product loses digits: measure from the middle of each cloud.
     middle = points.mean(dim=1, keepdim=True)
     q, p = query - middle, points - middle
@@ -72,68 +66,10 @@ def _search(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
     # |q|^2 is the same for all points of a query and does not change the order.
     with without_autocast(points):
         product = torch.baddbmm(size, q, p.transpose(1, 2), alpha=-2)
-    approximate, found = product.topk(candidates, largest=False, sorted=False)
-    result, farthest = _nearest_of(query, points, found, k)
-    if candidates < number and points.device.type == "cpu":
-        own = q.square().sum(2)
-        rounding = 8 * torch.finfo(q.dtype).eps * (own + size.amax(dim=2))
-        sure = farthest + rounding < approximate.amax(dim=2) + own  # False also where they overflow
-        _replace_unsure(result, sure, query, points, k)
-    return result
-
-
-def _search_kd_tree(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
-    """Neighbors by a k-d tree a cloud, on the CPU: (B, Q, 3), (B, N, 3) -> (B, Q, k)."""
-    from act3d.kernels.kd_tree import nearest_candidates
-
-    candidates = nearest_candidates(query.numpy(), points.numpy(), k + _SPARE_KD_TREE, torch.get_num_threads())
-    found, others = (torch.from_numpy(array) for array in candidates)  # no point outside is nearer than `others`
-    result, farthest = _nearest_of(query, points, found, k)
-    precision = torch.finfo(points.dtype)
-    bound = others.square() * (1 - 64 * precision.eps) - 4 * precision.tiny  # what may be rounded off, and more
-    _replace_unsure(result, bound.isfinite() & (farthest < bound), query, points, k)
-    return result
-
-
-def _nearest_of(
-    query: torch.Tensor, points: torch.Tensor, candidates: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k nearest of the candidates (B, Q, n), measured by differences: indices (B, Q, k); distance^2 of the last."""
-    candidates = candidates.sort(dim=2).values  # so that a stable sort puts the lower of equals first
-    squared = (gather(points, candidates) - query.unsqueeze(2)).square().sum(3)  # (B, Q, n)
-    squared, order = squared.sort(dim=2, stable=True)
-    return candidates.gather(2, order[:, :, :k]), squared[:, :, k - 1]
-
-
-def _replace_unsure(
-    result: torch.Tensor, sure: torch.Tensor, query: torch.Tensor, points: torch.Tensor, k: int
-) -> None:
-    """Search all points for the queries whose result (B, Q, k) is not `sure` (B, Q), in place."""
-    unsure = ~sure
-    if unsure.any():
-        result[unsure] = _search_all(query, points, unsure, k)
-
-
-def _search_all(query: torch.Tensor, points: torch.Tensor, rows: torch.Tensor, k: int) -> torch.Tensor:
-    """Neighbors of the queries marked in `rows` (B, Q), by a stable sort of all distances: (marked, k)."""
-    clouds, places = rows.nonzero(as_tuple=True)
-    step = max(1, _ENTRIES // (3 * points.shape[1]))
-    parts = []
-    for cloud, place in zip(clouds.split(step), places.split(step), strict=True):
-        distance = (points[cloud] - query[cloud, place].unsqueeze(1)).square().sum(2)
-        parts.append(distance.sort(dim=1, stable=True).indices[:, :k])
-    return torch.cat(parts)
-
-
-def _search_one_by_one(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:
-    """Neighbors for a small k, by all distances: the nearest, then the nearest of the others, and so on."""
-    distance = _squared_distances(query, points)
-    distance.clamp_(max=torch.finfo(distance.dtype).max)  # what overflowed is still nearer than what is taken
-    found = []
-    for _ in range(k):
-        found.append(distance.argmin(dim=2, keepdim=True))  # of equals the first
-        distance.scatter_(2, found[-1], torch.inf)
-    return torch.cat(found, dim=2)
+    found = product.topk(min(k + _SPARE, points.shape[1]), largest=False, sorted=False).indices
+    found = found.sort(dim=2).values  # so that a stable sort puts the lower of equals first
+    squared = (gather(points, found) - query.unsqueeze(2)).square().sum(3)  # (B, Q, k + spare)
+    return found.gather(2, squared.sort(dim=2, stable=True).indices[:, :, :k])
 
 
 def _search_traced(query: torch.Tensor, points: torch.Tensor, k: int) -> torch.Tensor:

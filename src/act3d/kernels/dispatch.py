@@ -7,8 +7,7 @@ this room.
 |---|---|
 | Triton kernels (`run_triton`) | CUDA, float32, Triton is installed and its kernels run on this device |
 | Numba (`prefers_numba`) | CPU, large clouds, Numba is installed |
-| k-d tree (`prefers_kd_tree`) | CPU, many pairs of points |
-| one neighbor after another (`prefers_few_neighbors`) | CPU, few neighbors of few points |
+| k-d tree (`prefers_kd_tree`) | CPU, many queries among many points; NumPy compares all points with all elsewhere |
 | oneDNN products (`prefers_onednn`) | CPU, float32, large products, AVX2 or AVX-512 but not Intel's |
 | random draws in bulk (`prefers_bulk_draws`) | CPU |
 | batch norms folded into linear layers (`folds_batch_norm`) | CPU, plain `nn.BatchNorm1d` in one process |
@@ -35,8 +34,7 @@ TRITON = importlib.util.find_spec("triton") is not None
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's interpreter on the CPU: slow, for tests
 
 _NUMBA_POINTS = 4096  # points from which compiling pays; below, NumPy is as fast
-_KD_TREE_PAIRS = 1 << 16  # pairs of points in a cloud from which a k-d tree pays (64 of 1024 points: about equal)
-_FEW, _FEW_PAIRS = 4, 1 << 14  # neighbors, and pairs in a cloud, up to which one neighbor after another is faster
+_KD_TREE_POINTS, _KD_TREE_QUERIES = 4096, 64  # from which a k-d tree pays
 _ONEDNN_MULTIPLICATIONS = 1 << 21  # multiplications of a product from which calling oneDNN pays
 
 
@@ -97,17 +95,8 @@ def prefers_numba(points: torch.Tensor) -> bool:
 
 
 def prefers_kd_tree(query: torch.Tensor, points: torch.Tensor) -> bool:
-    """Whether a k-d tree finds the neighbors of query (B, Q, 3) among points (B, N, 3)."""
-    return (
-        not torch.compiler.is_compiling()
-        and points.device.type == "cpu"
-        and query.shape[1] * points.shape[1] >= _KD_TREE_PAIRS
-    )
-
-
-def prefers_few_neighbors(query: torch.Tensor, points: torch.Tensor, k: int) -> bool:
-    """Whether k neighbors of query (B, Q, 3) among points (B, N, 3) are found one after another."""
-    return points.device.type == "cpu" and k <= _FEW and query.shape[1] * points.shape[1] <= _FEW_PAIRS
+    """Whether a k-d tree finds the neighbors of query (B, Q, 3) among points (B, N, 3) on the CPU."""
+    return points.shape[1] >= _KD_TREE_POINTS and query.shape[1] >= _KD_TREE_QUERIES
 
 
 def prefers_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
