@@ -1,16 +1,24 @@
 """Stage II: the student learns to predict the teacher's features at patches it does not see (ACT, section 3.3)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from act3d.data.transforms import augmentation
+from act3d.data.views import Selection
+from act3d.engine import processes
+from act3d.engine.batches import Loader, train_loader
+from act3d.geometry import Patches
 from act3d.losses import build_loss
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.masking import hidden_count
 from act3d.models.student import Student
 from act3d.recipes.pretraining import Pretraining, alignment_of, draw_mask, encoder_and_decoder
+from act3d.recipes.teacher_cache import TeacherCache
 
 
 class ActPretraining(Pretraining):
@@ -50,14 +58,40 @@ class ActPretraining(Pretraining):
         super().compile_parts()
         self._features = torch.compile(self._features)
 
+    def loader(self, device: torch.device, was: str = "") -> Loader:
+        """Return this process's batches; with `teacher.cache`, of views whose targets are there already."""
+        wanted = self.settings.teacher
+        if not wanted.cache:
+            return super().loader(device, was)
+        assert self.teacher is not None
+        clouds, seen = self.clouds, self.plan.max_steps * self.plan.accumulate * self.data.batch_size
+        if self.plan.fast_dev_run:  # no more than its two steps need
+            clouds = Selection(clouds, np.arange(min(len(clouds), seen * processes.world())))
+        root = Path(wanted.cache_dir or Path(self.settings.out) / "targets")
+        teacher = self.teacher.model.to(device)
+        targets = TeacherCache(root, teacher, clouds, wanted.views, self.data.augment, self.seed).open()
+        self.augment = augmentation("none")  # views are augmented already
+        return train_loader(targets, self.data, self.seed, processes.world(), device, was)
+
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss for points (B, N, 3): cut once, seen whole by the teacher and in part by the student."""
-        patches = self.model.patchify(points)
+        patches = self._patches(points, batch)
         with torch.no_grad():
-            target = self._features(patches)  # (B, G, D)
+            target = batch["targets"].float() if "targets" in batch else self._features(patches)  # (B, G, D)
         mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
         output = self.model(patches, mask, self.hidden)
         return self.beside_names({"loss": self.model.loss(output, target, self.criterion)}, patches, batch)
+
+    def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
+        """Embed points: nothing is hidden."""
+        return self.model.embed(self._patches(points, batch))
+
+    def _patches(self, points: Tensor, batch: dict[str, Tensor]) -> Patches:
+        """Cut points (B, N, 3); those of a view (B, G, M, 3) are cut already."""
+        if "targets" in batch:
+            return Patches(points.float(), batch["centers"])
+        patches: Patches = self.model.patchify(points)
+        return patches
 
     def state(self) -> dict[str, Any]:
         """Return the batch statistics of a teacher in train mode: they drift, so they belong to the run."""

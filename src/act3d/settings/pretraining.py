@@ -179,6 +179,10 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
         student = self.student
         if self.method == "recon" and self.align.weight:
             raise ConfigError("align.weight: ReCon's text token learns names by itself (recon.names); use 0")
+        if self.teacher.cache and self.method != "act":
+            raise ConfigError(f"teacher.cache: true is for method act; {self.method} does not learn features")
+        if self.teacher.cache and self.data.resident == "always":
+            raise ConfigError("data.resident: always is not possible with teacher.cache; use auto")
         if self.loss.cls_loss:
             if not self.mask.ratio:
                 raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")

@@ -71,6 +71,21 @@ class TeacherConfig(Section, section="teacher"):
     mode: Literal["eval", "released"] = option(
         "eval", '"eval" = frozen, in eval mode; "released" = dropout and batch statistics on, as in the release'
     )
+    cache: bool = option(
+        False,
+        "compute the features of some fixed views of every cloud once, keep them on disk, and train on these views, in "
+        "less than half the time; by default every epoch draws new views and computes their features",
+    )
+    views: int = option(4, "views of every cloud that cache keeps; epochs use them in turn", unit="views", ge=1)
+    cache_dir: Place = option(
+        "", "folder of the cache, for several runs with one teacher, the same clouds and seed; empty = targets in `out`"
+    )
+
+    @model_validator(mode="after")
+    def _check_cache(self) -> Self:
+        if self.cache and self.mode == "released":
+            raise ConfigError("teacher.cache: true needs teacher.mode=eval; a released teacher changes at every step")
+        return self
 
 
 class StudentConfig(Section, section="student"):
