@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from act3d.errors import InputError
-from act3d.evaluation import probe
+from act3d.evaluation import linear_svm, probe
+from act3d.evaluation.linear_svm import LinearMachine
 from act3d.evaluation.probe import knn_probe, linear_probe
 
 
@@ -85,7 +86,7 @@ def test_the_machine_is_liblinears(width, c):
     test_x, _ = blobs(noise=2.0, width=width, seed=5)
     mean, spread = x.mean(0), x.std(0)
     peer = LinearSVC(C=c, tol=1e-6, max_iter=100_000).fit((x - mean) / spread, y)
-    machine = probe._LinearMachine(x, y).fit(c, tolerance=1e-12)
+    machine = LinearMachine(x, y).fit(c, tolerance=1e-12)
     np.testing.assert_allclose(machine.scores(test_x), peer.decision_function((test_x - mean) / spread), atol=1e-3)
     assert (machine.predict(test_x) == peer.predict((test_x - mean) / spread)).all()
 
@@ -140,8 +141,35 @@ def test_settings_out_of_bounds_are_refused():
         knn_probe(x, y, x, y, k_values=[0])
 
 
+@pytest.mark.parametrize("width", [8, 60])
+def test_newtons_method_ends_at_the_minimum_that_descent_comes_close_to(width, monkeypatch):
+    x, y = blobs(per_class=60, noise=1.0, width=width)
+    for c in (0.1, 1.0, 10.0):
+        machines = []
+        for few in (0.0, np.inf):  # never Newton's method, always
+            monkeypatch.setattr(linear_svm, "FEW_INSIDE", few)
+            machines.append(LinearMachine(x, y).fit(c, steps=5000, tolerance=1e-13))
+        plain, exact = machines
+        short = np.maximum(0, 1 - exact.targets * (exact.x @ exact.weights))
+        slope = exact.weights - 2 * c * (exact.x.T @ (short * exact.targets))
+        assert np.abs(slope).max() < 1e-6 * np.abs(2 * c * exact.x.T @ exact.targets).max()
+        np.testing.assert_allclose(plain.scores(x), exact.scores(x), atol=2e-3)
+        assert (plain.predict(x) == exact.predict(x)).all()
+
+
+def test_neighbours_vote_as_scikit_learns_do():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = blobs(per_class=30, noise=2.5)
+    other, _ = blobs(noise=2.5, seed=5)
+    mean, spread = x.mean(0), x.std(0)
+    for k, found in zip((1, 3, 20, 500), probe._nearest(x, y, other, [1, 3, 20, 500]), strict=True):
+        peer = KNeighborsClassifier(min(k, len(x)), algorithm="brute", metric="cosine", weights=lambda d: 2 - d)
+        assert (found == peer.fit((x - mean) / spread, y).predict((other - mean) / spread)).all()
+
+
 def test_a_fit_that_starts_from_another_ends_at_the_same_place():
     x, y = blobs(noise=2.0, width=60)
-    warm = probe._LinearMachine(x, y).fit(0.001).fit(0.1).fit(1.0, tolerance=1e-12)
-    cold = probe._LinearMachine(x, y).fit(1.0, tolerance=1e-12)
+    warm = LinearMachine(x, y).fit(0.001).fit(0.1).fit(1.0, tolerance=1e-12)
+    cold = LinearMachine(x, y).fit(1.0, tolerance=1e-12)
     np.testing.assert_allclose(warm.scores(x), cold.scores(x), atol=1e-3)

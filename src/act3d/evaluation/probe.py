@@ -1,6 +1,5 @@
 """Probes: what a simple classifier reads off frozen features. Test shapes choose nothing here."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
+from act3d.evaluation.linear_svm import LinearMachine, moments
 
 # On standardised features: from heavily regularised to almost none.
 C_VALUES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # C is chosen on at most so many training shapes; its best value moves little with their number.
 CHOICE_LIMIT = 5000
-SMALL = 1_000_000  # numbers in a matrix of features that one thread handles best
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,11 @@ def linear_probe(
     scores = dict.fromkeys(sorted(c_values), 0.0)
     splits = _folds(train_y, folds, seed)
     for fit, held in splits:
-        machine = _LinearMachine(train_x[fit], train_y[fit])
+        machine = LinearMachine(train_x[fit], train_y[fit])
         for c in scores:  # from small to large: each fit starts from the last one's end
             scores[c] += float(np.mean(machine.fit(c).predict(train_x[held]) == train_y[held])) / len(splits)
     best = max(scores, key=lambda c: scores[c])  # a dict keeps its order: the smallest C wins a tie
-    predicted = _LinearMachine(train_x, train_y).fit(best).predict(test_x)
+    predicted = LinearMachine(train_x, train_y).fit(best).predict(test_x)
     return _result(predicted, test_y, cv_accuracy=100 * scores[best], c=best)
 
 
@@ -90,67 +89,12 @@ def knn_probe(
     scores = dict.fromkeys(sorted(k_values), 0.0)
     splits = _folds(train_y, folds, seed)
     for fit, held in splits:
-        for k in scores:
-            found = _nearest(train_x[fit], train_y[fit], train_x[held], k)
-            scores[k] += float(np.mean(found == train_y[held])) / len(splits)
+        found = _nearest(train_x[fit], train_y[fit], train_x[held], list(scores))
+        for k, classes in zip(scores, found, strict=True):
+            scores[k] += float(np.mean(classes == train_y[held])) / len(splits)
     best = max(scores, key=lambda k: scores[k])
-    predicted = _nearest(train_x, train_y, test_x, best)
+    (predicted,) = _nearest(train_x, train_y, test_x, [best])
     return _result(predicted, test_y, cv_accuracy=100 * scores[best], k=best)
-
-
-class _LinearMachine:
-    """One linear SVM a class against the rest, all at once: 1/2 |w|^2 + C sum max(0, 1 - t (w x + b))^2.
-
-    The bias counts as a weight (Fan et al., LIBLINEAR, JMLR 2008). The loss is smooth, so L-BFGS over all classes needs
-    two matrix products a step. It runs along the principal axes of the shapes, each scaled by the curvature to expect
-    there, and then takes tens of steps where it would take hundreds; liblinear takes a hundred times longer.
-    """
-
-    def __init__(self, x: NDArray[Any], y: NDArray[np.int64]) -> None:
-        self.mean, self.spread = _moments(x)
-        self.classes = np.unique(y)
-        self.targets = np.where(y[:, None] == self.classes, 1.0, -1.0)  # (S, K)
-        x = self._features(x)
-        if len(x) < x.shape[1]:
-            # Weights are in the span of the shapes, so there are no more axes than shapes.
-            self.axes = np.linalg.svd(x, full_matrices=False)[2].T  # (F, S)
-        else:
-            self.axes = np.linalg.eigh(x.T @ x)[1]  # (F, F)
-        self.x = x @ self.axes
-        self.energy = np.square(self.x).sum(axis=0)
-        self.weights = np.zeros((self.x.shape[1], len(self.classes)))
-
-    def fit(self, c: float, steps: int = 500, tolerance: float = 1e-6) -> "_LinearMachine":
-        from scipy.optimize import minimize
-        from threadpoolctl import threadpool_limits
-
-        # The Hessian is 1 + 2 C x'x over the shapes inside the margin; a tenth of all is a good estimate.
-        scale = (1 + 0.2 * c * self.energy[:, None]) ** -0.5
-        x = self.x * scale.T
-
-        def objective(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-            scaled = flat.reshape(self.weights.shape)
-            weights = scaled * scale
-            short = np.maximum(0.0, 1 - self.targets * (x @ scaled))
-            slope = weights * scale - 2 * c * (x.T @ (short * self.targets))
-            return 0.5 * float(np.vdot(weights, weights)) + c * float(np.vdot(short, short)), slope.ravel()
-
-        options = {"maxiter": steps, "maxfun": 2 * steps, "maxcor": 10, "ftol": tolerance, "gtol": 0.0}
-        # Products as small as these gain nothing from threads, and lose much when other processes want the cores.
-        with threadpool_limits(1 if x.size < SMALL else None):
-            start = (self.weights / scale).ravel()
-            found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-        self.weights = found.x.reshape(self.weights.shape) * scale
-        return self
-
-    def scores(self, x: NDArray[Any]) -> NDArray[Any]:
-        return self._features(x) @ self.axes @ self.weights
-
-    def predict(self, x: NDArray[Any]) -> NDArray[np.int64]:
-        return np.asarray(self.classes[self.scores(x).argmax(axis=1)])
-
-    def _features(self, x: NDArray[Any]) -> NDArray[Any]:
-        return np.hstack([(x - self.mean) / self.spread, np.ones((len(x), 1))])
 
 
 def _checked(
@@ -190,22 +134,25 @@ def _folds(y: NDArray[np.int64], folds: int, seed: int) -> list[tuple[NDArray[np
     return usable
 
 
-def _moments(x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    # A feature that never moves in training says nothing; dividing by its rounding noise would amplify that.
-    return mean, np.where(spread > 1e-9 * np.maximum(1.0, np.abs(mean)), spread, np.inf)
+def _nearest(
+    train_x: NDArray[Any], train_y: NDArray[np.int64], other: NDArray[Any], k_values: list[int]
+) -> list[NDArray[np.int64]]:
+    """Classes (T,) of `other` by the vote of the k training shapes most similar to each, for every k."""
+    from sklearn.neighbors import NearestNeighbors
 
-
-def _nearest(train_x: NDArray[Any], train_y: NDArray[np.int64], other: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """Classes (T,) of `other` by the vote of the `k` training shapes most similar to each."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    mean, spread = _moments(train_x)
-    # Cosine similarity is 1 - distance, in [-1, 1]; 1 + similarity keeps every vote positive.
-    vote = KNeighborsClassifier(min(k, len(train_x)), algorithm="brute", metric="cosine", weights=lambda d: 2 - d)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The number of unique classes")  # few shapes of many classes are meant
-        return np.asarray(vote.fit((train_x - mean) / spread, train_y).predict((other - mean) / spread))
+    mean, spread = moments(train_x)
+    search = NearestNeighbors(n_neighbors=min(max(k_values), len(train_x)), algorithm="brute", metric="cosine")
+    distance, index = search.fit((train_x - mean) / spread).kneighbors((other - mean) / spread)
+    classes, label = np.unique(train_y, return_inverse=True)
+    votes = np.zeros((len(other), len(classes)))
+    rows, done, found = np.arange(len(other)), 0, []
+    for k in k_values:  # in ascending order: each goes on from the votes of the last
+        for place in range(done, min(k, index.shape[1])):
+            # Cosine similarity is 1 - distance, in [-1, 1]; 1 + similarity keeps every vote positive.
+            votes[rows, label[index[:, place]]] += 2 - distance[:, place]
+        done = max(done, min(k, index.shape[1]))
+        found.append(np.asarray(classes[votes.argmax(axis=1)]))
+    return found
 
 
 def _result(predicted: NDArray[np.int64], truth: NDArray[np.int64], **rest: Any) -> ProbeResult:
