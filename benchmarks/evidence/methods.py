@@ -48,6 +48,7 @@ class Method:
         stage: the last stage of its training; "" = none.
         kind: "encoder" (of the stage), "random", "data_dependent", "plain", or "scratch" (fine-tuning only).
         names: whether it learnt from names (name-supervised).
+        words: whether it names shapes by any words (zero-shot).
         about: what it is, for the table.
     """
 
@@ -55,6 +56,7 @@ class Method:
     stage: str = ""
     kind: str = "encoder"
     names: bool = False
+    words: bool = False
     about: str = ""
 
 
@@ -104,6 +106,7 @@ def _all_stages() -> dict[str, Stage]:
     for name, (backbone, _) in _TEACHERS.items():
         stages += [_teacher(f"{name}.teacher", backbone), _student(name, after=f"{name}.teacher")]
     stages.append(_student("point_bert", "small/pretrain-pointbert", after="dvae.teacher"))
+    stages.append(_student("recon", "small/pretrain-recon"))
     masked = [stage.name for stage in stages if stage.command == "pretrain"]
     stages += [_align(f"{name}+names", name, ALIGN) for name in masked]
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
@@ -139,24 +142,31 @@ def _all_methods() -> dict[str, Method]:
         *(Method(name, name, about=about) for name, (_, about) in _TEACHERS.items()),
         Method("point_bert", "point_bert", about="Point-BERT-style, on the dVAE's codes"),
     ]
+    methods.append(Method("recon", "recon", names=True, about="ReCon: points, and a token that learns names"))
     aligned = [
-        Method(f"{method.name}+names", f"{method.name}+names", names=True, about=f"{method.about}; then names")
+        Method(
+            f"{method.name}+names", f"{method.name}+names", names=True, words=True, about=f"{method.about}; then names"
+        )
         for method in methods
         if method.stage
     ]
     aligned += [
-        Method(f"{name}&names", f"{name}&names", names=True, about=f"{name} with names beside it, in one run")
+        Method(
+            f"{name}&names", f"{name}&names", names=True, words=True, about=f"{name} with names beside it, in one run"
+        )
         for name in BESIDE
     ]
     aligned += [
-        Method("names", "names", names=True, about="alignment with names from data-dependent initialization"),
-        Method("names_long", "names_long", names=True, about="the same for twice as many clouds"),
+        Method(
+            "names", "names", names=True, words=True, about="alignment with names from data-dependent initialization"
+        ),
+        Method("names_long", "names_long", names=True, words=True, about="the same for twice as many clouds"),
     ]
     return {method.name: method for method in [*methods, *aligned]}
 
 
 METHODS = _all_methods()
-CHOICES = {name: Method(name, name, names=True, about="candidate of alignment") for name in CANDIDATES}
+CHOICES = {name: Method(name, name, names=True, words=True, about="candidate of alignment") for name in CANDIDATES}
 
 
 def chain(stage: str) -> list[Stage]:

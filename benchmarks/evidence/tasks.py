@@ -166,7 +166,7 @@ def unseen(asked: Asked) -> Results:
         quality = retrieval_quality(vectors, [classes[label] for label in ids])
         found = {"nn1": 100 * float(right.mean()), "map": quality.mean_ap, "right": {"nn1": bits_of(right)}}
         numbers |= found if kind == "encoder" else {kind: found}
-    if asked.method.names and asked.run is not None:
+    if asked.method.words and asked.run is not None:
         named = features.zero_shot(asked.run, shapes, class_words()["homedecor"], np.arange(len(classes)))
         numbers["zero_shot"] = named["zero_shot"]
         numbers["right"]["zero_shot"] = named["right"]["zero_shot"]
@@ -192,7 +192,7 @@ class Task:
             return method.kind in ("scratch", "encoder")
 
         if self.name == "zero_shot":
-            return method.names
+            return method.words
         return self.name != "hidden_names" or method.name in HIDDEN
 
 
