@@ -9,6 +9,7 @@ import torch
 
 from act3d import checkpoints
 from act3d.cli import main
+from act3d.models.recon import ReCon
 from act3d.models.student import Student
 from act3d.presets import preset_names
 from tests.fixtures import released_layouts as layouts
@@ -54,7 +55,7 @@ def run(out: Path, *words: str) -> dict[str, Any]:
 
 
 def test_no_preset_is_left_out() -> None:
-    assert set(preset_names("finetune")) == {*ROWS, *OVERLAYS}
+    assert set(preset_names("finetune")) == {*ROWS, *OVERLAYS, "recon/finetune"}
     assert set(preset_names("fewshot")) == set(FEW)
 
 
@@ -78,6 +79,24 @@ def test_overlays_run(preset: str, data: Path, students: dict[str, Path], tmp_pa
     start = ["--classifier.depth", "2"] if scratch else ["--checkpoint", str(students[size])]
     found = run(tmp_path / "run", *words, "--data.batch_size", "2", *start)
     assert (found["transfer"], found["start"]["kind"]) == (OVERLAYS[preset], "scratch" if scratch else "student")
+
+
+def test_recon_is_fine_tuned_with_its_tokens(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source = checkpoints.save(ReCon(depth=2, decoder_depth=1), tmp_path / "recon.safetensors")
+    words = [
+        "finetune",
+        "--config",
+        "act/finetune-scan-hardest",
+        "--config",
+        "recon/finetune",
+        "--data.batch_size",
+        "2",
+    ]
+    found = run(tmp_path / "run", *words, "--data.root", str(data / "ScanObjectNN"), "--checkpoint", str(source))
+    assert (found["start"]["kind"], found["points"], found["augment"]) == ("recon", 2048, "rotate_y")
+    config = checkpoints.load(tmp_path / "run").model.config
+    assert (config["global_tokens"], config["drop_path"], config["patches"]) == (True, 0.2, 128)
 
 
 @pytest.mark.parametrize("preset", FEW)
