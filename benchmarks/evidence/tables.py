@@ -153,7 +153,24 @@ def choice_page(entries: list[Entry]) -> str:
         )
     head = ["row", "seeds", "score", "- align:base (95 %)", "score of projected features"]
     head += [f"{name} {what}" for name in NAMES for what in ("linear", "k-NN", "zero-shot")]
-    return f"# Choices\n\n{CHOICE_TEXT}\n\n{table(head, body)}"
+    return f"# Choices\n\n{CHOICE_TEXT}\n\n{table(head, body)}\n{verdict(score)}\n"
+
+
+def verdict(score: dict[str, dict[int, float]]) -> str:
+    """Return what the protocol's rule says of the candidates of which every seed is there: best, and what equals it."""
+    candidates = {row: seeds for row, seeds in score.items() if row in CHOICES}
+    most = max(map(len, candidates.values()), default=0)
+    if most < 2:
+        return "The rule needs two seeds or more of the candidates."
+    whole = {row: seeds for row, seeds in candidates.items() if len(seeds) == most}
+    best = max(whole, key=lambda row: float(np.mean(list(whole[row].values()))))
+    near = []
+    for row in whole:
+        gaps = [whole[best][seed] - whole[row][seed] for seed in whole[best]]
+        if row != best and float(np.mean(gaps)) <= spread(gaps) / math.sqrt(most):
+            near.append(row)
+    equal = f"within one paired standard error: {', '.join(near)}" if near else "nothing is within one standard error"
+    return f"Best by the rule, of {len(whole)} candidates with {most} seeds: {best}; {equal}."
 
 
 def final_page(entries: list[Entry]) -> str:

@@ -193,6 +193,20 @@ def test_the_bootstrap_covers_the_difference_and_shrinks_with_shapes() -> None:
     assert differences.bootstrap(same, same) == (0.0, 0.0)
 
 
+def test_the_rule_names_the_best_candidate_and_what_equals_it() -> None:
+    score = {
+        "align:base": {0: 60.0, 1: 62.0, 2: 61.0},
+        "align:batch64": {0: 62.0, 1: 61.5, 2: 61.5},
+        "align:rate2e-3": {0: 50.0, 1: 52.0, 2: 51.0},
+        "align:text_raw": {0: 99.0},  # not all seeds
+        "plain": {0: 99.0, 1: 99.0, 2: 99.0},  # no candidate
+    }
+    assert tables.verdict(score) == (
+        "Best by the rule, of 3 candidates with 3 seeds: align:batch64; within one paired standard error: align:base."
+    )
+    assert "needs two seeds" in tables.verdict({"align:base": {0: 1.0}})
+
+
 def test_right_shapes_are_kept_as_bits() -> None:
     right = np.random.default_rng(0).random(13) < 0.5
     assert np.array_equal(features.right_of(features.bits_of(right)), right)
