@@ -1,5 +1,3 @@
 """Speed of act3d against the textbook form of the same arithmetic, measured in turn within one process."""
 
-from act3d.cli import set_waiting
-
-set_waiting()  # as the command line does, before torch is imported
+import act3d  # noqa: F401  (sets how threads wait, before torch is imported)

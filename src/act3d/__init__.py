@@ -16,6 +16,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
+from act3d import waiting
 from act3d.version import VERSION
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from act3d.use.points import read_points as read_points
 
 __version__ = VERSION
+
+waiting.set_waiting()  # OpenMP reads this when torch is imported
 
 _COMMANDS = (
     "quickstart", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index", "search",

@@ -10,32 +10,8 @@ from act3d.errors import Act3dError, ConfigError, InputError
 from act3d.lines import accept_any_character, say
 
 
-def set_waiting() -> None:
-    """Let waiting threads of OpenMP spin for some microseconds, then sleep; this must be set before torch is imported.
-
-    Long spinning makes a shared machine many times slower. Sleeping at once makes steps of many small operations twice
-    as slow: a thread takes longer to wake up than most of them take.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "30000")  # GNU's OpenMP, which torch brings on Linux
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory that tensors free: returning it takes a fifth of a step's time on the CPU."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; musl has none
-    if mallopt is not None:
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: no mapping of its own for every large tensor
-        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 (failure), 2 (wrong usage), 128 + signal (interrupted)."""
-    set_waiting()
-    _keep_freed_memory()
     accept_any_character()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words

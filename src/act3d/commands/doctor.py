@@ -95,8 +95,11 @@ def _devices() -> dict[str, Any]:
 
     import torch
 
+    from act3d.processor import settle
+
     devices: dict[str, Any] = {
-        "cpu": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "cpu": f"{platform.machine()}, {os.cpu_count()} cores",
+        **settle().report(),
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
