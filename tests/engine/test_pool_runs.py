@@ -104,3 +104,27 @@ def test_pretraining_and_alignment_take_pools(roots: str, tmp_path: Path, monkey
     assert 0 <= made.metrics["probe"] <= 100
     named = align(data=data, checkpoint=str(made.out), out=str(tmp_path / "named"), text={"clean": False}, **common)
     assert {"recall_5", "zero_shot"} <= named.metrics.keys()
+
+
+def test_a_cached_teacher_of_a_weighted_pool_resumes_exactly(
+    roots: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = stage1(roots, tmp_path / "teacher", [])
+
+    def student(out: Path, resume: bool = False) -> RunResult:
+        return pretrain(
+            data={"root": roots, "weights": [2, 0.5], "points": 64, "batch_size": 4, "val_fraction": 0.2},
+            teacher={"checkpoint": str(teacher.out), "cache": True, "views": 2, "cache_dir": str(tmp_path / "targets")},
+            student=StudentConfig(width=16, depth=2, heads=2, decoder_depth=1, decoder_heads=2),
+            optim=OptimConfig(lr=1e-3, warmup_epochs=1),
+            trainer={"epochs": 3, "log_every": 1, "save_every_minutes": 0.0, "validate_every": 3},
+            out=str(out),
+            resume=resume,
+        )
+
+    whole = student(tmp_path / "whole")
+    interrupt_at(monkeypatch, 11, kill)
+    with pytest.raises(Killed):
+        student(tmp_path / "killed")
+    monkeypatch.undo()
+    assert_same_run(student(tmp_path / "killed", resume=True), whole)
