@@ -1,6 +1,7 @@
 """Wavefront OBJ."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ _UNREAD = {
     "surf": "a free-form surface", "bsp": "a B-spline patch", "bzp": "a Bezier patch", "cdc": "a Cardinal curve",
     "cdp": "a Cardinal patch", "call": "a call of another file", "csh": "a command",
 }  # fmt: skip
+_VERTEX, _FACE = ("v ", "v\t"), ("f ", "f\t", "fo")
+_DIGITS = 9  # of a vertex number that NumPy reads; longer ones are read one by one
 
 
 def parse_obj(data: bytes) -> Shape:
@@ -30,40 +33,92 @@ def parse_obj(data: bytes) -> Shape:
     text = decode(data)
     if "\\" in text:
         text = re.sub(r"\\[ \t]*(\r\n|\n|\r)", " ", text)
-    text = re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
-    keywords = set(re.findall(r"^[^\s#]+", text, flags=re.MULTILINE))
+    if "\n " in text or "\n\t" in text or text[:1] in (" ", "\t"):
+        text = re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE)
     for word, what in _UNREAD.items():
-        if word in keywords:
+        if ("\n" + word in text or text.startswith(word)) and word in _keywords(text):
             raise InputError(f"holds {what} ({word}), which is not read")
     lines = text.splitlines()
-    vertex_lines = [line.split(maxsplit=4)[1:4] for line in lines if line[:2] in ("v ", "v\t")]
-    if any(len(line) != 3 for line in vertex_lines):
-        raise InputError("a vertex line has fewer than three numbers")
-    try:
-        vertices = np.array(vertex_lines, dtype=np.float64).reshape(-1, 3)
-    except ValueError:
-        raise InputError("vertices are not all numbers") from None
-    corners, sizes = _faces(lines)
-    if not sizes:
-        unknown = sorted(keywords - _OTHERS)
+    vertices = _vertices([line for line in lines if line[:2] in _VERTEX])
+    faces = [line for line in lines if line[:2] in _FACE]
+    corners, sizes = _plain_corners(faces) or _any_corners(lines)
+    if not len(sizes):
+        unknown = sorted(_keywords(text) - _OTHERS)
         if unknown:
             raise InputError(f"has no faces, but lines that start with {unknown[0][:40]!r}")
         return Shape(vertices)
     if max(corners, default=0) >= len(vertices) or min(corners, default=0) < 0:
         raise InputError(f"a face names a vertex outside 0..{len(vertices) - 1}")
-    return Shape(vertices, triangulate(vertices, np.array(corners, dtype=np.int64), np.array(sizes))[0])
+    return Shape(vertices, triangulate(vertices, np.asarray(corners, dtype=np.int64), np.asarray(sizes))[0])
 
 
-def _faces(lines: list[str]) -> tuple[list[int], list[int]]:
+def _keywords(text: str) -> set[str]:
+    """The first words of all lines."""
+    return set(re.findall(r"^[^\s#]+", text, flags=re.MULTILINE))
+
+
+def _vertices(lines: list[str]) -> np.ndarray:
+    """Coordinates (V, 3) of lines that start with v; what else they hold (a weight, a color) is left out."""
+    joined = " ".join(lines)
+    words = joined.split()
+    width = len(words) // max(len(lines), 1)
+    # Nearly always all lines have equally many words, and no other word has a v.
+    regular = width >= 4 and len(words) == width * len(lines) and joined.count("v") == len(lines)
+    if regular and words[::width].count("v") == len(lines):
+        columns: Sequence[Sequence[str]] = [words[1::width], words[2::width], words[3::width]]
+    else:
+        rows = [line.split(maxsplit=4)[1:4] for line in lines]
+        if any(len(row) != 3 for row in rows):
+            raise InputError("a vertex line has fewer than three numbers")
+        columns = list(zip(*rows, strict=True))
+    vertices = np.empty((len(lines), 3))
+    try:
+        for axis, column in enumerate(columns):
+            vertices[:, axis] = list(map(float, column))
+    except ValueError:
+        raise InputError("vertices are not all numbers") from None
+    return vertices
+
+
+def _plain_corners(lines: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    """What `_any_corners` gives, if all faces are plain: numbers from 1 on, each perhaps with a slash and more behind.
+
+    Reads all numbers at once, digit by digit. None where a line is not plain.
+    """
+    joined = " " + "\n".join(lines) + " "
+    if "#" in joined or "\x1f" in joined or not joined.isascii():  # comments, and blanks of other kinds
+        return None
+    text = np.frombuffer(joined.encode(), dtype=np.uint8)
+    blank = (text == ord(" ")) | (text == ord("\t")) | (text == ord("\n"))
+    starts = np.flatnonzero(blank[:-1] & ~blank[1:]) + 1  # of all words
+    heads = text[starts] == ord("f")  # the first word of a line
+    if heads.sum() != len(lines) or not blank[starts[heads] + 1].all():
+        return None
+    places = starts[~heads]
+    numbers, going = np.zeros(len(places), dtype=np.int64), np.ones(len(places), dtype=bool)
+    for _ in range(_DIGITS):
+        digits = text[places] - np.uint8(ord("0"))  # of others it wraps to more than 9
+        going &= digits <= 9
+        if not going.any():
+            break
+        numbers = np.where(going, 10 * numbers + digits, numbers)
+        places = places + going
+    if not (numbers > 0).all() or not (blank[places] | (text[places] == ord("/"))).all():
+        return None
+    owner = (np.cumsum(heads) - 1)[~heads]
+    return numbers - 1, np.bincount(owner, minlength=len(lines))
+
+
+def _any_corners(lines: list[str]) -> tuple[list[int], list[int]]:
     """The corners of all faces, counted from 0, one after the other, and how many each face has."""
     corners: list[int] = []
     sizes: list[int] = []
     seen = 0
     for line in lines:
         head = line[:2]
-        if head in ("v ", "v\t"):
+        if head in _VERTEX:
             seen += 1
-        elif head in ("f ", "f\t", "fo"):
+        elif head in _FACE:
             try:
                 face = [int(word.split("/", 1)[0]) for word in line[2:].split("#")[0].split()]
             except ValueError:

@@ -76,9 +76,11 @@ def triangulate(vertices: np.ndarray, corners: np.ndarray, sizes: np.ndarray) ->
         which = np.flatnonzero(sizes == size)
         polygons = corners[starts[which][:, None] + np.arange(size)]
         if size > 3:
-            convex = _convex(vertices[polygons])
-            for polygon, owner in zip(polygons[~convex], which[~convex], strict=True):
-                clipped = _clip_ears(vertices, polygon)
+            convex, normals = _convex(vertices[polygons])
+            # The axis along which a polygon is thinnest to look at; the flattened one is cut the same way.
+            thin = np.abs(normals[~convex]).argmax(axis=1)
+            for polygon, owner, axis in zip(polygons[~convex], which[~convex], thin.tolist(), strict=True):
+                clipped = _clip_ears(vertices, polygon, axis)
                 triangles.append(clipped)
                 owners.append(np.full(len(clipped), owner))
             polygons, which = polygons[convex], which[convex]
@@ -93,28 +95,34 @@ def triangulate(vertices: np.ndarray, corners: np.ndarray, sizes: np.ndarray) ->
     return np.concatenate(triangles)[order], owner[order]
 
 
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`np.cross` of vectors (..., 3), without its preparations, which take longer than a few products."""
+    product = np.empty_like(a)
+    for axis in range(3):
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        product[..., axis] = a[..., first] * b[..., second] - a[..., second] * b[..., first]
+    return product
+
+
 def _normals(polygons: np.ndarray) -> np.ndarray:
     """Newell's normals (K, 3), of any length, of polygons (K, n, 3)."""
     rest = polygons - polygons[:, :1]
-    return np.cross(rest, np.roll(rest, -1, axis=1)).sum(axis=1)
+    return _cross(rest, np.roll(rest, -1, axis=1)).sum(axis=1)
 
 
-def _convex(polygons: np.ndarray) -> np.ndarray:
-    """(K,) bool: polygons (K, n, 3) that turn the same way at every corner."""
+def _convex(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) bool: polygons (K, n, 3) that turn the same way at every corner; and the normals (K, 3) of all."""
     edges = np.roll(polygons, -1, axis=1) - polygons
-    turns = np.cross(edges, np.roll(edges, -1, axis=1))
-    turn = np.einsum("knd,kd->kn", turns, _normals(polygons))
-    return (turn >= -1e-9 * np.abs(turn).max(axis=1, keepdims=True)).all(axis=1)
+    turns, normals = _cross(edges, np.roll(edges, -1, axis=1)), _normals(polygons)
+    turn = np.einsum("knd,kd->kn", turns, normals)
+    return (turn >= -1e-9 * np.abs(turn).max(axis=1, keepdims=True)).all(axis=1), normals
 
 
-def _clip_ears(vertices: np.ndarray, polygon: np.ndarray) -> np.ndarray:
-    """Triangles (T, 3) of one polygon, in its own plane."""
+def _clip_ears(vertices: np.ndarray, polygon: np.ndarray, thin: int) -> np.ndarray:
+    """Triangles (T, 3) of one polygon, flattened along the axis `thin`."""
     import mapbox_earcut
 
-    points = vertices[polygon]
-    # Drop the axis along which the polygon is thinnest to look at; the flattened one is cut the same way.
-    axis = int(np.abs(_normals(points[None])[0]).argmax())
-    flat = np.ascontiguousarray(np.delete(points, axis, axis=1))
+    flat = np.ascontiguousarray(vertices[polygon][:, [axis for axis in range(3) if axis != thin]])
     cut = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], dtype=np.uint32))
     return polygon[cut.astype(np.int64).reshape(-1, 3)]
 
