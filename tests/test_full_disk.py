@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from act3d import checkpoints
 from act3d.engine.log import MetricsLog
-from act3d.errors import OutOfSpace
+from act3d.errors import InputError, OutOfSpace
 from act3d.files import atomic_path, write_text
 from act3d.models.point_mae import PointMAE
 
@@ -87,3 +87,14 @@ def test_files_follow_the_umask(write: Callable[[Path], Any], mask: int, tmp_pat
 def keep(path: Path) -> None:
     with atomic_path(path) as temporary:
         torch.save({}, temporary)
+
+
+@pytest.mark.parametrize("place", ["a-file/x.csv", "a-file/more/x.csv", "/proc/x.csv", "a-folder", "n" * 300])
+def test_a_place_that_cannot_be_written_is_named(place: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "a-folder").mkdir()
+    with pytest.raises(InputError) as raised:
+        write_text(tmp_path / place, "text")
+    assert str(tmp_path / place) in str(raised.value)
+    assert "Errno" not in str(raised.value)
+    assert sorted(os.listdir(tmp_path)) == ["a-file", "a-folder"]

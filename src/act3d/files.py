@@ -32,8 +32,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it if not."""
     path = Path(path)
     with space_for(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        make_folder(path.parent, path)
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        except OSError as error:
+            raise _unwritable(error, path) from error
         os.close(handle)
         temporary = Path(name)
         try:
@@ -45,6 +48,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
+            if path.is_dir():
+                raise InputError(f"{path} is a folder; a file has to be written there")
             temporary.replace(path)
         except Exception as error:
             if _is_full(error, path.parent):  # while the part that was written still fills the disk
@@ -52,6 +57,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, wanted: Path | None = None) -> None:
+    """Make a folder and those above it, for a file `wanted` in it or for itself.
+
+    Raises:
+        InputError: it cannot be made; names what was wanted, and the reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(error, wanted or folder) from error
+
+
+def _unwritable(error: OSError, path: Path) -> Exception:
+    """What to raise where `path` cannot be begun: a full disk stays one."""
+    return error if _is_full(error, path.parent) else InputError(f"{path} cannot be written ({error.strerror})")
 
 
 @contextmanager
@@ -167,7 +189,7 @@ def one_writer(out: Path) -> Iterator[None]:
     import filelock
 
     path = out.absolute().with_name(f".{out.name}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, out)
     lock = filelock.FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -1,5 +1,6 @@
 """Two CPU processes train together, whoever starts them."""
 
+import json
 import os
 import socket
 import subprocess
@@ -78,3 +79,13 @@ def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_
     assert losses(out) == losses(whole)
     first, second = (load_file(folder / "checkpoints" / "last.safetensors") for folder in (whole, out))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(script: Path, root: Path, tmp_path: Path) -> None:
+    common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "act3d"}
+    more = ("--trainer.devices", "1", "--trainer.epochs", "1")
+    commands = {rank: words(script, root, tmp_path / rank, *more, "--seed", rank) for rank in "01"}
+    finish(*(run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank, command in commands.items()))
+    for rank in "01":
+        assert json.loads((tmp_path / rank / "results.json").read_text())["seed"] == int(rank)
+        assert losses(tmp_path / rank)

@@ -1,6 +1,7 @@
 """Datasets and indexes that are replaced while something kills, competes or runs out of room."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,18 @@ def full_prepares(stage: Stage, kind: str, times: int) -> Iterator[str]:
                 yield "half a dataset"
             else:
                 yield ""
+
+
+def full_indexes(stage: Stage, kind: str, times: int) -> Iterator[str]:
+    """A full disk under `index`: one line with the file's name; the index that was there still answers."""
+    source = meshes(stage.place / "for-full-index")
+    for i in range(times):
+        with tmpfs(stage.place / f"index-disk-{i}", kib=4 * (1 + 3 * i)) as disk:
+            words = ["index", str(source), "--checkpoint", str(stage.whole("pretrain")), "--out", str(disk / "index")]
+            ended = run(words)
+            subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+            again = run(words)
+            if ended.code and not (one_line(ended) and f"no space left: {disk}" in ended.said):
+                yield f"{4 * (1 + 3 * i)} KiB: exit code {ended.code}: {ended.said[-300:]}"
+            else:
+                yield f"and with room: {again.said[-300:]}" if again.code else ""

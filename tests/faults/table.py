@@ -24,6 +24,7 @@ FAULTS: list[tuple[str, str, Fault, float]] = [
     *((f"files of {kind} limited in size", kind, b.limited_files, 0.5) for kind in b.OWN),
     *((f"full disk under {kind}", kind, b.full_disks, 0.5) for kind in b.OWN),
     ("full disk under prepare", "", r.full_prepares, 0.67),
+    ("full disk under index", "", r.full_indexes, 0.67),
     ("SIGKILL of prepare --overwrite", "", r.killed_overwrites, 2.0),
     ("two prepares into one folder at once", "", r.two_prepares, 0.25),
     ("SIGKILL of an update of an index", "", r.killed_indexes, 1.0),

@@ -56,7 +56,9 @@ def check_machine(plan: TrainerConfig) -> None:
 def _check_launcher(devices: int) -> None:
     """Compare `trainer.devices` with what a launcher (torchrun, srun, Fabric's own) has put into the environment."""
     if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", 1))
+        tasks, nodes = _slurm("SLURM_NTASKS", 1), _slurm("SLURM_NNODES", 1)
+        for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):
+            _slurm(name, 0)
         # One device and many tasks are as many runs of their own, such as one a seed.
         if devices > 1 and tasks != devices * nodes:
             raise ConfigError(
@@ -65,7 +67,7 @@ def _check_launcher(devices: int) -> None:
             )
         return
     given = {name: os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE") if name in os.environ}
-    numbers = {name: int(value) if value.isdigit() else -1 for name, value in given.items()}
+    numbers = {name: int(value) if value.isdecimal() else -1 for name, value in given.items()}
     world, place = numbers.get("WORLD_SIZE", 1), max(numbers.get("RANK", 0), numbers.get("LOCAL_RANK", 0))
     started = "LOCAL_RANK" in given and "MASTER_PORT" in os.environ and world > 1
     if (
@@ -81,6 +83,18 @@ def _check_launcher(devices: int) -> None:
         )
 
 
+def _slurm(name: str, least: int) -> int:
+    """Return a number that SLURM has put into the environment; `least` where it has not.
+
+    Raises:
+        ConfigError: it is no number, or a smaller one.
+    """
+    text = os.environ.get(name, str(least))
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"trainer.devices: the environment says {name}={text!r}, which SLURM never sets; unset it")
+    return int(text)
+
+
 def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
     """Return Fabric with all processes of a run started; several processes go through the same lines from here on.
 
@@ -89,6 +103,7 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
         find_unused: some parameters get no gradient, which several processes must be told.
     """
     from lightning_fabric import Fabric  # seconds of import
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     _quiet()
     if on_cuda(plan):
@@ -104,6 +119,8 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
         "strategy": strategy,
         "num_nodes": max(1, nodes),
         "precision": PRECISIONS[plan.precision],
+        # A run on one device is a run of its own, also where a cluster has started more tasks than this one.
+        "plugins": [LightningEnvironment()] if plan.devices == 1 else None,
     }
     fabric = Fabric(accelerator="cuda" if on_cuda(plan) else "cpu", devices=plan.devices, **options)
     fabric.launch()

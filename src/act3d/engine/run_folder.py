@@ -14,7 +14,7 @@ import filelock
 from act3d.engine.schedules import sized
 from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
-from act3d.files import read_json, write_json, write_text
+from act3d.files import make_folder, read_json, write_json, write_text
 from act3d.lines import say
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             ConfigError: another command writes here.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         try:
             lock = filelock.FileLock(self.path / LOCK, timeout=0)
             lock.acquire()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from act3d.errors import CheckpointError, InputError, MissingDependency, reason_of
 from act3d.evaluation.retrieval import RetrievalQuality, Scaling, measure_scaling, retrieval_quality
-from act3d.files import move_into_place, recover_folder, write_json
+from act3d.files import atomic_path, move_into_place, recover_folder, write_json
 from act3d.installing import how_to_install
 from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
 from act3d.use.shapes import Reading
@@ -132,9 +132,10 @@ def write_index(folder: Path, table: Embeddings, pictures: Pictures) -> Index:
     scaling = measure_scaling(table.vectors)
     table.write(work / TABLE)
     keys = sorted(pictures)
-    with (work / PICTURES).open("wb") as file:
+    with atomic_path(work / PICTURES) as temporary, temporary.open("wb") as file:
         np.savez(file, keys=np.array(["\n".join(key) for key in keys]), points=np.array([pictures[k] for k in keys]))
-    load_faiss().write_index(build_faiss(scaling(table.vectors)), str(work / VECTORS))
+    with atomic_path(work / VECTORS) as temporary:
+        load_faiss().write_index(build_faiss(scaling(table.vectors)), str(temporary))
     about = {"format": FORMAT, "shapes": len(table), "checkpoint": table.meta, "quality": quality(table, scaling)}
     about["files"] = {name: _digest(work / name) for name in (TABLE, VECTORS, PICTURES)}
     write_json(work / ABOUT, about)
