@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from io import BytesIO
@@ -32,6 +31,7 @@ from act3d.engine.seeding import mix
 from act3d.errors import Act3dError, ConfigError, InputError, OutOfSpace
 from act3d.files import move_into_place, one_writer, read_json, space_for, write_json
 from act3d.geometry import Patches
+from act3d.lines import say
 from act3d.models.autoencoder import Autoencoder
 from act3d.progress import Progress
 
@@ -217,14 +217,14 @@ class TeacherCache:
         except ConfigError:
             raise ConfigError(f"teacher.cache: another act3d command writes {folder}; wait for it") from None
         if folder.exists():
-            print(f"teacher.cache: {problem}; it is made anew", file=sys.stderr)
+            say(f"teacher.cache: {problem}; it is made anew", error=True)
         part = folder.with_name(f".{folder.name}.part")
         writer = stack.enter_context(closing(_Writer(part, self._paths(part), self.shapes)))
         there = f"; those of {writer.rows} clouds are there" if writer.rows else ""
         size = f"{self.bytes_needed / 1e6:.1f} MB"
-        print(
+        say(
             f"teacher.cache: {self.views} views of {len(self.clouds)} clouds take {size} in {folder}{there}",
-            file=sys.stderr,
+            error=True,
         )
         writer.check_room()
         return writer
