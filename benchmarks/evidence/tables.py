@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from act3d.files import write_text
-from benchmarks.evidence.differences import bootstrap, paired, spread
+from benchmarks.evidence.differences import Difference, bootstrap, paired, spread
 from benchmarks.evidence.features import right_of
 from benchmarks.evidence.methods import CHOICES, METHODS, recipe_digest
 from benchmarks.evidence.tasks import DOCUMENTS
@@ -107,6 +107,13 @@ def mean_and_spread(values: dict[int, float] | None) -> str:
     return f"{np.mean(numbers):.1f}" + (f" ± {spread(numbers):.1f}" if len(numbers) > 1 else "")
 
 
+def with_interval(gap: Difference) -> str:
+    """Return "+1.3 ± 0.8", "+1.3" for one seed, "" for none."""
+    if not gap.seeds:
+        return ""
+    return f"{gap.mean:+.1f}" + ("" if math.isnan(gap.half) else f" ± {gap.half:.1f}")
+
+
 def table(head: list[str], body: list[list[str]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *body]
@@ -142,7 +149,7 @@ def choice_page(entries: list[Entry]) -> str:
                 row,
                 str(len(score[row])),
                 mean_and_spread(score[row]),
-                f"{gap.mean:+.1f} ± {gap.half:.1f}" if row in CHOICES and row != "align:base" and gap.seeds else "",
+                with_interval(gap) if row in CHOICES and row != "align:base" else "",
                 mean_and_spread(other.get(row)),
                 *(
                     mean_and_spread(number(entries, task, name, key).get(row))
@@ -237,10 +244,7 @@ def difference_rows(entries: list[Entry], pairs: list[tuple[str, str]]) -> list[
                 if gap.seeds:
                     low, high = bootstrap(right.get(first, {}), right.get(second, {}))
                     drawn = "" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"
-                    t_interval = "" if math.isnan(gap.half) else f" ± {gap.half:.1f}"
-                    body.append(
-                        [name, heading, f"{first} - {second}", f"{gap.mean:+.1f}{t_interval}", str(gap.seeds), drawn]
-                    )
+                    body.append([name, heading, f"{first} - {second}", with_interval(gap), str(gap.seeds), drawn])
     return body
 
 
