@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import act3d
+from act3d.errors import ConfigError, InputError
 from tests.fixtures.small_models import write_box
 
 PROGRAM = """
@@ -46,3 +48,40 @@ def test_the_table_of_a_dataset_is_read() -> None:
     what = "print(clouds.columns()['class'][0], len(clouds), clouds.read([0], 0)[0].shape) or 0"
     printed = without_torch(what, setup)
     assert printed == "cap_axial 192 (1, 256, 3)"
+
+
+def test_an_index_is_listed_and_searched_by_name(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    index, page = str(tmp_path / "index"), tmp_path / "found.html"
+    act3d.index(str(boxes), str(student_file), index)
+    found = without_torch(f"main(['search', 'box1.obj', '--index', {index!r}, '--k', '2', '--page', {str(page)!r}])")
+    assert "nearest to box1.obj" in found
+    assert page.is_file()
+    by_file = act3d.search(str(boxes / "box1.obj"), index).hits["box1.obj"]
+    by_name = act3d.search("box1.obj", index).hits["box1.obj"]
+    assert [hit.name for hit in by_name] == [hit.name for hit in by_file]
+    assert [hit.similarity for hit in by_name] == pytest.approx([hit.similarity for hit in by_file], abs=1e-5)
+    listed = without_torch(f"main(['inspect', {index!r}])")
+    assert "3, " in listed
+    assert "student" in listed
+    (boxes / "box2.obj").unlink()
+    facts = act3d.inspect(index)
+    assert (facts.shapes, facts.gone, facts.classes) == (3, 1, {"": 3})
+
+
+def test_a_name_that_no_shape_has_is_answered_by_the_nearest(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    index = str(tmp_path / "index")
+    act3d.index(str(boxes), str(student_file), index)
+    with pytest.raises(InputError, match=r"'bax1.obj' is no file.* no shape of .* is called so \(it has 'box1.obj'\)"):
+        act3d.search("bax1.obj", index)
+    with pytest.raises(ConfigError, match=r"up: 'box1.obj' is no file"):
+        act3d.search("box1.obj", index, up="z")
+
+
+def test_the_header_of_a_checkpoint_is_read(student_file: Path) -> None:
+    shown = without_torch(f"main(['inspect', {str(student_file)!r}, '--header'])")
+    assert "student (native" in shown
+    header, whole = act3d.inspect(str(student_file), header=True), act3d.inspect(str(student_file))
+    assert sum(header.numbers.values()) == whole.stored
+    assert (header.kind, header.config) == (whole.kind, whole.config)

@@ -12,7 +12,7 @@ import act3d
 from act3d.errors import CheckpointError
 from act3d.use.embeddings import read_embeddings
 from act3d.use.index import ABOUT, TABLE, VECTORS, open_index
-from act3d.use.shapes import Reading
+from act3d.use.reading import Reading
 from tests.fixtures.small_models import write_box
 
 pytest.importorskip("faiss")

@@ -25,9 +25,9 @@ from act3d.errors import Act3dError, CheckpointError
 from act3d.files import atomic_path
 from act3d.models import build
 from act3d.models.teachers import Backbone
+from act3d.native_header import FORMAT, first_line, read_header
 from act3d.version import VERSION
 
-FORMAT = "act3d-1"
 MOST_POINTS, MOST_PATCHES = 1 << 24, 1 << 16  # of a cloud; no tensor tells them, so a file could ask for any
 
 
@@ -113,29 +113,6 @@ def digest_of(header: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> s
     return digest.hexdigest()
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """Kind, config and meta of a native checkpoint, without reading its weights.
-
-    Raises:
-        CheckpointError: Not a file, not safetensors, truncated, or not written by act3d.
-    """
-    path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
-    try:
-        header = json.loads(metadata["act3d"])
-    except (KeyError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: a safetensors file, but not one that act3d wrote") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path}: a safetensors file, but not one that act3d wrote")
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {header.get('format')!r}; this version reads {FORMAT!r}")
-    return header
-
-
 def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode; and its meta."""
     header = read_header(path)
@@ -143,7 +120,7 @@ def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         with safe_open(Path(path), framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({first_line(error)})") from error
     model = _built(header, state, path)
     _fit(stored_state(model), state, str(path))
     if "digest" in header and header["digest"] != digest_of(header, state):
@@ -175,7 +152,7 @@ def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | 
     except Act3dError as error:
         raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
-        raise CheckpointError(f"{path}: its config makes no model ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: its config makes no model ({first_line(error)})") from error
 
 
 def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +177,3 @@ def _compare(shapes: dict[str, torch.Size], state: dict[str, torch.Tensor], wher
     wrong = [name for name, shape in shapes.items() if state[name].shape != shape]
     if wrong:
         raise CheckpointError(f"{where}: {len(wrong)} parameters of another shape than its config says: {wrong[0]}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -47,6 +47,8 @@ def _label(checkpoint: str, categories: Any) -> list[str]:
 
 
 def _inspect(s: Any, report: Any) -> list[str]:
+    if report.kind == "index":
+        return ["search", SHAPE, "--index", s.checkpoint]
     if report.kind == "autoencoder":
         return ["pretrain", "--config", "small/pretrain", "--teacher.checkpoint", s.checkpoint]
     if report.kind == "segmenter":

@@ -128,6 +128,7 @@ COMMANDS: dict[str, Command] = {
         (
             "act3d search chair.obj --index index -k 10",
             "act3d search chair.obj --index index --page found.html",
+            "act3d search chairs/oak.obj --index index",
         ),
     ),
     "predict": Command(
@@ -191,6 +192,8 @@ COMMANDS: dict[str, Command] = {
         (
             "act3d inspect ACT.pth",
             "act3d inspect runs/pretrain --json",
+            "act3d inspect runs/pretrain --header",
+            "act3d inspect index",
         ),
     ),
     "doctor": Command(

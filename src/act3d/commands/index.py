@@ -11,8 +11,9 @@ from act3d.tables import Table, Tabular
 from act3d.use.index import load_faiss
 from act3d.use.index_update import update_index
 from act3d.use.load import load
+from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Reading, find_shapes
+from act3d.use.shapes import find_shapes
 
 
 @dataclass

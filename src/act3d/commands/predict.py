@@ -10,10 +10,11 @@ from act3d.tables import check_table_path
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.load import load
 from act3d.use.predictions import Predictions, classify_shapes, segment_shapes, shares
+from act3d.use.reading import Reading
 from act3d.use.scans import find_scans, label_scans
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import ClassifierPredictor
-from act3d.use.shapes import Reading, find_shapes
+from act3d.use.shapes import find_shapes
 
 _SHOWN = 20  # files whose labels are printed
 

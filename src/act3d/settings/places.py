@@ -35,8 +35,13 @@ def _check_datasets(roots: str) -> None:
         raise InputError(f"{twice[0]} is named twice; --data.weights says how often its clouds come")
 
 
+def names_shapes(source: str) -> bool:
+    """Tell whether this is "sample", a file or folder, or a pattern that some match."""
+    return source == "sample" or Path(source).exists() or bool(glob.glob(source, recursive=True))
+
+
 def _check_shapes(source: str) -> None:
-    if source == "sample" or Path(source).exists() or glob.glob(source, recursive=True):
+    if names_shapes(source):
         return
     raise InputError(f"{source}: no such file, folder or pattern")
 
@@ -44,6 +49,11 @@ def _check_shapes(source: str) -> None:
 def _check_exists(path: str) -> None:
     if not Path(path).exists():
         raise InputError(f"{path} does not exist")
+
+
+def _check_weights_or_index(path: str) -> None:
+    if not (Path(path) / "index.json").is_file():
+        weights_file(path)
 
 
 def _as_text(value: Any) -> Any:
@@ -62,6 +72,9 @@ Place = Annotated[str, _Text]
 
 Weights = Annotated[str, _Text, MustExist(weights_file)]
 """A checkpoint, or nothing: a run folder, or a weights file."""
+
+WeightsOrIndex = Annotated[str, _Text, MustExist(_check_weights_or_index)]
+"""A checkpoint, or the folder of an index."""
 
 Dataset = Annotated[str, _Text, MustExist(_check_dataset)]
 """A dataset's folder, "sample", or nothing."""

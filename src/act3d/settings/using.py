@@ -5,7 +5,7 @@ from typing import Literal
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
-from act3d.settings.places import Dataset, Existing, Place, Shapes, Weights
+from act3d.settings.places import Dataset, Existing, Place, Shapes, Weights, WeightsOrIndex
 
 Axis = Literal["auto", "x", "y", "z"]
 
@@ -54,12 +54,15 @@ class SearchSettings(Settings, command="search"):
     """Find the shapes of an indexed collection that are nearest to a mesh or cloud.
 
     Prints a table; writes JSON and a page with pictures on demand. A query whose own file is in the index finds
-    itself first.
+    itself first. A shape of the index that is given by its name needs no model.
     """
 
     positionals = ("query",)
 
-    query: Shapes = option(..., "a mesh or cloud, a folder or quoted pattern of them, or a prepared dataset")
+    query: Place = option(
+        ...,
+        "a mesh or cloud, a folder or quoted pattern of them, a prepared dataset, or the name of an indexed shape",
+    )
     index: Existing = option(..., "folder that `act3d index` wrote")
     k: int = option(10, "how many shapes to show", unit="shapes", ge=1)
     up: Axis = option("auto", "up axis of the query's file; auto = as in the files that the model was trained on")
@@ -139,9 +142,10 @@ class ConvertSettings(Settings, command="convert"):
 
 
 class InspectSettings(Settings, command="inspect"):
-    """Show a checkpoint: kind, config, parameters, operations, missing and left-over weights."""
+    """Show a checkpoint: kind, config, parameters, operations, missing and left-over weights; or an index."""
 
     positionals = ("checkpoint",)
 
-    checkpoint: Weights = option(..., MODEL_HELP)
+    checkpoint: WeightsOrIndex = option(..., MODEL_HELP + "; or the folder of an index")
+    header: bool = option(False, "only what the file itself says, without building the model: many times as fast")
     as_json: bool = option(False, "print JSON instead of a table", alias="json")

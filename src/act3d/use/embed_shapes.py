@@ -14,8 +14,9 @@ from act3d.errors import InputError
 from act3d.files import printable
 from act3d.progress import Progress
 from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
+from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Item, Reading, Shapes
+from act3d.use.shapes import Item, Shapes
 
 ROWS_A_PART = 256  # shapes after which what was found is written down
 _KEPT = ("points", "normalization", "licence", "data")

@@ -20,7 +20,7 @@ from act3d.evaluation.retrieval import RetrievalQuality, Scaling, measure_scalin
 from act3d.files import atomic_path, move_into_place, recover_folder, write_json
 from act3d.installing import how_to_install
 from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
-from act3d.use.shapes import Reading
+from act3d.use.reading import Reading
 
 FORMAT = "act3d-index-1"
 TABLE, VECTORS, PICTURES, ABOUT = "embeddings.npz", "index.faiss", "clouds.npz", "index.json"

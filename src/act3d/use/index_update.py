@@ -21,8 +21,9 @@ from act3d.use.index import (
     write_index,
 )
 from act3d.use.points import read_points
+from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Item, Reading, Shapes
+from act3d.use.shapes import Item, Shapes
 
 
 @dataclass(frozen=True)

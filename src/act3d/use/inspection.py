@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from act3d.checkpoints import stored_state
 from act3d.kernels.onednn import flop_formulas
 from act3d.tables import Cell, Table, Tabular
+from act3d.use.facts import short
 from act3d.use.load import load
 
 
@@ -45,8 +46,8 @@ class InspectReport(Tabular):
             ["weights", _which_weights(Path(self.file))],
             ["parameters", f"{self.parameters:,} ({self.stored:,} numbers in the file)"],
             ["operations", f"{self.flops / 1e9:.2f} GFLOP for a cloud of {self.points} points"],
-            *([name, _short(value)] for name, value in self.config.items()),
-            *([f"meta.{name}", _short(value)] for name, value in self.meta.items() if value not in (None, "", [], {})),
+            *([name, short(value)] for name, value in self.config.items()),
+            *([f"meta.{name}", short(value)] for name, value in self.meta.items() if value not in (None, "", [], {})),
             *([name, _some(found)] for name, found in (("missing", self.missing), ("left over", self.left_over))),
         ]
         return Table(["fact", "value"], rows, f"{self.file} ({size:.1f} MB)")
@@ -113,11 +114,3 @@ def _which_weights(path: Path) -> str:
 
 def _some(names: list[str]) -> str:
     return f"{len(names)}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}" if names else "nothing"
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 6:
-        return f"{len(value)}: {', '.join(map(str, value[:5]))} ..."
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={_short(part)}" for name, part in value.items())
-    return str(value)

@@ -16,7 +16,8 @@ from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
 from act3d.lines import say
 from act3d.use.onnx import onnx_session
 from act3d.use.predictor import Predictor
-from act3d.use.shapes import Reading, Shapes, find_shapes
+from act3d.use.reading import Reading
+from act3d.use.shapes import Shapes, find_shapes
 
 
 def example_clouds(predictor: Predictor[Any], data: str, split: str, limit: int) -> tuple[Tensor, list[str]]:

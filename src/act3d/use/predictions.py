@@ -19,9 +19,10 @@ from act3d.tables import Cell, Table, Tabular
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.labelled_clouds import write_ply
 from act3d.use.predictor import Predictor
+from act3d.use.reading import Reading
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import ClassifierPredictor
-from act3d.use.shapes import Reading, Shapes
+from act3d.use.shapes import Shapes
 
 Ranked = list[tuple[str | int, float]]
 

@@ -1,24 +1,18 @@
-"""Searching an index by shape."""
+"""Searching an index, and what was found. Without torch: a shape of the index is found by its name alone."""
 
+import difflib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from act3d.errors import CheckpointError, InputError
-from act3d.files import printable
-from act3d.lines import say
+from act3d.errors import InputError
 from act3d.report.search import FoundShape, write_search_page
 from act3d.tables import Cell, Table, Tabular
-from act3d.use.embed_shapes import facts_of
 from act3d.use.index import Index
-from act3d.use.load import load
-from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import find_shapes
 
 
 @dataclass
@@ -71,72 +65,36 @@ class SearchReport(Tabular):
         return f"<SearchReport: {len(self.hits)} queries, {sum(map(len, self.hits.values()))} shapes found>"
 
 
-def search_index(
-    query: str,
-    index: Index,
-    k: int = 10,
-    up: str = "auto",
-    checkpoint: str = "",
-    split: str = "",
-    limit: int = 0,
-    device: str = "auto",
-) -> SearchReport:
-    """Find the shapes of an index that are nearest to a mesh or cloud.
-
-    Args:
-        query: A mesh or cloud, a folder or pattern of them, or a prepared dataset.
-        index: The index.
-        k: How many shapes to find.
-        up: Up axis of the query's file; "auto" = as the index's files were read.
-        checkpoint: The model, if it is no longer where the index found it.
-        split: Of a prepared dataset given as query.
-        limit: At most this many queries; 0 = all.
-        device: Where to compute.
+def search_by_name(name: str, index: Index, k: int = 10) -> SearchReport:
+    """Find the shapes of an index that are nearest to one of them; its vector is there, so no model is needed.
 
     Raises:
-        CheckpointError: Not the model that the index was made with.
-        InputError: Not one query could be read.
+        InputError: No shape, or more than one, has this name.
     """
-    vectors, scaling = index.vectors(), index.scaling
-    predictor = _model_of(index, checkpoint, device)
-    reading = index.reading._replace(batch_size=1)
-    if up != "auto":
-        reading = reading._replace(up=up)
-    elif reading.mark:
-        say(f"act3d: queries are read as the index's files were:{reading.mark}", error=True)
-    shapes = find_shapes(query, predictor, split, reading=reading)
-    report = SearchReport({}, {}, {})
-    spent = dict.fromkeys(("read", "embed", "search"), 0.0)
+    rows = [row for row, known in enumerate(index.table["name"]) if known == name]
+    if len(rows) != 1:
+        raise InputError(_which(name, index, rows))
     began = time.perf_counter()
-    for found, clouds, bad in shapes.batches(range(len(shapes.items))[: limit or None], predictor, reading):
-        for place, reason in bad:
-            say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}", error=True)
-        read = time.perf_counter()
-        if found:
-            vector = predictor.embed(clouds).float().cpu().numpy()
-            embedded = time.perf_counter()
-            similarity, rows = vectors.search(scaling(vector), min(k, len(index)))
-            done = time.perf_counter()
-            name = shapes.items[found[0]].name
-            report.hits[name] = _hits(index, rows[0].tolist(), similarity[0].tolist())
-            report.clouds[name] = clouds[0].cpu().numpy()
-            for step, seconds in zip(spent, (read - began, embedded - read, done - embedded), strict=True):
-                spent[step] += seconds
-        began = time.perf_counter()
-    if not report.hits:
-        raise InputError(f"{query}: not one query could be read")
-    report.seconds = {step: seconds / len(report.hits) for step, seconds in spent.items()}
-    return report
+    vector = index.scaling(index.table.vectors[rows])
+    similarity, found = index.vectors().search(vector, min(k, len(index)))
+    hits = hits_of(index, found[0].tolist(), similarity[0].tolist())
+    picture = index.pictures.get(index.table.keys()[rows[0]])
+    clouds = {} if picture is None else {name: picture.astype(np.float32)}
+    return SearchReport({name: hits}, {"search": time.perf_counter() - began}, clouds)
 
 
-def _model_of(index: Index, checkpoint: str, device: str) -> EncoderPredictor[Any]:
-    predictor = load(checkpoint or index.checkpoint(), device, expect=EncoderPredictor)
-    if facts_of(predictor)["checkpoint"] != index.table.meta["checkpoint"]:
-        raise CheckpointError(f"{predictor.path}: not the model that {index.folder} was made with")
-    return predictor
+def _which(name: str, index: Index, rows: list[int]) -> str:
+    """Return why a name means no shape of an index."""
+    if rows:
+        paths = " and ".join(index.table["path"][row] or "a dataset" for row in rows[:3])
+        return f"query: {len(rows)} shapes of {index.folder} are called {name!r}, from {paths}; name the file"
+    like = difflib.get_close_matches(name, index.table["name"], n=1, cutoff=0.5) or index.table["name"][:1]
+    hint = f" (it has {like[0]!r})" if like else ""
+    return f"query: {name!r} is no file, folder or pattern, and no shape of {index.folder} is called so{hint}"
 
 
-def _hits(index: Index, rows: list[int], similarity: list[float]) -> list[Hit]:
+def hits_of(index: Index, rows: list[int], similarity: list[float]) -> list[Hit]:
+    """Shapes by their rows, nearest first."""
     table = index.table
     return [
         Hit(rank, table["name"][row], table["label"][row], value, table["path"][row])
@@ -156,7 +114,7 @@ def write_page(report: SearchReport, index: Index, path: Path) -> Path:
         )
 
     answers = [
-        (FoundShape(name, "query", report.clouds[name]), [found(hit) for hit in hits])
+        (FoundShape(name, "query", report.clouds.get(name)), [found(hit) for hit in hits])
         for name, hits in report.hits.items()
     ]
     return write_search_page(path, str(index.folder), len(index), answers)
