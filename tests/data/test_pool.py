@@ -10,6 +10,7 @@ import torch
 from act3d.data import open_dataset
 from act3d.data.loading import BatchPlan, epoch_length, make_loader
 from act3d.data.pool import Pool
+from act3d.data.resident import ResidentLoader
 from act3d.data.views import Selection
 from act3d.engine.batches import open_clouds, open_split
 from act3d.errors import ConfigError, InputError
@@ -184,3 +185,27 @@ def test_places_are_checked_one_by_one(roots: list[Path], tmp_path: Path) -> Non
 def test_a_folder_with_a_comma_in_its_name_is_one_dataset(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "red, blue")
     assert len(open_clouds(PoolConfig(root=str(root), points=64, val_split="none"), 0).train) == 18
+
+
+def test_pools_of_clouds_stored_alike_can_live_on_a_device(tmp_path: Path) -> None:
+    pool = pooled([write_dataset(tmp_path / "a"), write_dataset(tmp_path / "b", per_class=4)], points=128)
+    assert pool.stored_alike() is not None
+    plan = BatchPlan(len(pool), 8, seed=1, weights=np.repeat([2.0, 1.0], [18, len(pool) - 18]))
+    seen = []
+    for batch in ResidentLoader(pool, plan, torch.device("cpu")):
+        seen += batch["index"].tolist()
+        wanted = pool.fetch(batch["index"].tolist(), 0)
+        assert torch.equal(batch["label"], wanted["label"])
+        assert torch.allclose(batch["points"].sort(dim=1)[0], wanted["points"].sort(dim=1)[0], atol=1e-6)
+    assert len(seen) == 2 * 18 + len(pool) - 18
+
+
+def test_clouds_stored_in_other_ways_are_read_on_the_host(roots: list[Path]) -> None:
+    assert pooled(roots).stored_alike() is None
+
+
+def test_loading_processes_give_the_same_batches(roots: list[Path]) -> None:
+    pool = pooled(roots, weights=[1.5, 1.0])
+    for a, b in zip(make_loader(pool, 8), make_loader(pool, 8, workers=2), strict=True):
+        assert torch.equal(a["points"], b["points"])
+        assert torch.equal(a["index"], b["index"])
