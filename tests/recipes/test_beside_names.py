@@ -25,7 +25,7 @@ from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
 from act3d.recipes.names import learn_names
 from act3d.recipes.point_mae import PointMAEPretraining
-from act3d.recipes.pretraining import alignment_of
+from act3d.recipes.pretraining import Pretraining, alignment_of
 from act3d.settings.alignment import AlignBesideConfig, TextConfig
 from act3d.settings.data import ProbeData
 from act3d.settings.pretraining import PointBertConfig, PointMaeConfig
@@ -72,12 +72,14 @@ def run(common: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return pretrain(**common, out=str(tmp_path_factory.mktemp("runs") / "act")).out
 
 
-@pytest.mark.parametrize("method", ["act", "point_mae", "point_bert"])
+@pytest.mark.parametrize(
+    ("method", "cached"), [("act", False), ("act", True), ("point_mae", False), ("point_bert", False)]
+)
 def test_every_method_learns_names_beside_and_resumes_exactly(
-    method: Any, common: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: Any, cached: bool, common: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from act3d.recipes.pretraining import Pretraining
-
+    teacher = common["teacher"].model_copy(update={"cache": cached, "cache_dir": str(tmp_path / "targets")})
+    common = {**common, "teacher": teacher}
     whole = pretrain(**common, method=method, out=str(tmp_path / "whole"))
     assert 0 <= whole.metrics["zero_shot"] <= 100
     inner, calls = Pretraining.beside_names, []

@@ -215,6 +215,8 @@ def test_mistakes(common: dict[str, Any], images: Path, run: Path, tmp_path: Pat
         pretrain(**{**given, "mask": MaskConfig(ratio=0.0)}, out=out)
     with pytest.raises(ConfigError, match="learns names by itself"):
         pretrain(**given, align=AlignBesideConfig(weight=1.0), out=out)
+    with pytest.raises(ConfigError, match=r"teacher\.mode: released is for method act; recon needs eval"):
+        pretrain(**given, teacher=TeacherConfig(mode="released"), out=out)
     with pytest.raises(ConfigError, match=r"recon\.names: false leaves the tokens nothing"):
         ReconConfig(names=False)
     with pytest.raises(ConfigError, match=r"recon\.contrast: true needs"):

@@ -177,6 +177,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     @model_validator(mode="after")
     def _check_student(self) -> Self:
         student = self.student
+        if self.method != "act" and self.teacher.mode == "released":
+            raise ConfigError(f"teacher.mode: released is for method act; {self.method} needs eval")
         if self.method == "recon" and self.align.weight:
             raise ConfigError("align.weight: ReCon's text token learns names by itself (recon.names); use 0")
         if self.teacher.cache and self.method != "act":
