@@ -184,7 +184,9 @@ def test_half_precision_weights_become_the_models(student: Any, tmp_path: Path) 
     assert {p.dtype for p in act3d.load(path).model.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("change", [{"patches": 1 << 19}, {"patch_size": 1 << 19}])
+@pytest.mark.parametrize(
+    "change", [{"patches": 1 << 19}, {"patch_size": 1 << 19}, {"patches": 60000, "patch_size": 60000}]
+)
 def test_sizes_that_no_tensor_tells_have_bounds(change: dict[str, int], student: Any, tmp_path: Path) -> None:
     model = copy.deepcopy(student.model)
     model.config = {**model.config, **change}
@@ -194,6 +196,23 @@ def test_sizes_that_no_tensor_tells_have_bounds(change: dict[str, int], student:
         path = act3d.save(student.model, tmp_path / "p.safetensors", {"points": points})
         with pytest.raises(CheckpointError, match=r"p\.safetensors: damaged"):
             act3d.load(path)
+
+
+WRONG_FACTS = [
+    {"scale": "x"}, {"scale": 0}, {"scale": 1e308}, {"scale": True}, {"offset": [1]}, {"offset": [1, 2, "x"]},
+    {"normalization": "../x"}, {"up": "w"}, {"source_up": 3}, {"source_formats": [1]}, {"source_formats": {".a": "w"}},
+    {"classes": {"a": 1}}, {"classes": [None, {}]}, {"parts": "ab"}, {"class_parts": {"a": [-1]}}, {"block": 1e-9},
+    {"class_parts": [3]}, {"stride": -1}, {"data": "y"}, {"settings": "x"}, {"points": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("facts", WRONG_FACTS, ids=str)
+def test_facts_that_are_none_are_refused(facts: dict[str, Any], student: Any, tmp_path: Path) -> None:
+    """Commands rely on them: an offset of one number would move all three axes."""
+    path = act3d.save(student.model, tmp_path / "s.safetensors", facts)
+    name = next(iter(facts))
+    with pytest.raises(CheckpointError, match=rf"s\.safetensors: damaged: it says {name} = "):
+        act3d.load(path)
 
 
 def test_a_segmenter_gives_no_embedding(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_kept_folds_are_those_that_fewshot_draws(tmp_path: Path, capsys: pytest.
     ("more", "message"),
     [
         (["--tasks.draw_seed", "1"], "holds folds with draw_seed 0, not 1; choose another folder"),
-        (["--tasks.ways", "4"], "needs 4 classes with 2 training and 2 test shapes; there are 3"),
+        (["--tasks.ways", "4"], "needs 4 classes with 2 training shapes and one test shape or more; there are 3"),
         (["--data.test_split", "train"], "data.test_split: train is in data.split"),
         (["--data.split", "nothing"], "has no split 'nothing'"),
     ],

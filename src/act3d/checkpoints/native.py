@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from act3d.checkpoints.facts import check_facts
 from act3d.errors import Act3dError, CheckpointError
 from act3d.files import atomic_path
 from act3d.models import build
@@ -28,7 +29,7 @@ from act3d.models.teachers import Backbone
 from act3d.native_header import FORMAT, first_line, read_header
 from act3d.version import VERSION
 
-MOST_POINTS, MOST_PATCHES = 1 << 24, 1 << 16  # of a cloud; no tensor tells them, so a file could ask for any
+MOST_PATCHES, MOST_CORNERS = 1 << 16, 1 << 20  # of a cloud, and points in all of them: no tensor tells how many
 
 
 def recoverable_prefixes(model: nn.Module) -> tuple[str, ...]:
@@ -126,11 +127,7 @@ def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if "digest" in header and header["digest"] != digest_of(header, state):
         raise CheckpointError(f"{path}: damaged: its contents are not what was written (another digest)")
     model.load_state_dict(_as_wanted(model, state), strict=False, assign=True)
-    meta = header.get("meta") or {}
-    points = meta.get("points") if isinstance(meta, dict) else None
-    if not isinstance(meta, dict) or not (points is None or (isinstance(points, int) and 0 <= points <= MOST_POINTS)):
-        raise CheckpointError(f"{path}: damaged: its facts are no facts, or ask for {points!r} points a cloud")
-    return model.eval(), dict(meta)
+    return model.eval(), check_facts(header.get("meta") or {}, path)
 
 
 def _built(header: dict[str, Any], state: dict[str, torch.Tensor], path: Path | str) -> nn.Module:
@@ -165,6 +162,10 @@ def _without_sources(config: dict[str, Any]) -> dict[str, Any]:
 
 def _refuse_excess(config: Any, tensors: int) -> None:
     """Refuse depths that the file's number of tensors cannot fill, and numbers beyond any model."""
+    if isinstance(config, dict) and {"patches", "patch_size"} <= config.keys():
+        patches, size = config["patches"], config["patch_size"]
+        if isinstance(patches, int) and isinstance(size, int) and patches * size > MOST_CORNERS:
+            raise ValueError(f"{patches} patches of {size} points are more than the file can fill")
     for name, value in config.items() if isinstance(config, dict) else enumerate(config):
         most = tensors if "depth" in str(name) else MOST_PATCHES if name in ("patches", "patch_size") else 1 << 20
         if isinstance(value, dict | list):

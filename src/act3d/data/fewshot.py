@@ -180,8 +180,8 @@ def choose_queries(train: np.ndarray, test: np.ndarray, ways: Sequence[int], sho
     counts = sorted((int((test == i).sum()) for i in usable_classes(train, test, shot, 1)), reverse=True)
     if len(counts) < way:
         raise InputError(
-            f"a {way}-way {shot}-shot task needs {way} classes with {shot} training and {wanted} test shapes; "
-            f"there are {len(counts)}, with one test shape or more"
+            f"a {way}-way {shot}-shot task needs {way} classes with {shot} training shapes and one test shape or more; "
+            f"there are {len(counts)}; --tasks.ways and --tasks.shots ask for fewer"
         )
     return min(wanted, counts[way - 1])
 
