@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from benchmarks import loading, machine, scaling
+from benchmarks import loading, machine, neighbors, scaling, waits
 from benchmarks.measure import compare
 from benchmarks.ops import BATCH, operations
 from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
-GROUPS = ("steps", "ops", "data", "scaling")
+GROUPS = ("waits", "steps", "ops", "neighbors", "data", "scaling")
 
 
 def _arguments() -> argparse.Namespace:
@@ -29,6 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the scaling table here (.png, .svg)")
+    parser.add_argument("--against", type=Path, metavar="SRC", help="waits: run this other source tree in turn")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every row (default 7)")
     parser.add_argument("--quick", action="store_true", help="3 rounds, steps without memory, few sizes: minutes")
     parser.add_argument("--batch", type=int, default=0, help="another batch size for all steps")
@@ -82,6 +83,14 @@ def data_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 yield {"name": name, "group": "data", **measured._asdict(), **speed, "peak_share": None}
 
 
+def wait_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Whole commands."""
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = (600, 100, 30) if options.quick else (waits.CLOUDS, waits.EMBEDDED, waits.FILES)
+        waits.write(Path(folder), *sizes, options.against)
+        yield from waits.rows(Path(folder), options.rows, options.repeats, options.against)
+
+
 # Operations, and the step of the released recipe that does them at these sizes.
 USERS = {
     "sample_1024_64": "stage2_step",
@@ -106,6 +115,8 @@ def add_shares_of_a_step(rows: list[dict[str, Any]]) -> None:
 
 def show(row: dict[str, Any]) -> str:
     """One line of the table."""
+    if row["group"] in ("waits", "neighbors"):
+        return (waits if row["group"] == "waits" else neighbors).show(row)
     line = f"{row['name']:<26}{row['textbook_s']:>11.4f}{row['ours_s']:>10.4f}{row['ratio']:>8.2f}{row['spread']:>8.1%}"
     line += f"{row['peak_share']:>7.0%}" if row.get("peak_share") is not None else " " * 7
     if row.get("ours_mb") is not None:
@@ -138,7 +149,8 @@ def main() -> None:
     print(f"\n{'name':<26}{'textbook s':>11}{'ours s':>10}{'ratio':>8}{'spread':>8}{'peak':>7}", flush=True)
     rows: list[dict[str, Any]] = []
     sources = {"steps": partial(step_rows, options, peak), "ops": partial(operation_rows, options)}
-    sources["data"] = partial(data_rows, options)
+    sources |= {"data": partial(data_rows, options), "waits": partial(wait_rows, options)}
+    sources["neighbors"] = partial(neighbors.rows, options.rows, options.repeats, options.clock)
     for group in (group for group in sources if group in chosen):
         for row in sources[group]():
             rows.append(row)

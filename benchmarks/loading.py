@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,27 @@ def write(root: Path, clouds: int) -> None:
     """The same random clouds twice: root/packed and root/files."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.57, 0.57, (clouds, STORED, 3)).astype(np.float16)
-    packed, files = root / "packed", root / "files"
-    packed.mkdir(parents=True)
+    write_packed(root / "packed", points, [("a", "train")] * clouds)
+    files = root / "files"
     files.mkdir()
-    np.save(packed / "points-00000.npy", points)
-    rows = [f"{i},a,train,0,0,0,1" for i in range(clouds)]
-    (packed / "clouds.csv").write_text("\n".join(["name,class,split,cx,cy,cz,scale", *rows]) + "\n")
-    description = {
-        "format": "act3d-packed", "version": 1, "name": "random", "classes": ["a"], "parts": [], "points": STORED,
-        "dtype": "float16", "shards": [{"points": "points-00000.npy", "count": clouds}],
-        "splits": {"train": clouds}, "fingerprint": "0", "up": "y", "normalization": "unit_sphere",
-    }  # fmt: skip
-    (packed / "dataset.json").write_text(json.dumps(description))
     for i, cloud in enumerate(points):
         np.save(files / f"{i}.npy", cloud.astype(np.float32))
+
+
+def write_packed(folder: Path, points: np.ndarray, rows: list[tuple[str, str]]) -> None:
+    """A packed dataset of points (clouds, P, 3) float16, and the class and split of each."""
+    folder.mkdir(parents=True)
+    np.save(folder / "points-00000.npy", points)
+    table = [f"{i},{cls},{split},0,0,0,1" for i, (cls, split) in enumerate(rows)]
+    (folder / "clouds.csv").write_text("\n".join(["name,class,split,cx,cy,cz,scale", *table]) + "\n")
+    description = {
+        "format": "act3d-packed", "version": 1, "name": "random", "classes": sorted({cls for cls, _ in rows}),
+        "parts": [], "points": points.shape[1], "dtype": "float16",
+        "shards": [{"points": "points-00000.npy", "count": len(points)}],
+        "splits": dict(Counter(split for _, split in rows)), "fingerprint": "0", "up": "y",
+        "normalization": "unit_sphere",
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(description))
 
 
 def forget(root: Path) -> None:

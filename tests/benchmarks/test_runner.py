@@ -118,3 +118,25 @@ def test_scaling_goes_through_all_sizes_and_draws_them(monkeypatch: pytest.Monke
     assert "2.000 steps/s" in show_size(next(row for row in rows if row["grows"] == "batch"))
     scaling.plot(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_peers_find_the_neighbors_that_ours_finds() -> None:
+    from benchmarks import neighbors
+
+    points = torch.randn(2, 200, 3, generator=torch.Generator().manual_seed(0))
+    found = {name: form(points[:, :30].contiguous(), points, 5) for name, form in neighbors.FORMS.items()}
+    found["openpoints"] = found["openpoints"].transpose(1, 2)
+    assert all(torch.equal(form, found["ours"]) for form in found.values())
+
+
+def test_what_a_user_waits_for_runs_beside_another_source_tree(tmp_path: Path) -> None:
+    from benchmarks import waits
+
+    waits.write(tmp_path, clouds=80, embedded=10, files=2)
+    rows = list(waits.rows(tmp_path, "embed_1", 1, ROOT / "src"))
+    assert [row["name"] for row in rows] == ["embed_1", "embed_1000"]
+    assert all(row["ratio"] > 0 and row["before_processor_s"] > 0 for row in rows)
+    (row,) = waits.rows(tmp_path, "index", 1, None)
+    assert "ratio" not in row
+    with pytest.raises(RuntimeError, match="no such file"):
+        waits.run(["-m", "act3d", "embed", str(tmp_path), "--checkpoint", "nowhere", "--out", "x.npz"], waits.OURS)
