@@ -118,3 +118,14 @@ def test_colors_differ() -> None:
     for number in (3, 13, 50):
         colors = class_colors([f"c{i}" for i in range(number)])
         assert len(np.unique(colors, axis=0)) == number
+
+
+def test_names_of_classes_cannot_forge_a_header(tmp_path: Path) -> None:
+    points = np.random.default_rng(0).random((5, 3))
+    names = ["a\nend_header\nelement vertex 1", "gr\u00fcn\r", "\x1b[31m"]
+    path = write_ply(tmp_path / "a.ply", points, np.array([0, 1, 2, -1, 0]), names)
+    assert np.allclose(read_ply(path).vertices, points)
+    header = path.read_bytes().partition(b"\nend_header\n")[0]
+    assert header.isascii()
+    assert header.count(b"element vertex 5") == 1
+    assert b"comment label 1 = gr\\xfcn\\r, colour" in header

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.files import atomic_path
+from act3d.files import atomic_path, printable
 from act3d.report.class_colors import class_colors, label_colors
 
 
@@ -33,7 +33,7 @@ def write_ply(path: str | Path, points: np.ndarray, labels: np.ndarray, classes:
         rows[color_name] = column
     rows["label"] = labels
     notes = [
-        f"comment label {i} = {name}, colour {' '.join(map(str, color))}"
+        f"comment label {i} = {printable(name)}, colour {' '.join(map(str, color))}"
         for i, (name, color) in enumerate(zip(classes, class_colors(classes).tolist(), strict=True))
     ]
     properties = [f"property {name} {axis}" for axis in "xyz"]
@@ -47,7 +47,7 @@ def write_ply(path: str | Path, points: np.ndarray, labels: np.ndarray, classes:
         "end_header",
     ]
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(("\n".join(header) + "\n").encode("ascii", errors="replace"))
+        file.write(("\n".join(header) + "\n").encode("ascii", errors="backslashreplace"))
         file.write(rows.tobytes())
     return Path(path)
 
