@@ -36,8 +36,23 @@ def test_numbers_stay_numbers_in_csv_and_json(tmp_path: Path) -> None:
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert lines[:3] == ["| class | clouds | % right |", "| --- | --- | --- |", "| a\\|b | 12 | 99.1 |"]
     assert len(lines) == 4
-    with pytest.raises(InputError, match=r"must end in \.json, \.csv or \.md"):
+    with pytest.raises(InputError, match=r"must end in \.json, \.csv, \.md or \.tex"):
         TABLE.write(tmp_path / "t.txt")
+
+
+def test_latex_escapes_names_and_sets_strong_rows_bold(tmp_path: Path) -> None:
+    table = Table(["a_b", "%"], [["50 & up~", 1.25], ["mean ± sd {x}", None]], digits=2, strong=(0,))
+    table.write(tmp_path / "t.tex")
+    assert (tmp_path / "t.tex").read_text(encoding="utf-8").splitlines() == [
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"a\_b & \% \\",
+        r"\midrule",
+        r"\textbf{50 \& up\textasciitilde{}} & \textbf{1.25} \\",
+        r"mean $\pm$ sd \{x\} &  \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def test_html_is_escaped() -> None:

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from act3d.commands.pretrain import pretrain as pretrain
     from act3d.commands.probe import probe as probe
     from act3d.commands.quickstart import quickstart as quickstart
+    from act3d.commands.report import report as report
     from act3d.commands.search import search as search
     from act3d.commands.segment import segment as segment
+    from act3d.commands.show import show as show
     from act3d.data import open_dataset as open_dataset
     from act3d.use.hub import from_pretrained as from_pretrained
     from act3d.use.hub import push_to_hub as push_to_hub
@@ -56,8 +58,8 @@ waiting.set_waiting()  # OpenMP reads this when torch is imported
 
 _COMMANDS = (
     "quickstart", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index", "search",
-    "predict", "export", "convert", "probe", "evaluate", "compare", "inspect", "doctor", "prepare", "check_data",
-    "draw_folds",
+    "predict", "export", "convert", "probe", "evaluate", "compare", "report", "show", "inspect", "doctor", "prepare",
+    "check_data", "draw_folds",
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {

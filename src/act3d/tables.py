@@ -1,4 +1,4 @@
-"""Tables of results: printed on a terminal, written as CSV, Markdown or JSON, shown in a notebook, given to pandas."""
+"""Tables of results: printed on a terminal, written as CSV, Markdown, LaTeX or JSON, shown by notebooks and pandas."""
 
 import csv
 import html
@@ -16,7 +16,13 @@ from act3d.errors import InputError, MissingDependency
 from act3d.files import printable, write_json, write_text
 
 Cell = str | int | float | bool | None
-SUFFIXES = (".csv", ".md", ".json")
+SUFFIXES = (".json", ".csv", ".md", ".tex")
+_TEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
+        **{character: "\\" + character for character in "&%$#_{}"},
+    }
+)  # fmt: skip
 
 
 @dataclass
@@ -55,9 +61,7 @@ class Table:
             console.print(Text(printable(self.title)))
         shown = rich_table.Table(box=None, pad_edge=False)
         for place, name in enumerate(self.columns):
-            cells = [row[place] for row in self.rows if row[place] is not None]
-            numbers = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
-            shown.add_column(Text(printable(name)), justify="right" if numbers else "left")
+            shown.add_column(Text(printable(name)), justify="right" if self._is_numbers(place) else "left")
         for number, line in enumerate(self.lines()):
             shown.add_row(*map(Text, line), style="bold" if number in self.strong else None)
         console.print(shown)
@@ -77,6 +81,22 @@ class Table:
         escaped = [[cell.replace("|", r"\|") for cell in line] for line in [list(self.columns), *self.lines()]]
         lines = [escaped[0], ["---"] * len(self.columns), *escaped[1:]]
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def latex(self) -> str:
+        """Return the table for LaTeX with the package booktabs; rows of `strong` are bold."""
+        columns = "".join("r" if self._is_numbers(place) else "l" for place in range(len(self.columns)))
+        rows = []
+        for number, line in enumerate(self.lines()):
+            cells = [cell.translate(_TEX) for cell in line]
+            rows.append([rf"\textbf{{{cell}}}" if cell and number in self.strong else cell for cell in cells])
+        head = " & ".join(name.translate(_TEX) for name in self.columns)
+        lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head + r" \\", r"\midrule"]
+        lines += [" & ".join(cells) + r" \\" for cells in rows]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+    def _is_numbers(self, place: int) -> bool:
+        cells = [row[place] for row in self.rows if row[place] is not None]
+        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
     def html(self) -> str:
         """Return the table as HTML."""
@@ -100,7 +120,7 @@ class Table:
         return pandas.DataFrame(list(map(list, self.rows)), columns=list(self.columns))
 
     def write(self, path: str | Path) -> None:
-        """Write the table as CSV, Markdown or JSON, by the file's suffix.
+        """Write the table as CSV, Markdown, LaTeX or JSON, by the file's suffix.
 
         Raises:
             InputError: another suffix.
@@ -110,17 +130,17 @@ class Table:
         if path.suffix == ".json":
             write_json(path, self.records())
         else:
-            write_text(path, self.csv() if path.suffix == ".csv" else self.markdown())
+            write_text(path, {".csv": self.csv, ".md": self.markdown, ".tex": self.latex}[path.suffix]())
 
 
 def check_table_path(path: str | Path) -> None:
     """Check that a table can be written to a file of this name.
 
     Raises:
-        InputError: the suffix is none of .csv, .md and .json.
+        InputError: the suffix is none of these.
     """
     if Path(path).suffix not in SUFFIXES:
-        raise InputError(f"out: {path} must end in .json, .csv or .md")
+        raise InputError(f"out: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
 
 
 class Tabular:

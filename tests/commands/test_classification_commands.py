@@ -58,6 +58,11 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
     assert rows[0] == "true class,ball,box,rod"
     assert [int(n) for n in rows[1].split(",")[1:]] == confusion[0].tolist()
     assert (out / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "confusion.html").read_text(encoding="utf-8")
+    assert page.count("<figure data-together") == 12 - confusion.trace()
+    for truth, predicted in zip(*np.nonzero(confusion - np.diag(confusion.diagonal())), strict=True):
+        assert f'<a href="#of-{truth}-{predicted}">{confusion[truth, predicted]}</a>' in page
+        assert page.count(f'id="of-{truth}-{predicted}"') == 1
     assert main(words) == 2
     assert "holds results already" in capsys.readouterr().err
 

@@ -12,7 +12,7 @@ def test_rows_after_the_checkpoint_are_written_anew(tmp_path: Path) -> None:
     log.close()
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("4,0,0.")  # a row that a kill cut short
-    log = MetricsLog(tmp_path, ["loss", "val"], row_count=2, step=2)
+    log = MetricsLog(tmp_path, ["loss", "val"], row_count=2)
     assert log.rows == 2
     log.write(3, 0, {"loss": 9.0})
     log.write(3, 1, {"val": 1.0})

@@ -163,7 +163,7 @@ def warm_up() -> None:
     import act3d.recipes.act
     import act3d.recipes.autoencoder
     import act3d.recipes.classifier
-    import act3d.report.contact_sheet
+    import act3d.report.dataset
     import act3d.use.load
     import act3d.use.shape_predictors  # noqa: F401
 

@@ -234,17 +234,15 @@ def test_a_run_killed_before_its_folder_had_its_name_is_only_renamed(
     assert (tmp_path / "out" / "points-00000.npy").stat().st_mtime_ns == when
 
 
-def test_a_picture_of_a_few_shapes_lies_beside_the_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from matplotlib.image import imread
-
+def test_a_page_of_the_shapes_lies_beside_the_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes(tmp_path / "in" / "a")
     boxes(tmp_path / "in" / "[b]")
     prepare(tmp_path / "in", tmp_path / "out", points=300, workers=1)
-    path = tmp_path / "out.shapes.png"
+    path = tmp_path / "out.shapes.html"
     assert str(path) in capsys.readouterr().out.replace("\n", "")
-    picture = imread(path)
-    assert picture.shape[0] > 200
-    assert (picture[..., 3] > 0).mean() > 0.05
+    page = path.read_text(encoding="utf-8")
+    assert page.count(' data-p="') == 8
+    assert "<h3>[b]</h3>" in page
     assert read_shape(tmp_path / "in" / "a" / "a0.obj").faces is not None
 
 
@@ -253,4 +251,4 @@ def test_a_second_command_into_the_same_folder_ends_in_one_line(tmp_path: Path) 
     with one_writer(tmp_path / "out"), pytest.raises(ConfigError, match="another act3d command writes"):
         prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
     assert prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1).clouds == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out.shapes.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out.shapes.html"]

@@ -162,4 +162,5 @@ def test_the_command_draws_a_few_rooms_and_lists_failures(
     prepare(source=tmp_path / "in", out=tmp_path / "out", format="scenes", classes=classes, workers=1)
     printed = capsys.readouterr().out
     assert "1 files failed:\n  bad\\n.ply: " in printed
-    assert (tmp_path / "out.shapes.png").stat().st_size > 1000
+    page = (tmp_path / "out.shapes.html").read_text(encoding="utf-8")
+    assert page.count(' data-p="') == len(list((tmp_path / "out").glob("*.npy")))

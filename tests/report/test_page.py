@@ -1,25 +1,26 @@
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from act3d.report import render, render_cloud
+from act3d.report import render
 from act3d.report.page import _environment, split_remark
+from act3d.report.pieces import Chart, EmbeddingMap, Named, Retrieval, Shape
 from act3d.report.quickstart import (
-    Chart,
     CodesUsed,
-    EmbeddingMap,
     QuickstartReport,
-    Shape,
     Variant,
     codes_warning,
     verdict,
     write_quickstart,
 )
 from act3d.report.search import FoundShape, write_search_page
+from act3d.report.viewer import Card, view
 
-VOID = {"meta", "link", "img", "br", "circle", "polyline", "line"}
+VOID = {"input", "wbr", "meta", "link", "img", "br", "circle", "polyline", "line"}
 
 
 class Balanced(HTMLParser):
@@ -56,6 +57,17 @@ def report(seeds=(0, 1), linear=(60.0, 50.0, 50.0, 40.0), used=70, test_remark="
         test_remark=test_remark,
         chance=50.0,
         variants=variants,
+        retrieval=Retrieval(
+            30,
+            [
+                (
+                    Named("q", "cup", cloud),
+                    {"Pretrained": [Named("c1", "cup", cloud, True), Named("p", "", cloud, False)]},
+                )
+            ],
+            {"Pretrained": [50.0, 52.0]},
+            10,
+        ),
         codes=CodesUsed(dict.fromkeys(seeds, used), 512, 8),
         shapes=[Shape("a <b>", "CD-L1 3", cloud, cloud[:10], cloud)],
         charts=[Chart("step", "loss", {"seed 0": (np.arange(4.0), np.ones(4))})],
@@ -83,12 +95,15 @@ def test_the_page_is_whole_and_fetches_nothing(tmp_path):
     assert parsed.open == []
     assert parsed.addresses
     assert all(address.startswith("data:") for address in parsed.addresses)
-    assert "<script" not in page
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\">" in page
+    assert not re.search(r"fetch|XMLHttp|import\(|WebSocket|http", script)
     assert "@import" not in page
     assert not re.search(r"url\((?!data:)", page)
     assert "prefers-color-scheme: dark" in page
     assert "width=device-width" in page
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src" in page
 
 
 def test_text_from_outside_is_escaped(tmp_path):
@@ -101,6 +116,21 @@ def test_text_from_outside_is_escaped(tmp_path):
     # What is HTML already is not escaped again.
     assert "&lt;div" not in page
     assert "&lt;svg" not in page
+
+
+def test_a_stranger_sees_shapes_before_tables(tmp_path):
+    page = written(tmp_path)
+    order = [
+        "Which shapes does it find alike?",
+        "Reconstructions",
+        "Map of the embeddings",
+        "Accuracy",
+        "Training curves",
+    ]
+    places = [page.index(f"<h2>{title}") for title in order]
+    assert places == sorted(places)
+    assert "Over all 10 test shapes, the nearest shape has the query&#39;s class: Pretrained: 51.0 ± 1.4 %." in page
+    assert page.count('class="right"') == page.count('class="wrong"') == 1
 
 
 def test_one_seed_is_shown_without_spread(tmp_path):
@@ -152,12 +182,14 @@ def test_only_what_is_known_of_the_test_shapes_is_said(tmp_path):
 
 def test_the_search_page_shows_queries_and_what_was_found(tmp_path):
     cloud = np.eye(3, dtype=np.float32)
-    found = [FoundShape("cup <1>", "cup 0.9", cloud), FoundShape("cup 2", "cup 0.8", None)]
+    found = [FoundShape("cup <1>", "0.9 · cup", cloud, "/a/b"), FoundShape("cup 2", "0.8 · cup", None)]
     answers = [(FoundShape("query.obj", "query", cloud), found)]
     page = write_search_page(tmp_path / "p.html", "index & co", 7, answers).read_text(encoding="utf-8")
     assert Balanced(page).wrong == []
     assert "7 shapes in <code>index &amp; co</code>" in page
-    assert page.count("data:image/png") == 2
+    assert page.count("data:image/png") == page.count(' data-p="') == 2
+    assert 'data-text="cup &lt;1&gt; 0.9 · cup /a/b"' in page
+    assert '<input type="search" data-filter>' in page
     assert "cup &lt;1&gt;" in page
     assert "<small>1.</small>" in page
     assert "cup 2" in page
@@ -171,10 +203,11 @@ def test_parts_of_a_page():
     html = part('parts.table(["x"], [["<1>"], ["2"]], strong=[1])').render()
     assert "<td>&lt;1&gt;</td>" in html
     assert html.count('<tr class="strong">') == 1
-    picture = render_cloud(np.eye(3), size=16)
-    html = part("parts.gallery(cards)").render(cards=[("A & B", "r", [("in", picture)])])
-    assert "<b>A &amp; B</b> r" in html
-    assert 'alt="A &amp; B: in"' in html
+    card = Card("A & B_c", "r", [("in", view(np.eye(3), "A & B"))], "wrong")
+    html = part("parts.gallery(cards)").render(cards=[card])
+    assert "✗</i> <b>A &amp; B_<wbr>c</b> r" in html
+    assert 'alt="A &amp; B"' in html
+    assert "<small>in</small>" in html
     assert Balanced(html).wrong == []
 
 
@@ -194,5 +227,5 @@ def test_remarks_in_commands_are_marked_and_code_is_escaped():
 def test_a_value_that_a_template_lacks_is_an_error():
     from jinja2 import UndefinedError
 
-    with pytest.raises(UndefinedError, match="queries"):
+    with pytest.raises(UndefinedError, match="answers"):
         render("search.html", shapes=1, index="i")

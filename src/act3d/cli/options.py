@@ -49,7 +49,7 @@ def command_line_of(name: str) -> Callable[..., None]:
     """Return a command for cyclopts: a function with one option a setting, which all take text."""
     model = settings_of(name)
     keys = {key.replace(".", "__"): key for key in fields(model)}
-    many = [key for key in model.positionals if get_origin(model.model_fields[key].annotation) is list]
+    many = [key for key, field in fields(model).items() if takes_several(field, key in model.positionals)]
 
     def call(*places: Any, **words: Any) -> None:
         words |= zip(model.positionals, places, strict=False)
@@ -69,6 +69,11 @@ def command_line_of(name: str) -> Callable[..., None]:
     return call
 
 
+def takes_several(field: Any, positional: bool) -> bool:
+    """Tell whether a setting takes several words in a row: lists of places do, and lists without a name."""
+    return get_origin(value_type(field.annotation)) is list and (positional or is_place(metadata_of(field)))
+
+
 def _option(model: type[Settings], key: str, place: str) -> inspect.Parameter:
     field, section = fields(model)[key], key.rpartition(".")[0]
     hint, positional = value_type(field.annotation), key in model.positionals
@@ -82,6 +87,7 @@ def _option(model: type[Settings], key: str, place: str) -> inspect.Parameter:
         metavar="PATH" if is_place(metadata_of(field)) else _metavar(hint, key),
         required=False,
         negative=(),
+        consume_multiple=takes_several(field, positional) and not positional,
         converter=None if hint is bool and key != "resume" else _as_written,
     )
     if section:

@@ -174,6 +174,27 @@ COMMANDS: dict[str, Command] = {
             "act3d evaluate runs/scenes --data.root data/rooms --out runs/scenes/test",
         ),
     ),
+    "show": Command(
+        "Look",
+        "act3d.settings.using:ShowSettings",
+        "act3d.commands.show:show",
+        "Draw a figure: reconstructions, a map, masks, attention, codes, parts, a dataset, nearest shapes",
+        (
+            "act3d show reconstruct sample --checkpoint runs/stage1 runs/dvae --out reconstructions.pdf",
+            "act3d show map data/mine --checkpoint runs/pretrain --out map.html",
+            "act3d show data data/mine --out mine.html",
+        ),
+    ),
+    "report": Command(
+        "Look",
+        "act3d.settings.evaluation:ReportSettings",
+        "act3d.commands.report:report",
+        "Write one page about finished runs: shapes, reconstructions, map, numbers, curves",
+        (
+            "act3d report runs/pretrain runs/stage1 --out report.html",
+            "act3d report runs/quickstart",
+        ),
+    ),
     "compare": Command(
         "Look",
         "act3d.settings.evaluation:CompareSettings",

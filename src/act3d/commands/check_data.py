@@ -1,8 +1,10 @@
 """`act3d check-data`: which dataset a folder holds, and what is wrong with it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from act3d.errors import InputError
+from act3d.data import SAMPLE
+from act3d.errors import InputError, reason_of
 from act3d.files import printable
 from act3d.lines import say
 from act3d.settings.command import command
@@ -28,6 +30,8 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
+    if settings.page != "none" and (settings.page or settings.root != SAMPLE):
+        show(found, settings.root, settings.page)
     say()
     for item in found:
         say(summary(item, settings.root))
@@ -52,6 +56,25 @@ def print_found(found: "Found") -> None:
     for problem in found.problems:
         say(f"  problem: {problem}")
     say(f"  fingerprint: {found.fingerprint or 'none yet'}")
+
+
+def show(found: "list[Found]", root: str, page: str = "") -> None:
+    """Write the pages of the datasets that can be opened, and print where they are."""
+    from act3d.use.dataset_page import place_of_page, write_rooms, write_shapes
+
+    usable = [item for item in found if not item.problems and item.parts and item.command != "fewshot"]
+    first = Path(page) if page else place_of_page(root)
+    for number, item in enumerate(usable):
+        path = first if number == 0 else first.with_name(f"{first.stem}-{number + 1}{first.suffix}")
+        try:
+            if item.unit == "rooms":
+                write_rooms(path, root)
+            else:
+                write_shapes(path, root, subset=item.subset)
+        except (OSError, InputError) as error:  # of several datasets in one folder not all may be opened by its name
+            say(f"no page of {_title(item)}: {reason_of(error)}", error=True)
+        else:
+            say(f"what it looks like: {path}")
 
 
 def summary(found: "Found", root: str) -> str:

@@ -101,8 +101,9 @@ def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: Eval
     folder.write_config(settings, "evaluate")
     files = ["results.json"]
     if report.scores is not None:
-        write_confusion(report.scores.confusion, meta.get("classes") or list(range(model.classes)), folder.path)
-        files += ["confusion.csv", "confusion.png"]
+        classes = meta.get("classes") or list(range(model.classes))
+        write_confusion(report.scores.confusion, classes, folder.path, report.mistakes)
+        files += ["confusion.csv", "confusion.png", "confusion.html"]
     rooms = {"test_rooms": report.data["rooms"]} if report.task == "scenes" else {}
     folder.write_results(
         command="evaluate",

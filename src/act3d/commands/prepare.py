@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.errors import InputError
-from act3d.files import atomic_path, one_writer, printable
+from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import PrepareSettings
@@ -42,7 +42,7 @@ def prepare(settings: PrepareSettings) -> "Summary | SceneSummary":
         kind = _format_of(source) if settings.format == "auto" else settings.format
         root = _unpacked(source, kind, Path(temporary)) if source.suffix == ".deb" else source
         made = _rooms(root, out, kind, settings) if kind in SCENE_FORMATS else _shapes(root, out, kind, settings)
-    say(f"a few of them as they are stored: {printable(_picture(out, kind))}")
+    say(f"what they look like as they are stored, and odd ones: {_page(out, kind)}")
     return made
 
 
@@ -78,16 +78,11 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
     return summary
 
 
-def _picture(out: Path, kind: str) -> Path:
-    """Write a picture of a few shapes or rooms beside a dataset, so that a wrong up axis is seen before training."""
-    from act3d.prepare.pack import first_clouds
-    from act3d.prepare.rooms import first_rooms
-    from act3d.report.contact_sheet import contact_sheet
+def _page(out: Path, kind: str) -> Path:
+    """Write a page of the shapes or rooms beside a dataset, so that a wrong up axis is seen before training."""
+    from act3d.use.dataset_page import place_of_page, write_rooms, write_shapes
 
-    path = out.absolute().with_name(f"{out.name}.shapes.png")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(contact_sheet(*(first_rooms(out) if kind in SCENE_FORMATS else first_clouds(out))))
-    return path
+    return (write_rooms if kind in SCENE_FORMATS else write_shapes)(place_of_page(out), out)
 
 
 def _format_of(source: Path) -> str:
@@ -150,7 +145,7 @@ def print_summary(summary: "Summary") -> None:
         rows.append([cls or "(none)", *(counts.get(split) for split in splits)])
     totals = [sum(counts.get(split, 0) for counts in summary.counts.values()) for split in splits]
     Table(["class", *splits], [*rows, ["total", *totals]], strong=[len(rows)]).print()
-    place = printable(summary.out)
+    place = summary.out
     say(f"{summary.clouds} clouds in {place}, {summary.seconds:.0f} s, fingerprint {summary.fingerprint}")
     _print_notes(summary.notes)
     _print_failures(summary.failures, f", listed in {place}/failures.csv")
@@ -167,7 +162,7 @@ def print_rooms(summary: "SceneSummary") -> None:
         with_it = sum(bool(count[number]) for count in summary.counts.values())
         rows.append([name, points, f"{100 * points / max(total, 1):.1f} %", with_it])
     Table(["class", "points", "share", "rooms"], rows).print()
-    place = printable(summary.out)
+    place = summary.out
     say(f"{len(summary.counts)} rooms, {total} labelled points in {place}, {summary.seconds:.0f} s")
     _print_notes(summary.notes)
     _print_failures(summary.failures)
@@ -184,6 +179,6 @@ def _print_failures(failures: "Sequence[tuple[str, str]]", where: str = "", most
     if failures:
         say(f"{len(failures)} files failed{where}:")
     for name, reason in failures[:most]:
-        say(f"  {printable(name)}: {printable(reason)}")
+        say(f"  {name}: {reason}")
     if len(failures) > most:
         say("  ...")

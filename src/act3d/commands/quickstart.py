@@ -82,8 +82,6 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     """Train both stages of one seed or continue them, then probe the last weights of the student."""
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
-    from act3d.use.probing import probe_checkpoint
-    from act3d.use.run_report import SeedRun
 
     root = settings.root
     say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer", error=True)
@@ -94,9 +92,18 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]))
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
+    return probed_seed(folder, seed, root)
+
+
+def probed_seed(folder: Path, seed: int, root: str) -> "SeedRun":
+    """Probe the last weights of a seed's student, which is trained."""
+    from act3d.use.probing import probe_checkpoint
+    from act3d.use.run_report import SeedRun
+
     say(f"Seed {seed}, probes on frozen features", error=True)
-    probe = probe_checkpoint(str(second.last), ProbeData(root=root), seed)
-    return SeedRun(seed, first.out, second.out, probe.metrics, probe.features["pretrained"], probe.data)
+    first, second = folder / f"stage1-seed{seed}", folder / f"stage2-seed{seed}"
+    probe = probe_checkpoint(str(second / "checkpoints" / "last.safetensors"), ProbeData(root=root), seed)
+    return SeedRun(seed, first, second, probe.metrics, probe.features, probe.data)
 
 
 def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
@@ -135,8 +142,10 @@ def changed_sections(found: TrainingSettings, wanted: TrainingSettings, written:
     return sorted({key.partition(".")[0] for key in keys if values[0][key] != values[1][key]})
 
 
-def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float) -> QuickstartResult:
-    """Write results.json and the report, print the table and what to do next."""
+def finish(
+    folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float, page: str = ""
+) -> QuickstartResult:
+    """Write results.json and the report (`page`, or report.html), print the table and what to do next."""
     from act3d.data import SAMPLE, open_dataset, sample_root
     from act3d.report.quickstart import write_quickstart
     from act3d.use.run_report import VARIANTS, quickstart_report, read_settings
@@ -147,13 +156,13 @@ def finish(folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds:
     report = quickstart_report(runs, train, test, own_commands(), repeat, authors)
     values = {kind: variant.linear for kind, variant in zip(VARIANTS, report.variants, strict=True)}
     write_results(folder, runs, values, seconds)
-    page = write_quickstart(folder / "report.html", report)
+    written = write_quickstart(page or folder / "report.html", report)
     print_table(report)
-    for line in ("", f"The report, with pictures: {page}", "", "The same with your own shapes:", ""):
+    for line in ("", f"The report, with pictures: {written}", "", "The same with your own shapes:", ""):
         say(line)
     for line in own_commands().splitlines():
         say(line)
-    return QuickstartResult(folder, page, values)
+    return QuickstartResult(folder, written, values)
 
 
 def write_results(folder: Path, runs: "list[SeedRun]", values: dict[str, list[float]], seconds: float) -> None:

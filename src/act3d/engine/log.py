@@ -1,16 +1,19 @@
-"""metrics.csv and TensorBoard events that stay whole when a run is killed and resumed."""
+"""metrics.csv, which stays whole when a run is killed and resumed, and the loggers beside it."""
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from act3d.files import atomic_path, read_metrics, space_for
 
+if TYPE_CHECKING:
+    from lightning_fabric.loggers.logger import Logger
+
 
 class MetricsLog:
-    """Rows of numbers by optimizer step, in `metrics.csv` and as TensorBoard scalars.
+    """Rows of numbers by optimizer step, in `metrics.csv` and in other loggers.
 
     A resumed run throws away rows that came after the checkpoint it resumes from; it will write them again.
 
@@ -18,19 +21,16 @@ class MetricsLog:
         folder: the run folder.
         columns: names of all numbers that may come, in the order of the file.
         row_count: rows that belong to the past of this run (0 for a new one).
-        step: the step this run starts from.
+        loggers: get the same numbers; see `act3d.engine.loggers`.
     """
 
-    def __init__(self, folder: Path, columns: list[str], row_count: int = 0, step: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(self, folder: Path, columns: list[str], row_count: int = 0, loggers: "Sequence[Logger]" = ()) -> None:
         self.path = folder / "metrics.csv"
         self.columns = ["step", "epoch", *columns]
         self.rows = self._cut(row_count)
         self._file = self.path.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self.columns, lineterminator="\n")
-        # purge_step hides the events that a killed run wrote after the checkpoint.
-        self._board = SummaryWriter(str(folder), purge_step=step + 1 if row_count else None)
+        self.loggers = list(loggers)
 
     def _cut(self, row_count: int) -> int:
         kept: list[dict[str, str]] = []
@@ -53,11 +53,12 @@ class MetricsLog:
             self._csv.writerow(row)
             self._file.flush()
         self.rows += 1
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, step)
+        finite = {name: float(value) for name, value in values.items() if math.isfinite(value)}
+        for logger in self.loggers:
+            logger.log_metrics(finite, step)
 
     def close(self) -> None:
-        """Flush and close both."""
+        """Flush and close all."""
         self._file.close()
-        self._board.close()
+        for logger in self.loggers:
+            logger.finalize("success")

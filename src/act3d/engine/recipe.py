@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,6 +92,14 @@ class Recipe:
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Run the model on points (B, N, 3) as it runs after training: its batch statistics may be taken from this."""
         return self.model(self.model.patchify(points))
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return pictures (H, W, 3) uint8 of what the model does now, by name, for TensorBoard and the like.
+
+        Called in the first process, with the model in eval mode, after some validations. Nothing may be drawn from
+        torch's generators, or a run would depend on its loggers.
+        """
+        return {}
 
     def compile_parts(self) -> None:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""

@@ -9,7 +9,7 @@ from act3d.settings.model import to_dict
 
 BATCHES = ("batch_size", "accumulate", "processes")  # what decides which clouds make a step
 # Not said: where a run lies, how long it is asked to train, and files that a resumed run does not read.
-EXPECTED = ("out", "resume", "trainer.epochs", "trainer.max_steps", "checkpoint", "teacher.checkpoint")
+EXPECTED = ("out", "resume", "trainer.epochs", "trainer.max_steps", "checkpoint", "teacher.checkpoint", "logger")
 
 
 def description(recipe: Recipe, processes: int) -> dict[str, Any]:

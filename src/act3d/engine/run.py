@@ -11,6 +11,7 @@ from act3d.engine import processes
 from act3d.engine.batch_statistics import estimate_statistics, unsettled
 from act3d.engine.clock import Clock
 from act3d.engine.log import MetricsLog
+from act3d.engine.loggers import log_picture, open_loggers, takes_pictures
 from act3d.engine.prepared import Prepared
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
@@ -18,9 +19,12 @@ from act3d.engine.seeding import reseed
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.state import all_finite, write_state
 from act3d.engine.tally import NonFiniteLoss
+from act3d.presets import flatten
 from act3d.progress import Progress, duration_text
 from act3d.settings.model import to_dict
 from act3d.supervision import supervision_note
+
+PICTURES = 10  # times in a run that pictures are made for TensorBoard and the like
 
 
 class Run(Prepared):
@@ -28,7 +32,7 @@ class Run(Prepared):
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None, resume: bool) -> None:
         super().__init__(recipe, folder, resume)
-        self._shown, self._averaged_at = "", -1
+        self._shown, self._averaged_at, self._pictured_at = "", -1, -self.steps
         self.log = self._open_log()
         done = self.position.epoch * len(self.loader) + self.position.batch
         self.progress = Progress(self._total_batches(), done, enabled=self.first and folder is not None)
@@ -39,7 +43,9 @@ class Run(Prepared):
         if self.folder is None or not self.first:
             return None
         columns = [*self.recipe.train_columns, "lr", "clouds_per_s", *self.recipe.eval_columns]
-        return MetricsLog(self.folder.path, columns, self.position.rows, self.step)
+        settings, rows = self.recipe.settings, self.position.rows
+        loggers = open_loggers(settings.logger, self.folder.path, flatten(to_dict(settings)), self.step, rows > 0)
+        return MetricsLog(self.folder.path, columns, rows, loggers)
 
     def __enter__(self) -> "Run":
         return self
@@ -156,7 +162,22 @@ class Run(Prepared):
             shown = "  ".join(f"{name.removeprefix('val_')} {value:.4g}" for name, value in numbers.items())
             when = f"step {self.step}" if position.batch else f"epoch {position.epoch}"
             self.say(f"after {when}: {shown}  ({duration_text(time.monotonic() - began)})")
+            self._log_pictures()
             self.progress.pause(time.monotonic() - began)
+
+    def _log_pictures(self) -> None:
+        """Give pictures to the loggers that take some: at most about ten times in a run, however often it validates."""
+        loggers = [logger for logger in self.log.loggers if takes_pictures(logger)] if self.log else []
+        if not loggers or self.plan.fast_dev_run or self.step < self._pictured_at + self.steps // PICTURES:
+            return
+        self._pictured_at = self.step
+        training = self.recipe.model.training
+        self.recipe.model.eval()
+        pictures = self.recipe.pictures()
+        self.recipe.model.train(training)
+        for name, picture in pictures.items():
+            for logger in loggers:
+                log_picture(logger, name, picture, self.step)
 
     def _keep_best(self, value: float) -> None:
         recipe, best = self.recipe, self.position.best

@@ -22,7 +22,16 @@ OLD_NAMES = {
     "fitted_knn": "data_dependent_knn",
 }
 # Settings that may differ between the seeds of one row.
-_FREE = ("out", "seed", "resume", "trainer.devices", "trainer.accelerator", "data.workers", "trainer.log_every")
+_FREE = (
+    "out",
+    "seed",
+    "resume",
+    "trainer.devices",
+    "trainer.accelerator",
+    "data.workers",
+    "trainer.log_every",
+    "logger",
+)
 
 
 @dataclass(frozen=True)

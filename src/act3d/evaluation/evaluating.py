@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import nn
@@ -17,9 +17,19 @@ from act3d.evaluation.parts import score_parts
 from act3d.evaluation.scenes import Cut, score_rooms
 from act3d.tables import Table, Tabular
 
+MISTAKES, MISTAKE_POINTS = 500, 512  # misclassified clouds that are kept to be shown, and points of each
 POINTS = 2048  # points of a block, if neither settings nor checkpoint say
 # Writes the labels (n,) of a room that belongs to a folder of rooms; returns the files.
 KeepRoom = Callable[[RoomFolder, Room, np.ndarray], list[Path]]
+
+
+class Mistake(NamedTuple):
+    """A cloud taken for another class: its name, true and predicted class ids, and some points (n, 3), y up."""
+
+    name: str
+    truth: int
+    predicted: int
+    points: np.ndarray
 
 
 @dataclass(repr=False)
@@ -33,6 +43,7 @@ class EvaluationReport(Tabular):
         notes: what was chosen for the user. warnings: what differs from training. One line each.
         votes: passes that were averaged; 0 = one plain pass.
         scores: of a classifier, with its confusion matrix.
+        mistakes: of a classifier, the clouds that were taken for another class; 500 at most, evenly spread.
     """
 
     task: str
@@ -42,6 +53,7 @@ class EvaluationReport(Tabular):
     warnings: list[str] = field(default_factory=list)
     votes: int = 0
     scores: ClassScores | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
 
     def __repr__(self) -> str:
         return f"<EvaluationReport on {self.data['name']} ({self.data['split']}): {self.summary()}>"
@@ -113,7 +125,23 @@ def evaluate_classifier(
     scores = score(predicted, clouds.labels, clouds.classes)
     about = _about(clouds, data, opened.points)
     warnings = [*_unknown_points(meta, opened.points), *opened.warnings]
-    return EvaluationReport("classes", scores.as_metrics(), about, opened.notes, warnings, votes, scores)
+    mistakes = _mistakes(clouds, predicted)
+    return EvaluationReport("classes", scores.as_metrics(), about, opened.notes, warnings, votes, scores, mistakes)
+
+
+def _mistakes(clouds: CloudDataset, predicted: np.ndarray) -> list[Mistake]:
+    wrong = np.flatnonzero(predicted != clouds.labels)
+    if len(wrong) > MISTAKES:
+        wrong = wrong[np.linspace(0, len(wrong) - 1, MISTAKES).round().astype(int)]
+    found = []
+    for start in range(0, len(wrong), 64):
+        rows = wrong[start : start + 64]
+        points = clouds.fetch(rows.tolist(), 0)["points"][:, :MISTAKE_POINTS].numpy()
+        found += [
+            Mistake(clouds.names[row], int(clouds.labels[row]), int(predicted[row]), cloud)
+            for row, cloud in zip(rows, points, strict=True)
+        ]
+    return found
 
 
 def evaluate_parts(

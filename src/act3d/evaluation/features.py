@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
-from act3d.errors import InputError
+from act3d.errors import InputError, MissingDependency
 
 
 class Features(NamedTuple):
@@ -74,8 +74,15 @@ def plain_features(points: Tensor, width: int = 256, seed: int = 0) -> Tensor:
     return torch.cat([features.amax(dim=1), features.mean(dim=1)], dim=1)
 
 
-def flatten_map(features: Sequence[Sequence[float]] | NDArray[np.float32], seed: int = 0) -> NDArray[np.float64]:
-    """Positions (S, 2) of features (S, F) by t-SNE, after standardising and PCA to at most 30 dimensions."""
+def flatten_map(
+    features: Sequence[Sequence[float]] | NDArray[np.float32], seed: int = 0, method: str = "tsne"
+) -> NDArray[np.float64]:
+    """Positions (S, 2) of features (S, F) by t-SNE or UMAP, after standardising and PCA to at most 30 dimensions.
+
+    Raises:
+        InputError: too few shapes, or features that are not finite.
+        MissingDependency: UMAP needs the package umap-learn.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -85,5 +92,12 @@ def flatten_map(features: Sequence[Sequence[float]] | NDArray[np.float32], seed:
     spread = x.std(axis=0)
     x = (x - x.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
     x = PCA(min(30, len(x) - 1, x.shape[1]), random_state=seed).fit_transform(x)
-    perplexity = min(30.0, (len(x) - 1) / 3)
-    return np.asarray(TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(x), dtype=np.float64)
+    if method == "umap":
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise MissingDependency("a map by UMAP needs umap-learn: pip install umap-learn (or take tsne)") from error
+        made = UMAP(n_neighbors=min(15, len(x) - 1), random_state=seed).fit_transform(x)
+    else:
+        made = TSNE(2, perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=seed).fit_transform(x)
+    return np.asarray(made, dtype=np.float64)

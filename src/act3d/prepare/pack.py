@@ -1,7 +1,6 @@
 """From a `Source` to a packed dataset; every file is read in a process that limits protect."""
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from act3d.data.description import TABLE, read_description, read_table
+from act3d.data.description import TABLE, read_table
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
 from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
@@ -146,24 +145,6 @@ def pack(
             writer.write_shard(shard, batch)
     description = writer.finish(declared)
     return summarize(Path(out), description, time.perf_counter() - start, notes)
-
-
-def first_clouds(out: Path, count: int = 8) -> tuple[list[np.ndarray], list[str]]:
-    """A few clouds (P, 3) of a finished dataset, y up, of as many classes as there are, and what to call them."""
-    table, info = read_table(out / TABLE), read_description(out)
-    shards = [np.load(out / shard["points"], mmap_mode="r", allow_pickle=False) for shard in info["shards"]]
-    ends = np.cumsum([len(shard) for shard in shards])
-    turns: Counter[str] = Counter()
-    order = []
-    for place, cls in enumerate(table["class"]):
-        order.append((turns[cls], place))  # the first of every class, then the second of every class, ...
-        turns[cls] += 1
-    places = sorted(place for _, place in sorted(order)[:count])
-    clouds = []
-    for place in places:
-        shard = int(np.searchsorted(ends, place, side="right"))
-        clouds.append(np.asarray(shards[shard][place - ends[shard]], dtype=np.float64))
-    return clouds, [(table["class"][place] or table["name"][place])[-32:] for place in places]
 
 
 def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from act3d.data.rooms import open_rooms
 from act3d.errors import ConfigError
 from act3d.readers.up_axis import SAID_UP
@@ -51,14 +49,3 @@ def prepare_rooms(
     if up == "auto" and silent:
         made.notes.append(f"{', '.join(silent)}: which axis is up is not said; z is taken (else --up x, y or z)")
     return made
-
-
-def first_rooms(out: Path, count: int = 4) -> tuple[list[np.ndarray], list[str], list[np.ndarray]]:
-    """Points (n, 3) of a few rooms, turned y up, their names, and their colors (n, 3) in 0..1."""
-    folder = open_rooms(out)
-    clouds, colors = [], []
-    for name in folder.rooms[:count]:
-        room = folder.read(name)
-        clouds.append(room.points[:, [0, 2, 1]] * np.array([1, 1, -1]))
-        colors.append(room.colors / 255)
-    return clouds, [name[-32:] for name in folder.rooms[:count]], colors

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,13 +12,13 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
-from act3d.geometry import chamfer, f_score
+from act3d.evaluation.reconstruction import SCORES, rebuild_scores, scores_of
 from act3d.lines import say
 from act3d.models.autoencoder import FEW_CODES, Autoencoder
 from act3d.models.data_dependent_init import fit_autoencoder
 from act3d.recipes.common import checkpoint_meta
 
-SCORES = ("f_score", "cd_l1", "cd_l2")
+PICTURED = 4  # clouds in a picture for TensorBoard
 
 
 class AutoencoderTraining(Recipe):
@@ -108,6 +109,24 @@ class AutoencoderTraining(Recipe):
         self.codes = int((processes.sum_over_processes(used) > 0).sum())
         return {**summarise(sums.cpu(), classes), "val_codes": self.codes}
 
+    @torch.no_grad()
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return held-out clouds beside their reconstructions, with F-score and Chamfer L1 below."""
+        if self.held_out is None:
+            return {}
+        from act3d.report.cloud_picture import view_bounds
+        from act3d.report.figure import Figure, Panel, figure_image
+
+        points = self.held_out.fetch(list(range(min(PICTURED, len(self.held_out)))), 0)["points"].to(self.device)
+        rebuilt = self.model.reconstruct(self.model.patchify(points))
+        scores = scores_of(rebuilt, points)
+        inputs, outputs = [], []
+        for cloud, made, (f, l1, _) in zip(points.cpu().numpy(), rebuilt.points.float().cpu(), scores, strict=True):
+            inputs.append(Panel(cloud, "input"))
+            note = f"F {float(f):.3f} · CD-L1 {float(l1):.1f}"
+            outputs.append(Panel(made.numpy(), "reconstruction", note, bounds=view_bounds(cloud)))
+        return {"reconstructions": figure_image(Figure("Reconstructions", [inputs, outputs]))}
+
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Warn of a codebook that is hardly used."""
         if self.codes is not None and self.codes < FEW_CODES and not self.plan.fast_dev_run:
@@ -117,15 +136,6 @@ class AutoencoderTraining(Recipe):
                 error=True,
             )
         return {}
-
-
-@torch.no_grad()
-def rebuild_scores(model: Autoencoder, points: Tensor) -> Tensor:
-    """Return (B, 3): F-score, Chamfer L1 x 1000 and Chamfer L2 x 1000 of every cloud of points (B, N, 3)."""
-    rebuilt = model.reconstruct(model.patchify(points)).points.float()
-    first = f_score(rebuilt, points)
-    distances = [1000 * chamfer(rebuilt, points, norm=norm, reduction="none") for norm in (1, 2)]
-    return torch.stack([first, *distances], dim=1)
 
 
 def summarise(sums: Tensor, classes: list[str]) -> dict[str, Any]:

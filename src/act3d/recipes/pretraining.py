@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from act3d import checkpoints
 from act3d.checkpoints import Checkpoint
 from act3d.data.clouds import CloudDataset
+from act3d.data.views import Selection
 from act3d.engine import processes
 from act3d.engine.batches import Clouds, eval_batches, open_clouds, open_split
 from act3d.engine.recipe import Recipe
@@ -30,6 +31,8 @@ from act3d.recipes.names import Names, learn_names, read_texts, zero_shot
 from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
 from act3d.settings.training import MaskConfig, ProbeConfig
+
+MAPPED_FROM, MAPPED = 10, 400  # clouds of a map for TensorBoard: at least, at most
 
 
 class ProbeClouds(NamedTuple):
@@ -155,6 +158,25 @@ class Pretraining(Recipe):
             )
             found["zero_shot"] = zero_shot(self.model.alignment, shapes, labels, test.class_words(), clean)
         return found
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return a map of held-out clouds by the model's features, coloured by class."""
+        if self.probe is None or len(self.probe.test) < MAPPED_FROM:
+            return {}
+        from act3d.evaluation.features import Features, embed, flatten_map
+        from act3d.report.figure import Figure, figure_image
+        from act3d.report.pieces import EmbeddingMap
+
+        rows = np.unique(
+            np.linspace(0, len(self.probe.test) - 1, min(MAPPED, len(self.probe.test))).round().astype(int)
+        )
+        some = Selection(self.probe.test, rows)
+        found: Features = embed(lambda x: self.model.embed(self.model.patchify(x)), some, 32, self.device)
+        if len(found.y) < MAPPED_FROM:
+            return {}
+        every = np.ones(len(found.y), dtype=bool)
+        shown = EmbeddingMap(flatten_map(found.x), found.y, [""] * len(every), every)
+        return {"map": figure_image(Figure("Map", map=shown, classes=some.classes))}
 
     def state(self) -> dict[str, Any]:
         """Return how texts were made, where names are learnt."""

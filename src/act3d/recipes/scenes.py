@@ -28,8 +28,8 @@ from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig
 from act3d.use.labelled_clouds import write_ply
 
-# Points (n, 3), predicted and true labels (n,), class names -> a PNG file.
-RenderRoom = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str]], bytes]
+# Points (n, 3), predicted and true labels (n,), class names, name of the room -> a PNG file.
+RenderRoom = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence[str], str], bytes]
 
 
 class Scenes(NamedTuple):
@@ -183,5 +183,5 @@ def write_room(
     if render is not None:
         paths.append(out / f"{room.name}.png")
         with atomic_path(paths[-1]) as temporary:
-            temporary.write_bytes(render(room.points, found, labels, classes))
+            temporary.write_bytes(render(room.points, found, labels, classes, room.name))
     return paths

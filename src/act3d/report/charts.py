@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from act3d.errors import InputError
 from act3d.report.class_colors import css_class_color
 from act3d.report.page import render
+from act3d.report.viewer import encode, view
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40  # margins around the axes, in pixels
 
@@ -64,6 +66,7 @@ def scatter_map(
     classes: Sequence[str],
     names: Sequence[str] | None = None,
     strong: ArrayLike | None = None,
+    clouds: Sequence[ArrayLike] | None = None,
     size: tuple[int, int] = (760, 620),
 ) -> Markup:
     """Return a map of points coloured by class, with each class's name at the median of its points.
@@ -74,6 +77,7 @@ def scatter_map(
         classes: Name of every class id.
         names: What each point is; shown when the pointer rests on it.
         strong: (S,) True for opaque points, the others are faint; by default all are opaque.
+        clouds: The shape (N, 3) of every point, shown beside the map when the pointer rests on it; by default none.
     """
     places, ids = np.asarray(xy, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if places.ndim != 2 or places.shape[1] != 2 or ids.shape != places.shape[:1] or not np.isfinite(places).all():
@@ -82,7 +86,7 @@ def scatter_map(
     width, height = size
     low, high = places.min(axis=0), places.max(axis=0)
     to_x, to_y = _scale(low[0], high[0], 24, width - 24), _scale(low[1], high[1], height - 24, 24)
-    dots = []
+    dots: list[dict[str, Any]] = []
     for i in np.argsort(opaque, kind="stable"):  # faint ones first, so that opaque ones lie on top
         label = classes[ids[i]] if ids[i] >= 0 else "no class"
         dots.append(
@@ -93,10 +97,15 @@ def scatter_map(
                 "color": css_class_color(ids[i], len(classes)),
                 "opacity": 0.92 if opaque[i] else 0.32,
                 "title": f"{names[i]} · {label}" if names is not None else label,
+                "data": {} if clouds is None else encode(clouds[i]),
             }
         )
     class_names = _class_names(places, ids, classes, to_x, to_y, width)
-    return render("scatter_map.html", dots=dots, class_names=class_names, width=width, height=height)
+    first = str(dots[-1]["title"])
+    shown = None if clouds is None else view(clouds[int(np.argsort(opaque, kind="stable")[-1])], first, radius=0.05)
+    return render(
+        "scatter_map.html", dots=dots, class_names=class_names, width=width, height=height, view=shown, first=first
+    )
 
 
 def bar_rows(

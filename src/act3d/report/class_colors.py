@@ -16,10 +16,16 @@ _S3DIS = {
 }  # fmt: skip
 
 
+# Okabe and Ito (2008): told apart with any kind of colour vision, on white and on black.
+_SAFE = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00")
+
+
 def class_colors(classes: Sequence[str]) -> NDArray[np.uint8]:
     """Colours (K, 3) uint8, one a class; neighbours in the list differ in hue and lightness."""
     if list(classes) == list(_S3DIS):
         return np.array(list(_S3DIS.values()), dtype=np.uint8)
+    if len(classes) <= len(_SAFE):
+        return np.frombuffer(bytes.fromhex("".join(_SAFE[: len(classes)])), dtype=np.uint8).reshape(-1, 3).copy()
     colors = [colorsys.hls_to_rgb(i * 0.381966 % 1, (0.42, 0.62)[i % 2], 0.65) for i in range(len(classes))]
     return (255 * np.array(colors)).round().astype(np.uint8)
 
@@ -30,8 +36,15 @@ def label_colors(labels: NDArray[np.integer], classes: Sequence[str]) -> NDArray
     return palette[labels]
 
 
+def hex_colors(classes: Sequence[str]) -> list[str]:
+    """CSS colours of `class_colors`."""
+    return [f"#{color.tobytes().hex()}" for color in class_colors(classes)]
+
+
 def css_class_color(index: int, count: int) -> str:
     """CSS colour of class `index` of `count`, readable on white and on black; grey for -1."""
     if index < 0:
         return "#888"
+    if count <= len(_SAFE):
+        return f"#{_SAFE[index]}"
     return f"hsl({(index * 360 / max(count, 1)) % 360:.0f} {(72, 58)[index % 2]}% {(47, 60)[index % 2]}%)"

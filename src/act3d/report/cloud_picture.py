@@ -7,6 +7,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
 
+# Deep violet to light green: even steps of lightness, readable on white and on black, and without red against green.
+RAMP = np.array([[0.36, 0.22, 0.62], [0.23, 0.42, 0.78], [0.10, 0.64, 0.70], [0.45, 0.83, 0.55]])
+
 
 def render_cloud(
     points: ArrayLike,
@@ -16,6 +19,7 @@ def render_cloud(
     azimuth: float = 35.0,
     elevation: float = 25.0,
     bounds: tuple[ArrayLike, float] | None = None,
+    few_colors: bool = False,
 ) -> bytes:
     """Return a picture of a cloud (y up) in parallel projection: every point is a small ball, near ones cover far ones.
 
@@ -26,6 +30,7 @@ def render_cloud(
         radius: Of a ball, in units of half the picture's width.
         azimuth, elevation: Direction from the cloud to the viewer, in degrees.
         bounds: Centre (3,) and half width of what is shown, as `view_bounds` gives; by default the cloud's own.
+        few_colors: Round to 64 colours: a third of the bytes, for pages that hold many pictures.
 
     Returns:
         A PNG file with transparency.
@@ -33,6 +38,19 @@ def render_cloud(
     Raises:
         InputError: not (N, 3), empty, or not finite.
     """
+    return _png(cloud_image(points, colors, size, radius, azimuth, elevation, bounds), few_colors)
+
+
+def cloud_image(
+    points: ArrayLike,
+    colors: ArrayLike | None = None,
+    size: int = 360,
+    radius: float = 0.028,
+    azimuth: float = 35.0,
+    elevation: float = 25.0,
+    bounds: tuple[ArrayLike, float] | None = None,
+) -> NDArray[np.float64]:
+    """Return what `render_cloud` draws as RGBA (size, size, 4) in [0, 1]; arguments and errors as there."""
     cloud = np.asarray(points, dtype=np.float64)
     if cloud.ndim != 2 or cloud.shape[1] != 3 or not len(cloud) or not np.isfinite(cloud).all():
         raise InputError(f"a picture needs finite points with shape (N, 3), N > 0; got {cloud.shape}")
@@ -43,7 +61,7 @@ def render_cloud(
     if rgb.shape != cloud.shape:
         raise InputError(f"colors must have the points' shape {cloud.shape}; got {rgb.shape}")
     # Rendered at twice the size, then averaged: smooth edges.
-    return _png(_halve(_splat(seen, rgb, 2 * size, radius)))
+    return _halve(_splat(seen, rgb, 2 * size, radius))
 
 
 def view_bounds(*clouds: ArrayLike) -> tuple[NDArray[np.float64], float]:
@@ -55,9 +73,13 @@ def view_bounds(*clouds: ArrayLike) -> tuple[NDArray[np.float64], float]:
 
 def depth_colors(depth: ArrayLike) -> NDArray[np.float64]:
     """RGB (N, 3) for depth in [0, 1], 1 nearest: deep violet to light green, readable on white and on black."""
-    stops = np.array([[0.36, 0.22, 0.62], [0.23, 0.42, 0.78], [0.10, 0.64, 0.70], [0.45, 0.83, 0.55]])
+    return ramp_colors(depth)
+
+
+def ramp_colors(share: ArrayLike, stops: NDArray[np.float64] = RAMP) -> NDArray[np.float64]:
+    """RGB (N, 3) of shares (N,) in [0, 1] of the way along evenly spaced stops (K, 3)."""
     at = np.linspace(0, 1, len(stops))
-    return np.stack([np.interp(np.asarray(depth), at, stops[:, i]) for i in range(3)], axis=-1)
+    return np.stack([np.interp(np.asarray(share), at, stops[:, i]) for i in range(3)], axis=-1)
 
 
 def _camera(azimuth: float, elevation: float) -> NDArray[np.float64]:
@@ -101,9 +123,14 @@ def _halve(image: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([color, alpha], axis=-1)
 
 
-def _png(image: NDArray[np.float64]) -> bytes:
-    from matplotlib.image import imsave
+def _png(image: NDArray[np.float64], few_colors: bool) -> bytes:
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
-    buffer = io.BytesIO()
-    imsave(buffer, (np.clip(image, 0, 1) * 255).round().astype(np.uint8), format="png", metadata={"Software": "act3d"})
+    picture = Image.fromarray((np.clip(image, 0, 1) * 255).round().astype(np.uint8), "RGBA")
+    if few_colors:
+        picture = picture.quantize(64, method=Image.Quantize.FASTOCTREE)
+    about, buffer = PngInfo(), io.BytesIO()
+    about.add_text("Software", "act3d")
+    picture.save(buffer, "PNG", pnginfo=about, optimize=True)
     return buffer.getvalue()

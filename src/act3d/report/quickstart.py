@@ -1,17 +1,23 @@
 """The page that a quickstart ends with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from act3d.report.charts import bar_rows, line_chart, mean_spread, scatter_map
-from act3d.report.cloud_picture import render_cloud, view_bounds
+from act3d.report.charts import bar_rows, mean_spread
 from act3d.report.page import write_page
-
-Line = tuple[NDArray[np.float64], NDArray[np.float64]]
+from act3d.report.pieces import (
+    Chart,
+    EmbeddingMap,
+    Retrieval,
+    Shape,
+    chart_lines,
+    map_chart,
+    reconstruction_card,
+    retrieval_values,
+)
 
 
 @dataclass(frozen=True)
@@ -23,37 +29,6 @@ class Variant:
     knn: list[float]
     per_class: dict[str, float]
     """Class name -> percent right by the linear probe, mean over seeds."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A test shape and its reconstructions; (N, 3) each."""
-
-    title: str
-    remark: str
-    input: NDArray[np.float32]
-    coarse: NDArray[np.float32]
-    fine: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Lines over a common axis."""
-
-    x_label: str
-    y_label: str
-    lines: Mapping[str, Line]
-    log_y: bool = False
-
-
-@dataclass(frozen=True)
-class EmbeddingMap:
-    """Positions (S, 2) of shapes, their labels (S,), names, and which are test shapes (S,)."""
-
-    xy: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    names: list[str]
-    test: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -82,6 +57,7 @@ class QuickstartReport:
     chance: float
     variants: list[Variant]
     codes: CodesUsed
+    retrieval: Retrieval
     shapes: list[Shape]
     charts: list[Chart]
     map: EmbeddingMap
@@ -111,9 +87,10 @@ def write_quickstart(path: str | Path, report: QuickstartReport) -> Path:
         rows=[[cell if isinstance(cell, str) else f"{cell:.1f}" for cell in row] for row in accuracy_rows(report)],
         class_header=["Class", *[v.name for v in report.variants]],
         class_rows=classes,
-        cards=[_card(shape) for shape in report.shapes],
-        map=scatter_map(report.map.xy, report.map.labels, report.classes, report.map.names, report.map.test),
-        charts=[line_chart(c.lines, c.x_label, c.y_label, c.log_y) for c in report.charts],
+        retrieval=retrieval_values(report.retrieval),
+        cards=[reconstruction_card(shape) for shape in report.shapes],
+        map=map_chart(report.map, report.classes),
+        charts=chart_lines(report.charts),
     )
 
 
@@ -184,20 +161,6 @@ def _headline(report: QuickstartReport, warning: str) -> list[tuple[str, str]]:
     else:
         numbers.append((f"{report.chance:.0f} %", f"by chance: {len(report.classes)} classes"))
     return numbers
-
-
-def _card(shape: Shape) -> tuple[str, str, list[tuple[str, bytes]]]:
-    """Return a card of the gallery: input, coarse and fine reconstruction from one point of view."""
-    bounds = view_bounds(shape.input)
-    pictures = [
-        (f"{what} ({len(points)})", render_cloud(points, radius=radius, bounds=bounds))
-        for what, points, radius in (
-            ("input", shape.input, 0.03),
-            ("coarse", shape.coarse, 0.04),
-            ("fine", shape.fine, 0.03),
-        )
-    ]
-    return shape.title, shape.remark, pictures
 
 
 def _percent(value: float | None) -> str:

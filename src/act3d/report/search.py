@@ -7,17 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from act3d.report.cloud_picture import render_cloud
 from act3d.report.page import write_page
+from act3d.report.viewer import Card, view
 
 
 @dataclass(frozen=True)
 class FoundShape:
-    """A shape on the page: name, a remark such as its class and similarity, and points (N, 3) or None if unknown."""
+    """A shape on the page: name, a remark such as class and similarity, points (N, 3) or None if unknown, and file."""
 
     name: str
     remark: str
     points: NDArray[np.floating] | None
+    path: str = ""
 
 
 def write_search_page(
@@ -31,13 +32,13 @@ def write_search_page(
         shapes: How many shapes it holds.
         answers: Every query with the shapes that were found, nearest first.
     """
-    queries = [
-        (query.name, [_card(query, "query"), *(_card(shape, f"{rank}.") for rank, shape in enumerate(found, start=1))])
+    cards = [
+        (_card(query, "query"), [_card(shape, f"{rank}.") for rank, shape in enumerate(found, start=1)])
         for query, found in answers
     ]
-    return write_page(path, "search.html", index=index, shapes=shapes, queries=queries)
+    return write_page(path, "search.html", index=index, shapes=shapes, answers=cards)
 
 
-def _card(shape: FoundShape, caption: str) -> tuple[str, str, list[tuple[str, bytes]]]:
-    pictures = [] if shape.points is None else [(caption, render_cloud(shape.points, size=220))]
-    return shape.name, shape.remark, pictures
+def _card(shape: FoundShape, caption: str) -> Card:
+    views = [] if shape.points is None else [(caption, view(shape.points, shape.name, still=140))]
+    return Card(shape.name, shape.remark, views, place=shape.path)

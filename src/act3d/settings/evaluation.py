@@ -13,8 +13,9 @@ class EvaluateSettings(Settings, command="evaluate"):
     Clouds are treated as in training: as many points, the same normalization and up axis, rooms cut in the same way. A
     note says what was chosen, a warning what differs from training; classes under other names or in another order are
     refused. Prints overall accuracy (OA) and mean class accuracy (mAcc), or mIoU of parts or scenes, and a table by
-    class. With `out`, writes results.json; of classifiers the confusion matrix as numbers (confusion.csv) and as a
-    picture (confusion.png), of scenes the labels of three rooms as coloured PLY files.
+    class. With `out`, writes results.json; of classifiers the confusion matrix as numbers (confusion.csv), as a picture
+    (confusion.png) and as a page that opens the misclassified shapes (confusion.html); of scenes the labels of three
+    rooms as coloured PLY files and as pictures with a legend.
     """
 
     positionals = ("checkpoint",)
@@ -77,4 +78,19 @@ class CompareSettings(Settings, command="compare"):
     metrics: list[str] = option(
         ["oa", "macc"], "metrics to show, such as oa, macc, miou, knn; a run without one has no row for it"
     )
-    out: Place = option("", "also write the table to this file (.json, .csv or .md); empty = print only")
+    out: Place = option("", "also write the table to this file (.json, .csv, .md or .tex); empty = print only")
+
+
+class ReportSettings(Settings, command="report"):
+    """Write one page about finished runs: what they find and rebuild, a map, their numbers, and how they were made.
+
+    Shapes come from the data that a run was trained on, from its test split where it has one. Of several runs the first
+    encoder finds shapes alike and is mapped, the first autoencoder rebuilds; the table has a line for every run. The
+    folder of a quickstart gives the quickstart's own page again.
+    """
+
+    positionals = ("runs",)
+
+    runs: list[Place] = option(..., "finished run folders")
+    out: Place = option("", "file to write, .html; empty = report.html in the first run folder")
+    device: str = option("auto", DEVICE_HELP)

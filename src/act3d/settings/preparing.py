@@ -13,7 +13,8 @@ class PrepareSettings(Settings, command="prepare"):
     original centre and scale. Reads obj, ply, stl, off, glb, gltf, dae, 3mf, wrl, LDraw's dat and ldr, npy, npz, xyz,
     pts and pcd. One subfolder is one class; train and test folders above or below the classes are kept. A file that
     cannot be read is listed with its reason in failures.csv and does not stop the others. A killed run continues
-    when started again, and gives the same bytes. A picture of a few shapes, OUT.shapes.png, shows their up axis.
+    when started again, and gives the same bytes. The page OUT.shapes.html shows
+    what they look like, whether they stand upright, and odd ones.
 
     Rooms for act3d segment: s3dis turns S3DIS's raw annotations into stanford_indoor3d; synthetic-rooms furnishes rooms
     with Sweet Home 3D's models, scans them, and writes them in S3DIS's layout, raw and converted; scenes takes a folder
@@ -82,6 +83,11 @@ class CheckDataSettings(Settings, command="check-data"):
         ...,
         "folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN, "
         'ShapeNetPart), rooms of S3DIS, or "sample"',
+    )
+    page: Place = option(
+        "",
+        "file for a page that shows the shapes or rooms, their sizes and odd ones out; empty = ROOT.shapes.html beside "
+        "the folder, but none for the sample; none = no page",
     )
 
 

@@ -200,6 +200,11 @@ class TrainingSettings(Settings):
     data: DataConfig = DataConfig()
     optim: OptimConfig = option(OptimConfig(), "AdamW and the learning rate")
     trainer: TrainerConfig = option(TrainerConfig(), "how long, on what, how often to validate and save")
+    logger: list[Literal["csv", "tensorboard", "wandb", "mlflow", "trackio"]] = option(
+        ["csv", "tensorboard"],
+        "where numbers go: csv = metrics.csv, which every run writes; tensorboard also gets pictures; wandb, mlflow, "
+        "trackio need packages (act3d[wandb] ...) and know their servers by their own environment variables",
+    )
     out: Place = option(
         "runs/train", "run folder: config.yaml, metrics.csv, TensorBoard events, checkpoints/, results.json"
     )

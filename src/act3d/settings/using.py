@@ -103,6 +103,47 @@ class PredictSettings(Settings, command="predict"):
     device: str = option("auto", DEVICE_HELP)
 
 
+class ShowSettings(Settings, command="show"):
+    """Draw a figure of a checkpoint and any shapes: a page (.html) whose clouds can be turned, or .png, .pdf, .svg.
+
+    reconstruct: input, and coarse and fine reconstruction of one or more autoencoders, with F-score and Chamfer
+    distances. map: embeddings of any encoder in two dimensions; in .html a dot shows its shape. masks: visible patches,
+    what a student predicts, and the cosine of every hidden patch. attention: what the class token looks at, by block
+    and head. codes: codes in use, perplexity, and shapes by code. parts: predicted parts beside the true ones. data: a
+    dataset's classes, sizes and odd ones out; needs no checkpoint. neighbors: the nearest shapes of a collection, by
+    one or more encoders. Numbers below a picture come from the code that evaluates models.
+    """
+
+    positionals = ("kind", "input")
+
+    kind: Literal["reconstruct", "map", "masks", "attention", "codes", "parts", "data", "neighbors"] = option(
+        ..., "what the figure shows, see above"
+    )
+    input: Shapes = option(
+        ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample'
+    )
+    checkpoint: list[Place] = option(
+        [], "the model: run folder, .safetensors, or a released .pth file; reconstruct and neighbors take several"
+    )
+    out: Place = option("figure.html", "file to write: .html, .png, .pdf or .svg")
+    teacher: Weights = option("", "for masks: the student's autoencoder; empty = the one in the student's run folder")
+    among: Shapes = option("", "for neighbors: the collection that is searched; empty = the input itself")
+    split: str = option("", "of a prepared dataset: train, test ...; empty = the test split, for map all of them")
+    subset: str = option("", 'a named part of a prepared dataset, such as "core" in the KiCad collection')
+    up: Axis = option("auto", "up axis of the files; auto = as in the files that the model was trained on")
+    rows: int = option(4, "shapes shown, evenly spread over the classes", unit="shapes", ge=1)
+    columns: int = option(5, "for codes, data and neighbors: shapes in a row", unit="shapes", ge=1)
+    limit: int = option(2000, "for map: at most so many shapes", unit="shapes", ge=5)
+    method: Literal["tsne", "umap"] = option("tsne", "for map; umap needs the package umap-learn")
+    blocks: list[int] = option([], "for attention: blocks, from 1; empty = first, middle and last")
+    heads: list[int] = option([], "for attention: heads, from 1; empty = the mean over heads")
+    mask_ratio: float = option(0.8, "for masks: share of patches that is hidden", gt=0, lt=1)
+    width: float = option(7.0, "of the figure; 3.25 fits a column, 7 a page", unit="inches", ge=1, le=40)
+    theme: Literal["light", "dark"] = option("light", "ground of .png, .pdf and .svg; .html follows its reader's")
+    seed: int = option(0, "seed of the mask and of the map")
+    device: str = option("auto", DEVICE_HELP)
+
+
 class ExportSettings(Settings, command="export"):
     """Write a model as ONNX: input points (B, N, 3) for any B and N, output as of the model.
 

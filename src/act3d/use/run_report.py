@@ -4,7 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ import numpy as np
 
 from act3d.files import read_json, read_metrics
 from act3d.presets import read_config
-from act3d.report.quickstart import Chart, CodesUsed, EmbeddingMap, Line, QuickstartReport, Shape, Variant
+from act3d.report.pieces import Chart, EmbeddingMap, Line, Shape
+from act3d.report.quickstart import CodesUsed, QuickstartReport, Variant
+from act3d.use.alike import retrieval, small_clouds
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -44,7 +46,7 @@ class SeedRun:
         seed: The seed.
         stage1, stage2: Run folders of `act3d autoencode` and `act3d pretrain`.
         metrics: Kind of features (a key of `VARIANTS`) -> the probe's numbers.
-        features: Frozen features of training and of test shapes, by the pretrained encoder.
+        features: Kind of features -> those of training and of test shapes; "pretrained" and "random" at least.
         data: Name, fingerprint and numbers of shapes of the probe's dataset.
     """
 
@@ -52,7 +54,7 @@ class SeedRun:
     stage1: Path
     stage2: Path
     metrics: dict[str, dict[str, Any]]
-    features: "tuple[Features, Features]"
+    features: "Mapping[str, tuple[Features, Features]]"
     data: dict[str, Any]
 
 
@@ -87,6 +89,9 @@ def quickstart_report(
         chance=100 * float(counts.max() / counts.sum()),
         variants=[variant(kind, runs) for kind in VARIANTS],
         codes=codes,
+        retrieval=retrieval(
+            {VARIANTS[kind]: [run.features[kind] for run in runs] for kind in ("pretrained", "random")}, train, test
+        ),
         shapes=reconstructions(first, test),
         charts=training_charts(runs),
         map=embedding_map(first, train, test),
@@ -171,15 +176,14 @@ def embedding_map(run: SeedRun, train: "CloudDataset", test: "CloudDataset") -> 
     """Return a map of all labelled shapes by the pretrained encoder's frozen features."""
     from act3d.evaluation.features import flatten_map
 
-    of_train, of_test = run.features
-    names = [
-        name for clouds in (train, test) for name, label in zip(clouds.names, clouds.labels, strict=True) if label >= 0
-    ]
+    of_train, of_test = run.features["pretrained"]
+    rows = [np.flatnonzero(clouds.labels >= 0).tolist() for clouds in (train, test)]
     return EmbeddingMap(
         xy=flatten_map(np.concatenate([of_train.x, of_test.x])),
         labels=np.concatenate([of_train.y, of_test.y]),
-        names=names,
+        names=[clouds.names[row] for clouds, of in zip((train, test), rows, strict=True) for row in of],
         test=np.repeat([False, True], [len(of_train.y), len(of_test.y)]),
+        clouds=[*small_clouds(train, rows[0]), *small_clouds(test, rows[1])],
     )
 
 

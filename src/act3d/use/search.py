@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act3d.errors import InputError
+from act3d.files import printable
 from act3d.report.search import FoundShape, write_search_page
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.index import Index
@@ -109,12 +110,12 @@ def write_page(report: SearchReport, index: Index, path: Path) -> Path:
 
     def found(hit: Hit) -> FoundShape:
         cloud = index.pictures.get(keys[hit.name])
-        return FoundShape(
-            hit.name, f"{hit.label} {hit.similarity:.3f}", None if cloud is None else cloud.astype(np.float32)
-        )
+        points = None if cloud is None else cloud.astype(np.float32)
+        remark = " · ".join(filter(None, [f"{hit.similarity:.3f}", hit.label]))
+        return FoundShape(hit.name, remark, points, printable(hit.path))
 
     answers = [
-        (FoundShape(name, "query", report.clouds.get(name)), [found(hit) for hit in hits])
+        (FoundShape(name, "", report.clouds.get(name)), [found(hit) for hit in hits])
         for name, hits in report.hits.items()
     ]
     return write_search_page(path, str(index.folder), len(index), answers)

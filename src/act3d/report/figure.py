@@ -1,0 +1,248 @@
+"""Figures of clouds for papers and pages: a grid of clouds with what is measured on each; html, png, pdf or svg."""
+
+import io
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from act3d.errors import InputError
+from act3d.files import atomic_path
+from act3d.report.class_colors import hex_colors
+from act3d.report.cloud_picture import cloud_image, ramp_colors
+from act3d.report.page import write_page
+from act3d.report.pieces import EmbeddingMap, map_chart
+from act3d.report.viewer import BY_HEIGHT, Card, Coloring, point_radius, view
+
+SUFFIXES = (".html", ".png", ".pdf", ".svg")
+DPI = 300
+# Ground, ink, and a softer ink.
+THEMES = {"light": ("#ffffff", "#1d2126", "#5d666f"), "dark": ("#14171a", "#e8e6e1", "#9aa3ab")}
+_NOTE_LINE, _TITLE_LINE = 0.14, 0.17  # inches
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A cloud of a figure.
+
+    Attributes:
+        points: (N, 3), y up; an empty one leaves the place free.
+        title: above it. note: below it, what was measured; may have several lines.
+        bounds: centre and half width of what is shown, so that panels of a row compare; by default the cloud's own.
+        mark: "right" or "wrong" where the panel answers a question, else "".
+        radius: of a point, in units of half the panel's width; by default by the number of points.
+    """
+
+    points: ArrayLike
+    title: str = ""
+    note: str = ""
+    coloring: Coloring = BY_HEIGHT
+    bounds: tuple[ArrayLike, float] | None = None
+    mark: str = ""
+    radius: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A grid of panels, or a map.
+
+    Attributes:
+        title: of the page. note: what is shown and how it was measured.
+        rows: panels, row by row. names: of the rows, if they have any.
+        legend: names with CSS colours. scale: what the ramp of colours means, as (low, high); None = no ramp.
+        map, classes: a map of embeddings instead of panels, and the names of its classes.
+    """
+
+    title: str
+    rows: Sequence[Sequence[Panel]] = ()
+    names: Sequence[str] = ()
+    note: str = ""
+    legend: Sequence[tuple[str, str]] = ()
+    scale: tuple[str, str] | None = None
+    map: EmbeddingMap | None = None
+    classes: Sequence[str] = field(default_factory=list)
+
+
+def check_figure_path(path: str | Path) -> None:
+    """Check that a figure can be written to a file of this name.
+
+    Raises:
+        InputError: the suffix is none of .html, .png, .pdf and .svg.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise InputError(f"out: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+
+
+def write_figure(path: str | Path, figure: Figure, width: float = 7.0, theme: str = "light") -> Path:
+    """Write a figure in the format of the file's suffix, whole or not at all, and return its path.
+
+    Args:
+        path: .html (clouds can be turned), .png, .pdf or .svg.
+        figure: What to show.
+        width: In inches, of all but html: 3.25 fits a column, 7 the page of most papers. Letters have 7 points.
+        theme: "light" or "dark", of all but html, which follows its reader's.
+
+    Raises:
+        InputError: another suffix, or nothing to show.
+    """
+    check_figure_path(path)
+    if not figure.rows and figure.map is None:
+        raise InputError(f"{figure.title}: nothing to show")
+    path = Path(path)
+    if path.suffix.lower() == ".html":
+        return _write_html(path, figure)
+    with _style(theme):
+        drawn = _draw_map(figure, width, theme) if figure.map is not None else _draw_grid(figure, width, theme)
+        buffer = io.BytesIO()
+        kind = path.suffix.lower()[1:]
+        about = {"png": {"Software": "act3d"}, "pdf": {"Creator": "act3d"}, "svg": {"Creator": "act3d", "Date": None}}[
+            kind
+        ]
+        drawn.savefig(buffer, format=kind, dpi=DPI, metadata=about)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+    return path
+
+
+def figure_image(figure: Figure, width: float = 7.0, dpi: int = 100) -> NDArray[np.uint8]:
+    """Return a figure as a picture (H, W, 3) on a light ground, `width` inches wide."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with _style("light"):
+        drawn = _draw_map(figure, width, "light") if figure.map is not None else _draw_grid(figure, width, "light", dpi)
+        drawn.set_dpi(dpi)
+        canvas = FigureCanvasAgg(drawn)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _write_html(path: Path, figure: Figure) -> Path:
+    names = list(figure.names) or [""] * len(figure.rows)
+    rows = [(name, [_card(panel) for panel in row]) for name, row in zip(names, figure.rows, strict=True)]
+    ramp = [f"#{color.tobytes().hex()}" for color in BY_HEIGHT.palette]
+    shown = None if figure.map is None else map_chart(figure.map, figure.classes)
+    return write_page(path, "figure.html", figure=figure, rows=rows, ramp=ramp, map=shown)
+
+
+def _card(panel: Panel) -> Card:
+    if not len(np.asarray(panel.points)):
+        return Card(panel.title, panel.note, [])
+    shown = view(panel.points, panel.title or "shape", panel.coloring, panel.bounds, panel.radius)
+    return Card(panel.title, panel.note, [("", shown)], panel.mark)
+
+
+def _style(theme: str) -> AbstractContextManager[Any]:
+    """Letters of 7 points that a PDF holds as outlines which can be searched (type 42), on the theme's ground."""
+    import matplotlib
+
+    ground, ink, soft = THEMES[theme]
+    return matplotlib.rc_context(
+        {
+            "font.size": 7, "font.family": "DejaVu Sans", "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "path",
+            "svg.hashsalt": "act3d", "figure.facecolor": ground, "savefig.facecolor": ground, "axes.facecolor": ground,
+            "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": soft, "xtick.color": soft, "ytick.color": soft,
+        }
+    )  # fmt: skip
+
+
+def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI) -> Any:
+    from matplotlib.figure import Figure as Canvas
+
+    columns = max(len(row) for row in figure.rows)
+    side = width / columns
+    pixels = int(np.clip(side * dpi, 80, 700))
+    titles = [_TITLE_LINE * any(panel.title for panel in row) for row in figure.rows]
+    notes = [_NOTE_LINE * max(panel.note.count("\n") + bool(panel.note) for panel in row) for row in figure.rows]
+    names = [_TITLE_LINE * bool(name) for name in (list(figure.names) or [""] * len(figure.rows))]
+    foot = _foot_height(figure, width)
+    height = sum(titles) + sum(notes) + sum(names) + side * len(figure.rows) + foot
+    canvas = Canvas(figsize=(width, height))
+    top = height
+    for place, row in enumerate(figure.rows):
+        if names[place]:
+            canvas.text(0.005, (top - 0.03) / height, figure.names[place], va="top", weight="bold", parse_math=False)
+        top -= names[place]
+        for column, panel in enumerate(row):
+            _draw_panel(canvas, panel, column * side, top, side, titles[place], (width, height), pixels, theme)
+        top -= titles[place] + side + notes[place]
+    _draw_foot(canvas, figure, width, height, foot)
+    return canvas
+
+
+def _draw_panel(
+    canvas: Any, panel: Panel, left: float, top: float, side: float, title: float, size: tuple[float, float],
+    pixels: int, theme: str,
+) -> None:  # fmt: skip
+    """Draw one panel whose title starts at (left, top), in inches from the lower left corner."""
+    width, height = size
+    middle = (left + side / 2) / width
+    fits = max(int(0.96 * side / 0.067), 8)  # letters of 7 points in a panel
+    color = {"right": "#009e73", "wrong": "#d55e00"}.get(panel.mark, THEMES[theme][1])
+    mark = {"right": "✓ ", "wrong": "✗ "}.get(panel.mark, "")
+    fits -= len(mark)
+    text = mark + (panel.title if len(panel.title) <= fits else panel.title[: fits - 1] + "…")
+    canvas.text(middle, (top - title + 0.03) / height, text, ha="center", va="bottom", color=color, parse_math=False)
+    note_at = (top - title - side + 0.02) / height
+    canvas.text(middle, note_at, panel.note, ha="center", va="top", color=THEMES[theme][2], parse_math=False, size=6.5)
+    cloud = np.asarray(panel.points)
+    if not len(cloud):
+        return
+    axes = canvas.add_axes((left / width, (top - title - side) / height, side / width, side / height))
+    radius = max(point_radius(len(cloud)) if panel.radius is None else panel.radius, 0.012)
+    axes.imshow(cloud_image(cloud, panel.coloring.rgb(cloud), pixels, radius, bounds=panel.bounds))
+    axes.set_axis_off()
+
+
+def _foot_height(figure: Figure, width: float) -> float:
+    rows = -(-sum(len(name) * 0.065 + 0.3 for name, _ in figure.legend) // max(width - 0.1, 1))
+    return 0.2 * rows + (0.28 if figure.scale else 0) + 0.04
+
+
+def _draw_foot(canvas: Any, figure: Figure, width: float, height: float, foot: float) -> None:
+    """Draw the legend, and the ramp with its ends, at the bottom of the figure."""
+    from matplotlib.patches import Rectangle
+
+    x, y = 0.06, foot - 0.16
+    for name, color in figure.legend:
+        wide = len(name) * 0.065 + 0.3
+        if x + wide > width and x > 0.1:
+            x, y = 0.06, y - 0.2
+        box = Rectangle((x / width, y / height), 0.1 / width, 0.1 / height, color=color, transform=canvas.transFigure)
+        canvas.add_artist(box)
+        canvas.text((x + 0.15) / width, (y + 0.05) / height, name, va="center", parse_math=False)
+        x += wide
+    if figure.scale:
+        low, high = figure.scale
+        axes = canvas.add_axes((0.3, 0.1 / height, 0.4, 0.1 / height))
+        axes.imshow(ramp_colors(np.linspace(0, 1, 256))[None], aspect="auto")
+        axes.set_axis_off()
+        for text, at, side in ((low, 0.29, "right"), (high, 0.71, "left")):
+            canvas.text(at, 0.15 / height, text, ha=side, va="center", parse_math=False)
+
+
+def _draw_map(figure: Figure, width: float, theme: str) -> Any:
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.patheffects import withStroke
+
+    assert figure.map is not None
+    shown, ground = figure.map, THEMES[theme][0]
+    foot = _foot_height(figure, width)
+    canvas = Canvas(figsize=(width, 0.8 * width + foot))
+    axes = canvas.add_axes((0, foot / (0.8 * width + foot), 1, 0.8 * width / (0.8 * width + foot)))
+    palette = np.array([*hex_colors(figure.classes), "#888888"])
+    for test, size, alpha in ((False, 8, 0.35), (True, 14, 0.95)):
+        at = shown.test == test
+        axes.scatter(
+            shown.xy[at, 0], shown.xy[at, 1], s=size * width / 7, c=palette[shown.labels[at]], alpha=alpha, linewidths=0
+        )
+    for label in np.unique(shown.labels[shown.labels >= 0]):
+        x, y = np.median(shown.xy[shown.labels == label], axis=0)
+        text = axes.text(x, y, figure.classes[label], ha="center", va="center", size=6, weight="bold", parse_math=False)
+        text.set_path_effects([withStroke(linewidth=2, foreground=ground)])
+    axes.set_axis_off()
+    _draw_foot(canvas, figure, width, 0.8 * width + foot, foot)
+    return canvas

@@ -1,0 +1,208 @@
+"""The arrays and texts of `act3d report`, from finished run folders."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from act3d.data.clouds import CloudDataset
+from act3d.data.opening import open_for_model
+from act3d.data.rooms import open_rooms
+from act3d.data.views import Selection
+from act3d.errors import InputError
+from act3d.evaluation.features import embed, flatten_map
+from act3d.evaluation.frozen_encoder import embedding_of, random_twin
+from act3d.evaluation.reconstruction import scores_of
+from act3d.files import read_json, read_metrics
+from act3d.report.class_colors import hex_colors
+from act3d.report.pieces import Chart, EmbeddingMap, Shape
+from act3d.report.run_page import RunPage, retrieval_headline
+from act3d.supervision import supervision_note
+from act3d.use.alike import retrieval, small_clouds
+from act3d.use.figures.shapes import Source, array, shapes_of, short
+from act3d.use.load import load
+from act3d.use.predictor import Predictor
+from act3d.use.run_report import duration, read_curve, read_settings
+from act3d.use.shape_predictors import AutoencoderPredictor, EncoderPredictor
+
+ENCODER, RANDOM = "Trained encoder", "Random initialization"
+SHAPES = 6  # reconstructions
+MOST = 2000  # labelled shapes of a split that are embedded, evenly spread
+NO_CURVE = ("lr", "clouds_per_s", "step", "epoch")
+NO_NUMBER = ("epochs", "steps", "votes")
+
+
+def run_page(folders: Sequence[Path], device: str = "auto") -> RunPage:
+    """Return the page of some runs; shapes are of the first autoencoder and of the first encoder among them.
+
+    Args:
+        folders: Finished run folders.
+        device: Where to compute.
+
+    Raises:
+        InputError: a folder holds no finished run.
+    """
+    results = {str(folder): read_run(folder) for folder in folders}
+    models = {folder: load(folder, device) for folder in results if has_weights(Path(folder))}
+    parts: dict[str, Any] = {}
+    for folder, model in models.items():
+        if isinstance(model, AutoencoderPredictor) and "shapes" not in parts:
+            parts["shapes"] = rebuilt_shapes(model, _root(Path(folder)))
+        if isinstance(model, EncoderPredictor) and "map" not in parts:
+            parts |= encoder_parts(model, _root(Path(folder)))
+    rooms, legend = room_pictures(folders)
+    commands = ", ".join(dict.fromkeys(f"act3d {result['command']}" for result in results.values()))
+    data = ", ".join(dict.fromkeys(str(result.get("data", {}).get("name", "?")) for result in results.values()))
+    names = ", ".join(Path(folder).name for folder in results)
+    header, rows = numbers_table(results)
+    return RunPage(
+        names if len(results) < 4 else f"{len(results)} runs",
+        f"{len(results)} finished {'run' if len(results) == 1 else 'runs'} of {commands} on {data}.",
+        rooms=rooms,
+        legend=legend,
+        header=header,
+        rows=rows,
+        charts=curves({Path(folder).name: Path(folder) for folder in results}),
+        facts={folder: facts_of(Path(folder), result) for folder, result in results.items()},
+        **parts,
+    )
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return the results.json of a run.
+
+    Raises:
+        InputError: no finished run is there.
+    """
+    if not (folder / "results.json").is_file():
+        raise InputError(f"{folder}: holds no finished run (no results.json)")
+    results = read_json(folder / "results.json")
+    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
+        raise InputError(f"{folder}/results.json is damaged: it holds no metrics")
+    return results
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a run left weights: probes, evaluations and few-shot tasks do not."""
+    return any((folder / "checkpoints").glob("*.safetensors"))
+
+
+def _root(folder: Path) -> str:
+    """The first dataset that a run was trained on."""
+    return str(read_settings(folder).get("data", {}).get("root", "")).split(",")[0]
+
+
+def rebuilt_shapes(model: AutoencoderPredictor, root: str) -> list[Shape]:
+    """Return shapes of a dataset, of its test split where it has one, with their reconstructions."""
+    shown = shapes_of(Source(root), model, SHAPES)
+    rebuilt = model.reconstruct(shown.points)
+    scores = scores_of(rebuilt, shown.points).tolist()
+    coarse = (rebuilt.coarse + rebuilt.centers.unsqueeze(2)).flatten(1, 2)  # (B, G, M/4, 3) -> (B, G*M/4, 3)
+    return [
+        Shape(
+            shown.labels[i] or short(shown.names[i]),
+            f"{short(shown.names[i])} · F-score {scores[i][0]:.3f}, Chamfer L1 {scores[i][1]:.1f} × 10⁻³",
+            array(shown.points[i]),
+            array(coarse[i]),
+            array(rebuilt.points[i]),
+        )
+        for i in range(len(shown.names))
+    ]
+
+
+def encoder_parts(model: EncoderPredictor[Any], root: str) -> dict[str, Any]:
+    """Return what an encoder finds alike, and its map; {} where the run's data cannot be asked for (no labels)."""
+    train, test = (_labelled(model, root, split) for split in ("train", "test"))
+    if train is None or test is None:
+        return {}
+    twin = random_twin(model.model, int(model.meta.get("seed", 0)))
+    functions = {ENCODER: embedding_of(model.model), RANDOM: embedding_of(twin)}
+    features = {
+        name: (embed(function, train, 32, model.device), embed(function, test, 32, model.device))
+        for name, function in functions.items()
+    }
+    found = retrieval({name: [pair] for name, pair in features.items()}, train, test)
+    ours = features[ENCODER]
+    shown = EmbeddingMap(
+        xy=flatten_map(np.concatenate([part.x for part in ours])),
+        labels=np.concatenate([part.y for part in ours]),
+        names=[short(name) for name in [*train.names, *test.names]],
+        test=np.repeat([False, True], [len(train), len(test)]),
+        clouds=[*small_clouds(train, range(len(train))), *small_clouds(test, range(len(test)))],
+    )
+    headline = retrieval_headline(found, ENCODER, RANDOM)
+    return {"retrieval": found, "headline": headline, "map": shown, "classes": list(train.classes)}
+
+
+def _labelled(model: Predictor[Any], root: str, split: str) -> CloudDataset | None:
+    """The labelled clouds of a split, at most 2000, evenly spread; None where there are none."""
+    try:
+        clouds = open_for_model(model.meta, root, split, 0, labelled=True).clouds
+    except InputError:
+        return None
+    rows = np.flatnonzero(clouds.labels >= 0)
+    if not len(rows):
+        return None
+    return Selection(clouds, rows[np.unique(np.linspace(0, len(rows) - 1, min(MOST, len(rows))).round().astype(int))])
+
+
+def room_pictures(folders: Sequence[Path]) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]]]:
+    """Return the pictures of rooms that runs of segment and evaluate wrote, and the colours of their classes."""
+    pictures, legend = [], []
+    for folder in folders:
+        found = sorted((folder / "predictions").glob("*.png"))
+        if found:
+            classes = open_rooms(_root(folder)).classes
+            legend = list(zip(classes, hex_colors(classes), strict=True))
+        pictures += [(path.stem, path.read_bytes()) for path in found]
+    return pictures, legend
+
+
+def numbers_table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: one line a run, one column for every number that results.json has."""
+    numbers = {
+        folder: {
+            name: value
+            for name, value in result["metrics"].items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and name not in NO_NUMBER
+        }
+        for folder, result in results.items()
+    }
+    columns = list(dict.fromkeys(name for found in numbers.values() for name in found))
+    rows = []
+    for folder, found in numbers.items():
+        result = results[folder]
+        about = [folder + supervision_note(result), str(result["command"]), str(result.get("seed", ""))]
+        rows.append([*about, *(f"{found[name]:.4g}" if name in found else "" for name in columns)])
+    return ["run", "command", "seed", *columns], rows
+
+
+def curves(folders: Mapping[str, Path]) -> list[Chart]:
+    """Return one chart for every column of the runs' metrics.csv, with one line a run that has it."""
+    lines: dict[str, dict[str, Any]] = {}
+    for name, folder in folders.items():
+        file = folder / "metrics.csv"
+        if not file.is_file():
+            continue
+        columns = [column for row in read_metrics(file)[:1] for column in row if column not in NO_CURVE]
+        for column in columns:
+            line = read_curve(file, column)
+            if len(line[0]) > 1:
+                lines.setdefault(column, {})[name] = line
+    return [Chart("step", column, found) for column, found in lines.items()]
+
+
+def facts_of(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is needed to make a run again."""
+    data = result.get("data", {})
+    versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    facts = {
+        "Command": f"act3d {result['command']} --config {folder / 'config.yaml'}",
+        "Data": f"{data.get('name', '?')}, fingerprint {data.get('fingerprint', '?')}",
+        "Protocol": str(result.get("protocol_name") or result.get("protocol", "")),
+        "Seed": str(result.get("seed", "")),
+        "Time": duration(float(result.get("duration_s", 0))),
+        "Versions": versions,
+    }
+    return {name: value for name, value in facts.items() if value}
