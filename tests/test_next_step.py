@@ -23,6 +23,8 @@ GIVEN = {
     "evaluate": "runs/c",
     "compare": "runs/a runs/b",
     "inspect": "runs/p",
+    "show": "map shapes --checkpoint runs/p,runs/q",
+    "report": "runs/p",
     "prepare": "shapes --out data/mine",
     "check-data": "data/mine",
 }
@@ -31,7 +33,7 @@ GIVEN = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
     settings = settings_of_words(name, *shlex.split(GIVEN.get(name, "")))
-    result = SimpleNamespace(kind="student", metrics={})
+    result = SimpleNamespace(kind="student", metrics={}, meta={})
     step = next_step(name, settings, result)
     if name in ("quickstart", "check-data"):  # they print what follows themselves
         assert step == ""
@@ -53,6 +55,13 @@ def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
         ("pretrain", "--out r/p --data.root a,b", None, "act3d probe r/p --data.root a"),
         ("prepare", "s --out d", SimpleNamespace(classes=["wall"]),
          "act3d segment --config small/scenes --data.root d"),
+        ("show", "map s --checkpoint r/p,r/q", None, "act3d show map s --checkpoint r/p,r/q --out figure.pdf"),
+        ("show", "data d --out d.pdf", None, "act3d check-data d"),
+        ("inspect", "r/t", SimpleNamespace(kind="autoencoder", config={"width": 128}, meta={}),
+         "act3d pretrain --config small/pretrain --data.root data/mine --teacher.checkpoint r/t"),
+        ("inspect", "r/p", SimpleNamespace(kind="student", meta={"command": "pretrain"}), "act3d probe r/p"),
+        ("inspect", "ACT.pth", SimpleNamespace(kind="student", meta={"released": True}),
+         "act3d probe ACT.pth --data.root data/mine"),
         ("inspect", "r/c", SimpleNamespace(kind="segmenter", config={"categories": 0}, meta={"classes": ["wall"]}),
          "act3d predict my_scan.ply --checkpoint r/c --out labelled.ply"),
         ("inspect", "r/c", SimpleNamespace(kind="segmenter", config={"categories": 2}, meta={"classes": ["a b", "c"]}),

@@ -6,7 +6,7 @@ from typing import Any
 
 from act3d.files import folders_of, printable
 
-SHAPE, SCAN = "my_shape.obj", "my_scan.ply"  # stand for files of the user's own
+SHAPE, SCAN, MINE = "my_shape.obj", "my_scan.ply", "data/mine"  # stand for what is the user's own
 
 
 def next_step(name: str, settings: Any, result: Any) -> str:
@@ -50,11 +50,24 @@ def _inspect(s: Any, report: Any) -> list[str]:
     if report.kind == "index":
         return ["search", SHAPE, "--index", s.checkpoint]
     if report.kind == "autoencoder":
-        return ["pretrain", "--config", "small/pretrain", "--teacher.checkpoint", s.checkpoint]
+        preset = "act/pretrain" if report.config["width"] >= 384 else "small/pretrain"
+        return ["pretrain", "--config", preset, "--data.root", MINE, "--teacher.checkpoint", s.checkpoint]
     if report.kind == "segmenter":
         count = report.config.get("categories", 0)
         return _label(s.checkpoint, count and (report.meta.get("classes") or range(count)))
-    return ["predict", SHAPE, "--checkpoint", s.checkpoint] if report.kind == "classifier" else ["probe", s.checkpoint]
+    if report.kind == "classifier":
+        return ["predict", SHAPE, "--checkpoint", s.checkpoint]
+    own = (
+        "settings" in report.meta or "command" in report.meta
+    )  # a run of ours knows its data, a released file does not
+    return ["probe", s.checkpoint, *([] if own else ["--data.root", MINE])]
+
+
+def _show(s: Any, _: Any) -> list[str]:
+    if s.out.endswith(".html"):
+        models = ["--checkpoint", ",".join(s.checkpoint)] if s.checkpoint else []
+        return ["show", s.kind, s.input, *models, "--out", "figure.pdf"]
+    return ["inspect", s.checkpoint[0]] if s.checkpoint else ["check-data", s.input]
 
 
 def _evaluate(s: Any, _: Any) -> list[str]:
@@ -72,7 +85,7 @@ def _after_prediction(s: Any, report: Any) -> list[str]:
     if s.out and s.labels:
         return ["index", "my_shapes", "--checkpoint", s.checkpoint, "--out", "index"]
     if s.out:
-        return ["evaluate", s.checkpoint, "--data.root", "data/mine"]
+        return ["evaluate", s.checkpoint, "--data.root", MINE]
     return _again("predict", s, "--out", "predictions.csv", False)
 
 
@@ -108,6 +121,8 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "evaluate": _evaluate,
     "compare": lambda s, _: _again("compare", s, "--out", "table.md", bool(s.out)),
     "inspect": _inspect,
+    "show": _show,
+    "report": lambda s, _: ["compare", *s.runs],
     "doctor": lambda s, _: ["quickstart"],
     "prepare": _prepare,
     "check-data": lambda s, _: [],  # it names the command that takes the data
