@@ -223,6 +223,62 @@ def test_compare_scenes(tmp_path: Path) -> None:
         assert row.published == beside
 
 
+def test_compare_shows_what_each_run_has(tmp_path: Path) -> None:
+    other: dict[str, Any] = {"start": None, "transfer": ""}
+    for seed, value in enumerate((60.0, 70.0)):
+        metrics = {"probe": value, "epochs": 8, "steps": 200}
+        folder = fake_run(tmp_path / f"stage2-{seed}", seed, 0.0, command="pretrain", metrics=metrics, **other)
+        (folder / "config.yaml").write_text(f"seed: {seed}\nteacher:\n  checkpoint: runs/stage1-{seed}\n")
+        lower = {"val_cd_l1": value, "val_cd_l2": 2 * value, "val_f_score": 0.1}
+        fake_run(tmp_path / f"stage1-{seed}", seed, 0.0, command="autoencode", metrics=lower, **other)
+    kinds = {
+        "parts": {"instance_miou": 80.0, "class_miou": 70.0, "accuracy": 90.0},
+        "scenes": {"oa": 80.0, "macc": 70.0, "miou": 60.0},
+    }
+    for name, metrics in kinds.items():
+        data = {"name": name, "fingerprint": "abc"}
+        fake_run(tmp_path / name, 0, 0.0, command="segment", metrics=metrics, data=data)
+    rows = compare([f"{tmp_path}/{name}" for name in ("stage2-*", "stage1-*", *kinds)])
+    assert [(row.metric, row.mean, row.best, row.seeds) for row in rows] == [
+        ("probe", 65.0, 70.0, [0, 1]),  # one row: each seed has a teacher of its own
+        ("val_cd_l1", 65.0, 60.0, [0, 1]),  # of errors the lowest is the best
+        ("val_cd_l2", 130.0, 120.0, [0, 1]),
+        ("class_miou", 70.0, 70.0, [0]),
+        ("instance_miou", 80.0, 80.0, [0]),
+        ("miou", 60.0, 60.0, [0]),
+        ("macc", 70.0, 70.0, [0]),
+        ("oa", 80.0, 80.0, [0]),
+    ]
+    with pytest.raises(InputError, match=r"has oa among its metrics; give --metrics some of: epochs, probe, steps"):
+        compare([f"{tmp_path}/stage2-*"], metrics=["oa"])
+
+
+def write_quickstart(folder: Path, **more: Any) -> str:
+    values = {"pretrained": [70.0, 74.0], "random": [60.0, 61.0]}
+    about: dict[str, Any] = {"command": "quickstart", "protocol": "standard", "seed": [0, 1], "per_seed": values}
+    about |= {"data": {"name": "sample", "fingerprint": "abc"}, "metrics": {"oa": 72.0}, **more}
+    folder.mkdir(exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(about))
+    return str(folder)
+
+
+def test_compare_takes_a_quickstart(tmp_path: Path) -> None:
+    rows = compare([write_quickstart(tmp_path)])
+    assert [(row.name, row.metric, row.values, row.seeds) for row in rows] == [
+        ("quickstart", "pretrained", [70.0, 74.0], [0, 1]),
+        ("quickstart", "random", [60.0, 61.0], [0, 1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"per_seed": {"pretrained": [1.0]}}, {"per_seed": 3}, {"seed": None}, {"seed": [0]}, {"seed": ["a", "b"]}],
+)
+def test_a_damaged_quickstart_is_named(tmp_path: Path, damage: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"results\.json is damaged"):
+        compare([write_quickstart(tmp_path, **damage)])
+
+
 def test_compare_refuses_to_mix(tmp_path: Path) -> None:
     a = fake_run(tmp_path / "a", 0, 85.0)
     b = fake_run(tmp_path / "b", 1, 85.0, protocol="legacy", protocol_name="legacy (best on test)")

@@ -49,7 +49,7 @@ def test_settings(tmp_path: Path) -> None:
 
 
 def test_results_of_runs(tmp_path: Path) -> None:
-    from act3d.evaluation.comparison import read_run
+    from act3d.evaluation.finished_runs import read_runs
 
     (tmp_path / "results.json").write_text(MARK + json.dumps({"metrics": {"oa": 1.0}, "seed": 2}))
-    assert read_run(tmp_path).seed == 2
+    assert [run.seed for run in read_runs(tmp_path)] == [2]

@@ -18,7 +18,8 @@ from act3d import checkpoints
 from act3d.data import open_dataset
 from act3d.engine.state import read_state
 from act3d.errors import Act3dError
-from act3d.evaluation.comparison import describe, read_run
+from act3d.evaluation.comparison import describe
+from act3d.evaluation.finished_runs import read_runs
 from act3d.settings.layers import resolve
 from act3d.settings.pretraining import PretrainSettings
 from act3d.use.embeddings import read_embeddings
@@ -178,9 +179,9 @@ def _open_index(path: Path) -> None:
 
 # What is damaged: how to make it, and how it is read; the door gets the damaged file.
 DOCUMENTS: dict[str, tuple[Callable[[Stage, Path], Path], Callable[[Path], object]]] = {
-    "results.json": (_copied("results.json"), lambda path: describe(read_run(path.parent))),
+    "results.json": (_copied("results.json"), lambda path: describe(read_runs(path.parent)[0])),
     "config.yaml": (_copied("config.yaml"), lambda path: resolve(PretrainSettings, {}, [str(path)], {})),
-    "config.yaml of a run compared": (_copied("config.yaml"), lambda path: describe(read_run(path.parent))),
+    "config.yaml of a run compared": (_copied("config.yaml"), lambda path: describe(read_runs(path.parent)[0])),
     "last.safetensors": (_copied("checkpoints/last.safetensors"), checkpoints.load),
     "last.ckpt": (_copied("checkpoints/last.ckpt"), read_state),
     "a released .pth": (_released, checkpoints.load),

@@ -19,7 +19,8 @@ from act3d.data import open_dataset
 from act3d.engine.log import read_metrics
 from act3d.engine.loop import Interrupted
 from act3d.errors import CheckpointError, ConfigError, InputError
-from act3d.evaluation.comparison import describe, read_run
+from act3d.evaluation.comparison import describe
+from act3d.evaluation.finished_runs import read_runs
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
@@ -166,7 +167,7 @@ def test_names_are_said_wherever_a_number_stands(
     )
     assert "name-supervised" in capsys.readouterr().out
     for folder in (run, tmp_path / "probe", tuned.out):
-        assert describe(read_run(folder)).endswith(", name-supervised")
+        assert describe(read_runs(folder)[0]).endswith(", name-supervised")
     assert checkpoints.load(tuned.out).meta["start"]["supervision"] == "names"
 
 

@@ -24,14 +24,15 @@ def compare(settings: CompareSettings) -> "Comparison":
     Raises:
         InputError: no such run, one that is not finished, or a row that would mix what cannot be compared.
     """
-    from act3d.evaluation.comparison import gather_rows, read_run
+    from act3d.evaluation.comparison import gather_rows
+    from act3d.evaluation.finished_runs import read_runs
 
     if settings.out:
         check_table_path(settings.out)
     named = []
     for word in settings.runs:
         name, _, rest = word.rpartition("=") if not Path(word).exists() else ("", "", word)
-        named.append((name, [read_run(path) for part in rest.split(",") for path in _folders(part)]))
+        named.append((name, [run for part in rest.split(",") for path in _folders(part) for run in read_runs(path)]))
     # Runs without a name are grouped together, whatever order they came in.
     unnamed = [run for name, group in named if not name for run in group]
     rows = gather_rows([*(pair for pair in named if pair[0]), *([("", unnamed)] if unnamed else [])], settings.metrics)

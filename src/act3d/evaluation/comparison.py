@@ -3,24 +3,25 @@
 import json
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from act3d.errors import InputError, reason_of
+from act3d.errors import InputError
+from act3d.evaluation.finished_runs import OLD_NAMES, Run
 from act3d.evaluation.published import METHODS, RESULTS, published
-from act3d.files import read_json
-from act3d.presets import load_yaml
 from act3d.supervision import supervision_note
 from act3d.tables import Table, Tabular
 
-# Names of metrics that earlier versions wrote -> today's names.
-OLD_NAMES = {
-    "taught": "pretrained",
-    "untaught": "random",
-    "untaught_knn": "random_knn",
-    "fitted": "data_dependent",
-    "fitted_knn": "data_dependent_knn",
-}
+# What is shown of a run unless other metrics are asked for: the first of these of which it has the first.
+MAIN = (
+    ("pretrained", "random", "data_dependent", "plain"),  # quickstart
+    ("class_miou", "instance_miou"),  # parts
+    ("miou", "macc", "oa"),  # scenes
+    ("oa", "macc"),  # classes, probes
+    ("recall_1", "recall_5"),  # align
+    ("probe",),  # pretrain
+    ("val_cd_l1", "val_cd_l2"),  # autoencode
+)
+LOWER = ("val_cd_l1", "val_cd_l2", "loss")  # the best is the lowest
 # Settings that may differ between the seeds of one row.
 _FREE = (
     "out",
@@ -32,31 +33,6 @@ _FREE = (
     "trainer.log_every",
     "logger",
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """Settings and results of one run folder."""
-
-    path: Path
-    results: dict[str, Any]
-    settings: dict[str, Any]
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-        return int(self.results.get("seed", 0))
-
-    @property
-    def protocol(self) -> str:
-        """Protocol, with how the epoch was chosen."""
-        return str(self.results.get("protocol_name") or self.results.get("protocol", "unknown"))
-
-    @property
-    def data(self) -> tuple[str, str]:
-        """Name and fingerprint of its data."""
-        data = self.results.get("data", {})
-        return str(data.get("name", "?")), str(data.get("fingerprint", "?"))
 
 
 @dataclass
@@ -88,7 +64,7 @@ class Row:
     @property
     def best(self) -> float:
         """The best seed."""
-        return max(self.values)
+        return min(self.values) if self.metric in LOWER else max(self.values)
 
 
 class Comparison(list[Row], Tabular):
@@ -130,55 +106,12 @@ class Comparison(list[Row], Tabular):
         ]
 
 
-def read_run(path: Path) -> Run:
-    """Read a run folder's results.json and config.yaml.
-
-    Raises:
-        InputError: not there (unfinished, or no run), or damaged.
-    """
-    file = path / "results.json" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(f"{path} holds no results.json: no run, or one that is not finished")
-    results = read_json(file)
-    _check_results(results, file)
-    results["metrics"] = {OLD_NAMES.get(name, name): value for name, value in results["metrics"].items()}
-    return Run(file.parent, results, _read_settings(file.with_name("config.yaml")))
-
-
-def _check_results(results: Any, file: Path) -> None:
-    """Refuse what is not the result of one run."""
-    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
-        raise InputError(f"{file} is not the result of an act3d run")
-    if isinstance(results.get("seed"), list):
-        raise InputError(f"{file} holds means over seeds; compare the runs that they were made from")
-    kinds = {"seed": int, "data": dict, "command": str, "start": dict | None, "test_rooms": list}
-    for key, kind in kinds.items():
-        if key in results and not isinstance(results[key], kind):
-            raise InputError(f"{file} is damaged: {key!r} is {type(results[key]).__name__}")
-    folds = results["metrics"].get("settings", {})
-    if not isinstance(folds, dict) or not all(isinstance(row, dict) and "mean" in row for row in folds.values()):
-        raise InputError(f"{file} is damaged: the settings of few-shot tasks have no means")
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    """The settings beside a result; empty where there are none."""
-    if not file.is_file():
-        return {}
-    try:
-        settings = load_yaml(file) or {}
-    except (ValueError, OSError) as error:
-        raise InputError(f"{file} is damaged ({reason_of(error)})") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{file} does not hold settings")
-    return settings
-
-
 def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Comparison:
     """Rows of a table.
 
     Args:
         named: (name, runs); an empty name means "by setting": runs that differ only in their seed share a row.
-        metrics: Such as "oa", "macc"; a run that does not have one has no row for it.
+        metrics: Such as "oa", "macc"; a run that does not have one has no row for it. Empty = see `MAIN`.
 
     Raises:
         InputError: a named row would mix commands, protocols or datasets, or holds one seed twice.
@@ -198,7 +131,10 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Compa
         _check_row(name or describe(runs[0]), runs)
         rows += _rows_of(name or describe(runs[0]), runs, metrics)
     if not rows:
-        raise InputError(f"none of the runs has {', '.join(metrics)} among its metrics")
+        found = [run.results["metrics"] for _, runs in named for run in runs]
+        there = sorted({name for each in found for name, value in each.items() if isinstance(value, int | float)})
+        wanted = f"{', '.join(metrics)} among its metrics" if metrics else "one of the usual metrics"
+        raise InputError(f"none of the runs has {wanted}; give --metrics some of: {', '.join(there) or 'none there'}")
     return rows
 
 
@@ -224,6 +160,8 @@ def _setting(run: Run) -> str:
     settings = pruned(run.settings)
     # Every seed has pretraining of its own or shares one: the kind of encoder counts, not its file.
     settings["checkpoint"] = bool(settings.get("checkpoint"))
+    if isinstance(teacher := settings.get("teacher"), dict):
+        settings["teacher"] = {**teacher, "checkpoint": bool(teacher.get("checkpoint"))}
     key = [run.results.get("command"), run.protocol, run.data, run.results.get("start", {}), settings]
     if isinstance(key[3], dict):
         key[3] = {k: v for k, v in key[3].items() if k != "checkpoint"}
@@ -249,15 +187,15 @@ def _check_row(name: str, runs: list[Run]) -> None:
 def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
     rows = []
     dataset, fingerprint = runs[0].data
-    for metric in metrics:
+    few = runs[0].results["metrics"].get("settings", {})
+    for metric in metrics or _main(runs[0]):
         found = [(run.seed, _number(run, metric)) for run in runs]
         values = [(seed, value) for seed, value in found if value is not None]
         if values:
             seeds, numbers = [seed for seed, _ in values], [value for _, value in values]
             beside = _published(runs[0], metric)
             rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside))
-    settings = runs[0].results["metrics"].get("settings", {})
-    for setting in settings if "oa" in metrics else ():  # few-shot: one row a setting
+    for setting in few if "oa" in metrics or not metrics else ():  # few-shot: one row a setting
         means = [run.results["metrics"]["settings"][setting]["mean"] for run in runs]
         beside = _published(runs[0], "oa", setting)
         rows.append(
@@ -266,6 +204,10 @@ def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
             )
         )
     return rows
+
+
+def _main(run: Run) -> tuple[str, ...]:
+    return next((group for group in MAIN if _number(run, group[0]) is not None), ())
 
 
 def _published(run: Run, metric: str, setting: str = "") -> dict[str, str]:

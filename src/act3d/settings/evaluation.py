@@ -67,16 +67,18 @@ class ProbeSettings(Settings, command="probe"):
 class CompareSettings(Settings, command="compare"):
     """Compare runs: mean, spread and best over seeds.
 
-    Runs that differ only in their seed share a row. NAME=RUN,RUN,... makes a row by hand; one that would mix protocols,
-    datasets or votes is refused. Published numbers are shown beside ours where there are some; most of those
-    select the epoch on the test set (protocol legacy).
+    Runs that differ only in their seed share a row; a quickstart's folder has one for every kind of features.
+    NAME=RUN,RUN,... makes a row by hand; one that would mix protocols, datasets or votes is refused. Published numbers
+    are shown beside ours where there are some; most of those select the epoch on the test set (protocol legacy).
     """
 
     positionals = ("runs",)
 
     runs: list[Place] = option(..., "run folders, or NAME=FOLDER,FOLDER; with * and ? for several")
     metrics: list[str] = option(
-        ["oa", "macc"], "metrics to show, such as oa, macc, miou, knn; a run without one has no row for it"
+        [],
+        "metrics to show, such as oa, macc, miou, knn; a run without one has no row for it; empty = the main ones of "
+        "each run: accuracies, mIoU of segmenters, the probe of act3d pretrain, Chamfer distances of act3d autoencode",
     )
     out: Place = option("", "also write the table to this file (.json, .csv, .md or .tex); empty = print only")
 
