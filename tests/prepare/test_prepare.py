@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import act3d
 from act3d.commands.prepare import prepare
 from act3d.data import open_dataset
 from act3d.data.transforms import prepare_cloud
@@ -120,6 +121,20 @@ def test_broken_files_are_listed_and_the_others_kept(meshes: Path, tmp_path: Pat
         assert any(word in reasons[f"tall/{name}"] for word in reason.split("|")), reasons
     with (tmp_path / "out" / "failures.csv").open() as file:
         assert [(row["name"], row["reason"]) for row in csv.DictReader(file)] == summary.failures
+
+
+def test_columns_without_names_are_said_once(
+    tmp_path: Path, classifier_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(4):
+        rows = np.random.default_rng(i).random((40, 6))
+        (tmp_path / "in" / f"{i}.xyz").write_text("\n".join(" ".join(map(str, row)) for row in rows))
+    note = ".xyz files: 6 columns without names: the first three are taken for x, y and z"
+    prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
+    assert capsys.readouterr().out.count(note) == 1
+    act3d.predict(str(tmp_path / "in"), checkpoint=str(classifier_file))
+    assert capsys.readouterr().err.count(note) == 1
 
 
 def test_nothing_to_prepare(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every form that points can come in gives what the plain batch gives."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,41 @@ def test_up_axis_turns_the_shape(tmp_path: Path) -> None:
     assert np.ptp(read_points(tmp_path / "box.obj", {}, 200).numpy(), axis=0).argmax() == 2
     assert np.ptp(read_points(tmp_path / "box.obj", {"source_up": "z"}, 200).numpy(), axis=0).argmax() == 1
     assert np.ptp(read_points(tmp_path / "box.obj", {"source_up": "z"}, 200, up="y").numpy(), axis=0).argmax() == 2
+
+
+def said(record: list[warnings.WarningMessage]) -> list[str]:
+    return [str(each.message) for each in record]
+
+
+def test_what_is_inferred_of_a_file_is_said(tmp_path: Path, student_file: Path) -> None:
+    write_box(tmp_path / "box.obj", 1, 1, 9)
+    up = '.obj files do not say which axis is up: {}{} (else up="x", "y" or "z")'
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("default")  # what Python itself does: once for a line of code
+        for _ in range(3):
+            read_points(tmp_path / "box.obj", {}, 20)
+        read_points(tmp_path / "box.obj", {"source_up": "z"}, 20)
+        read_points(tmp_path / "box.obj", {}, 20, up="z")
+    assert said(record) == [up.format("y", " is taken"), up.format("z", ", as in the training files")]
+    assert {each.filename for each in record} == {__file__}
+    model = act3d.load(student_file)
+    with pytest.warns(UserWarning, match=r"\.obj files do not say which axis is up: y"):
+        model.embed(tmp_path / "box.obj")
+
+
+@pytest.mark.parametrize(("suffix", "header"), [("xyz", ""), ("npy", ""), ("xyz", "id x y z\n"), ("xyz", "x;y;z;i\n")])
+def test_columns_without_names_are_said(tmp_path: Path, suffix: str, header: str) -> None:
+    rows = np.random.default_rng(0).random((50, 4))
+    path = tmp_path / f"cloud.{suffix}"
+    if suffix == "npy":
+        np.save(path, rows)
+    else:
+        path.write_text(header + "\n".join(" ".join(map(str, row)) for row in rows))
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        read_points(path, {}, 20, up="y")
+    taken = f".{suffix} files: 4 columns without names: the first three are taken for x, y and z"
+    assert said(record) == ([] if header else [taken])
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,10 @@ LOST_RADII = 100_000.0  # at this distance float32 keeps less than float16 keeps
 
 @dataclass
 class Cloud:
-    """One cloud ready to be stored: `points` (P, 3) in the unit sphere, its original centre and scale, its row."""
+    """One cloud ready to be stored: `points` (P, 3) in the unit sphere, its original centre and scale, its row.
+
+    `note` is what its reader took for granted; it is not stored.
+    """
 
     name: str
     points: np.ndarray
@@ -48,6 +51,7 @@ class Cloud:
     cls: str = ""
     split: str = "train"
     extra: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass

@@ -85,7 +85,8 @@ def make_cloud(item: Item, settings: Settings) -> Cloud:
         extra["missing"] = str(shape.missing)
     # In the type that is stored: a quarter of the bytes on their way from process to process.
     stored = (points / scale).astype(settings.dtype)
-    return Cloud(item.name, stored, center, scale, parts, item.cls, item.split, extra)
+    note = f"{item.path.suffix} files: {shape.note}" if shape.note else ""
+    return Cloud(item.name, stored, center, scale, parts, item.cls, item.split, extra, note)
 
 
 def shard_size_for(items: int) -> int:
@@ -133,6 +134,7 @@ def pack(
     done = count - len(items)
     if done and not writer.complete:
         notes.append(f"continued after {done} models that were prepared before")
+    taken: dict[str, None] = {}  # for granted, by the readers
     with closing(results):  # an interruption must not wait for the models still queued
         for shard in pending:
             batch: list[Cloud | Failure] = []
@@ -143,8 +145,9 @@ def pack(
                 if progress is not None:
                     progress(done, count)
             writer.write_shard(shard, batch)
+            taken |= {cloud.note: None for cloud in batch if isinstance(cloud, Cloud) and cloud.note}
     description = writer.finish(declared)
-    return summarize(Path(out), description, time.perf_counter() - start, notes)
+    return summarize(Path(out), description, time.perf_counter() - start, [*notes, *taken])
 
 
 def summarize(out: Path, description: dict[str, Any], seconds: float, notes: list[str]) -> Summary:

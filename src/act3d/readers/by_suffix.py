@@ -42,19 +42,20 @@ READERS: dict[str, Callable[[Path], Shape]] = {
 
 
 class Sample(NamedTuple):
-    """Points (count, 3) float64 of a file, what its `Shape` says of its up axis, and whether it is a mesh."""
+    """Points (count, 3) float64 of a file, what its `Shape` says of its up axis and takes for granted, whether a mesh."""
 
     points: np.ndarray
     up: str
     turned_from: str
     of_mesh: bool = False
+    note: str = ""
 
 
 def read_sample(path: str | Path, count: int, seed: int = 0) -> Sample:
     """Read a file and take points from it, spread over its surface or drawn from its cloud; see `read_shape`."""
     shape = read_shape(path)
     points, _, _ = sample_surface(shape, count, np.random.default_rng(seed))
-    return Sample(points, shape.up, shape.turned_from)
+    return Sample(points, shape.up, shape.turned_from, note=shape.note)
 
 
 def read_shape(path: str | Path) -> Shape:

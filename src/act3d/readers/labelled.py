@@ -109,7 +109,7 @@ def read_scan(path: Path) -> Sample:
         found = Sample(np.asarray(open_las(path).xyz, dtype=np.float64), "z", "")
     else:
         shape = read_shape(path)
-        found = Sample(shape.vertices, shape.up, shape.turned_from, of_mesh=shape.faces is not None)
+        found = Sample(shape.vertices, shape.up, shape.turned_from, shape.faces is not None, shape.note)
     if not len(found.points) or not np.isfinite(found.points).all():
         raise InputError("holds no points, or some that are not finite")
     return found

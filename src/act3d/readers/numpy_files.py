@@ -27,7 +27,9 @@ def as_cloud(array: np.ndarray) -> Shape:
             f"holds an array of shape {array.shape} and type {array.dtype}; expected (N, 3 or more) numbers"
         )
     check_upright(array)
-    return Shape(array[:, :3].astype(np.float64))
+    columns = array.shape[1]
+    note = f"{columns} columns without names: the first three are taken for x, y and z" if columns > 3 else ""
+    return Shape(array[:, :3].astype(np.float64), note=note)
 
 
 def check_upright(array: np.ndarray) -> None:

@@ -34,7 +34,8 @@ def read_text(path: Path) -> Shape:
     rows = _blocks(_split(lines))
     columns = _columns(named, comments, len(rows[0]))
     shape = as_cloud(np.broadcast_to(0.0, (len(rows), len(rows[0]))))  # its shape shows whether it is transposed
-    shape.vertices = numbers([[row[column] for column in columns] for row in rows], "its points")
+    shape.vertices = numbers([[row[column] for column in columns or (0, 1, 2)] for row in rows], "its points")
+    shape.note = "" if columns else shape.note
     return shape
 
 
@@ -90,11 +91,11 @@ def _blocks(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _columns(named: list[str], comments: list[str], count: int) -> list[int]:
-    """The places of x, y and z, by the names in a header; 0, 1, 2 where there are none."""
+    """The places of x, y and z, by the names in a header; [] where there are none."""
     for line in [*named, *reversed(comments)]:
         words = [re.split(r"[\[(]", word.strip("\"' "))[0].lower() for word in re.split(r"[\s,;]+", line) if word]
         if {"x", "y", "z"} <= set(words) and len(words) == count:
             return [words.index(axis) for axis in "xyz"]
         if line in named and len(words) == count:
             raise InputError(f"has columns {line[:100]!r}; expected x, y and z among them")
-    return [0, 1, 2]
+    return []

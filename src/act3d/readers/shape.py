@@ -20,6 +20,7 @@ class Shape:
         missing: Pieces that the file names and that could not be found (LDraw).
         up: The up axis that the file declares ("y" for glTF, "z" for 3MF); "" where its format does not declare one.
         turned_from: The axis that an entry of the file says, where the reader has turned the shape to y (Collada).
+        note: What the reader took for granted, "" for nothing.
     """
 
     vertices: np.ndarray
@@ -30,6 +31,7 @@ class Shape:
     missing: int = 0
     up: str = ""
     turned_from: str = ""
+    note: str = ""
 
 
 def check_vertices(shape: Shape) -> None:

@@ -69,10 +69,15 @@ def choose_up(suffix: str, of_file: str, meta: Mapping[str, Any], asked: str | N
     return UpAxis("y", "guess")
 
 
-def up_note(up: UpAxis, suffix: str) -> str:
-    """A line that says what was inferred about files that do not say it themselves; "" where nothing was."""
+def up_note(up: UpAxis, suffix: str, asking: str = "--up x, y or z") -> str:
+    """A line that says what was inferred about files that do not say it themselves; "" where nothing was.
+
+    Args:
+        up, suffix: What was decided about files of a suffix.
+        asking: How the user says it.
+    """
     if up.by == "training" and suffix.lower() not in SAID_UP:
-        return f"{suffix} files do not say which axis is up: {up.axis}, as in the training files (else --up x, y or z)"
+        return f"{suffix} files do not say which axis is up: {up.axis}, as in the training files (else {asking})"
     if up.by == "guess":
-        return f"{suffix} files do not say which axis is up: y is taken (else --up x, y or z)"
+        return f"{suffix} files do not say which axis is up: y is taken (else {asking})"
     return ""

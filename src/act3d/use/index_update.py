@@ -1,5 +1,6 @@
 """Making an index, and bringing it up to date."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from act3d.use.index import (
     small,
     write_index,
 )
-from act3d.use.points import read_points
+from act3d.use.points import read_with_notes
 from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import Item, Shapes
@@ -58,12 +59,14 @@ def update_index(folder: Path, predictor: EncoderPredictor[Any], shapes: Shapes,
     known = [old.table] if old else []
     table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts, keep_picture)
     table, gone = joined(old.table if old else None, table)
-    index = write_index(folder, table, _complete(pictures, table, shapes, reading))
+    index = write_index(folder, table, _complete(pictures, table, shapes, reading, predictor.meta))
     parts.remove()
     return Updated(index, new, gone, failures)
 
 
-def _complete(pictures: Pictures, table: Embeddings, shapes: Shapes, reading: Reading) -> Pictures:
+def _complete(
+    pictures: Pictures, table: Embeddings, shapes: Shapes, reading: Reading, meta: Mapping[str, Any]
+) -> Pictures:
     """A small cloud for every row; read again where an interrupted run has embedded the shape already."""
     places = {item.key: place for place, item in enumerate(shapes.items)}
     up = None if reading.up == "auto" else reading.up
@@ -75,7 +78,7 @@ def _complete(pictures: Pictures, table: Embeddings, shapes: Shapes, reading: Re
             elif shapes.dataset is not None and key in places:
                 found[key] = small(shapes.dataset.fetch([places[key]], epoch=0)["points"][0].numpy())
             elif path:
-                found[key] = small(read_points(path, {}, PICTURE_POINTS, up).numpy())
+                found[key] = small(read_with_notes(path, meta, PICTURE_POINTS, up)[0].numpy())
         except InputError:  # gone in the meantime: found without a picture
             continue
     return found

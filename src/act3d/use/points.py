@@ -5,6 +5,7 @@ Files are transformed into that frame first, as the model's training data were (
 """
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -66,37 +67,53 @@ def read_points(
     Returns:
         Tensor with shape (count, 3), float32.
 
+    Warns:
+        UserWarning: The file does not say which axis is up, or which columns are x, y and z, so that one is taken.
+
     Raises:
         InputError: The file cannot be read, or no points can be taken from it; names the file.
     """
+    points, notes = read_with_notes(path, meta or {}, count, up, seed)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return points
+
+
+def read_with_notes(
+    path: str | os.PathLike[str], meta: Mapping[str, Any], count: int, up: str | None = None, seed: int = 0
+) -> tuple[Tensor, list[str]]:
+    """Read a file as `read_points` does, and say what was inferred; see `in_training_frame`."""
     from act3d.readers.by_suffix import read_sample
     from act3d.readers.guarded import Lost, limits_for, read_one
 
     found = read_one(partial(read_sample, count=count, seed=seed), Path(path), limits_for(path))
     if isinstance(found, Lost):
         raise InputError(f"{printable(path)}: {found.reason}")
-    return in_training_frame(found, Path(path), meta or {}, up)[0]
+    return in_training_frame(found, Path(path), meta, up, 'up="x", "y" or "z"')
 
 
 def in_training_frame(
-    sample: "Sample", path: Path, meta: Mapping[str, Any], up: str | None = None
-) -> tuple[Tensor, str]:
+    sample: "Sample", path: Path, meta: Mapping[str, Any], up: str | None = None, asking: str = "--up x, y or z"
+) -> tuple[Tensor, list[str]]:
     """Bring points of a file into the frame that a model was trained in.
 
     Args:
         sample: As `read_sample` gives it, in the file's own coordinates.
         path: The file; its suffix counts where the file does not say which axis is up.
         meta, up: See `read_points`.
+        asking: How the user says which axis is up.
 
     Returns:
-        Points (count, 3) float32, and a line that says which up axis was inferred, "" if none had to be.
+        Points (count, 3) float32, and lines that say what was inferred of files of this suffix.
     """
     from act3d.data.transforms import prepare_cloud
     from act3d.readers.up_axis import choose_up, to_y_up, up_note
 
     axis = choose_up(path.suffix, sample.up, meta, up)
     turned_from = "" if axis.by == "file" else sample.turned_from
-    return prepare_cloud(to_y_up(sample.points, axis.axis, turned_from), meta, up="y"), up_note(axis, path.suffix)
+    notes = [up_note(axis, path.suffix, asking), f"{path.suffix} files: {sample.note}" if sample.note else ""]
+    points = prepare_cloud(to_y_up(sample.points, axis.axis, turned_from), meta, up="y")
+    return points, [note for note in notes if note]
 
 
 def is_single(points: Points) -> bool:

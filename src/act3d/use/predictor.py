@@ -92,6 +92,9 @@ class Predictor(Generic[M]):
         Args:
             path: A file of any format that `act3d prepare` reads.
             up: The file's up axis, x, y or z; by default that of the training files.
+
+        Warns:
+            UserWarning: Something was inferred, see `act3d.read_points`.
         """
         return read_points(path, self.meta, self.points, up)
 

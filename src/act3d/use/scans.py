@@ -34,7 +34,7 @@ def find_scans(source: str) -> dict[str, Path]:
     if path.is_dir():
         root, files = path, find_files(path, SUFFIXES).files
     else:
-        places = map(Path, sorted(glob.glob(source, recursive=True)))
+        places = map(Path, sorted(set(glob.glob(source, recursive=True))))
         files = [file for file in places if file.suffix.lower() in SUFFIXES and file.is_file()]
         root = common_folder(files) if files else path
     if not files:
@@ -69,6 +69,7 @@ def label_scans(
             else:
                 axis = choose_up(file.suffix, scan.up, meta, None if up == "auto" else up)
                 notes = [up_note(axis, file.suffix), "of meshes the vertices are labelled" if scan.of_mesh else ""]
+                notes.append(f"{file.suffix} files: {scan.note}" if scan.note else "")
                 for note in notes:
                     if note not in said:  # what is inferred is said once
                         said.add(note)

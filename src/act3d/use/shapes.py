@@ -67,7 +67,7 @@ class Shapes:
             return
         count, meta = predictor.points, dict(predictor.meta)
         axis = None if reading.up == "auto" else reading.up
-        said = {"", *_say([*assumptions(meta), *_about_size(meta, reading.normalize)])}
+        said = {*_say([*assumptions(meta), *_about_size(meta, reading.normalize)])}
         if reading.normalize != "auto":
             meta["normalization"] = reading.normalize
         paths = [self.items[place].path for place in places]
@@ -82,12 +82,11 @@ class Shapes:
                     try:
                         if isinstance(found, Lost):
                             raise InputError(found.reason)
-                        cloud, note = in_training_frame(found, Path(self.items[place].path), meta, axis)
+                        cloud, notes = in_training_frame(found, Path(self.items[place].path), meta, axis)
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
-                    if note not in said:  # what is inferred is said once
-                        said.update(_say([note]))
+                    said.update(_say([note for note in notes if note not in said]))  # what is inferred is said once
                     good.append(place)
                     clouds.append(cloud)
                 yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
