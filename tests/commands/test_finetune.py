@@ -11,8 +11,9 @@ from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands.finetune import finetune
 from act3d.data import open_dataset
+from act3d.engine.log import read_metrics
 from act3d.engine.loop import Interrupted
-from act3d.engine.run_folder import RunResult
+from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
@@ -144,6 +145,54 @@ def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monk
     a, b = checkpoints.load(whole.out).model.state_dict(), checkpoints.load(parts.out).model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert results(parts.out)["start"]["kind"] == "student"
+
+
+@pytest.mark.parametrize("moment", ["before the first step", "after two steps"])
+def test_killed_before_its_first_state_it_starts_from_the_checkpoint_again(
+    shapes: DataConfig, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    whole = train(str(student), shapes, SMALL, PLAN, out=str(tmp_path / "whole"))
+    inner, calls = ClassifierTraining.losses, []
+
+    class Killed(BaseException):
+        pass
+
+    def kill(self: Any, *args: Any) -> Any:
+        calls.append(1)
+        if moment == "before the first step" or len(calls) > 2:
+            raise Killed
+        return inner(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "losses", kill)
+        with pytest.raises(Killed):
+            train(str(student), shapes, SMALL, PLAN, out=str(tmp_path / "parts"))
+    folder = RunFolder(tmp_path / "parts")
+    assert folder.start.exists()
+    assert not folder.holds_state
+    # `start.json` says that weights come from a state, which there is none of: the checkpoint is needed again.
+    parts = finetune(out=str(folder.path), resume=True)
+    assert parts.metrics == whole.metrics
+    a, b = checkpoints.load(whole.out).model.state_dict(), checkpoints.load(parts.out).model.state_dict()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert results(parts.out)["start"] == results(whole.out)["start"]
+    assert [row["step"] for row in read_metrics(parts.out / "metrics.csv")] == [
+        row["step"] for row in read_metrics(whole.out / "metrics.csv")
+    ]
+
+
+def test_killed_before_its_first_state_and_its_checkpoint_gone(
+    shapes: DataConfig, student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(student.read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "losses", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(str(copy), shapes, SMALL, PLAN, out=str(tmp_path / "parts"))
+    copy.unlink()
+    with pytest.raises(CheckpointError, match=r"copy\.safetensors"):  # rather than from random weights
+        finetune(out=str(tmp_path / "parts"), resume=True)
 
 
 def test_starts_from_point_mae(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from act3d.commands.pretrain import pretrain
 from act3d.engine import loop
 from act3d.engine.log import read_metrics
 from act3d.engine.loop import Interrupted, NonFiniteLoss
-from act3d.engine.run_folder import RunResult
+from act3d.engine.run_folder import RunFolder, RunResult
 from act3d.engine.state import read_state
 from act3d.errors import CheckpointError, ConfigError
 from act3d.recipes.autoencoder import AutoencoderTraining
+from act3d.recipes.pretraining import Pretraining
 
 UNTIMED = ("step", "epoch", "loss", "reconstruction", "kl", "lr", "val_f_score", "val_cd_l1", "val_cd_l2", "probe")
 
@@ -91,6 +93,36 @@ def test_stage1_killed_before_its_first_checkpoint(
         with pytest.raises(Killed):
             stage1(tmp_path / "cut")
     assert_same_run(stage1(tmp_path / "cut", resume=True), whole)
+
+
+@pytest.mark.parametrize("mode", ["eval", "released"])
+def test_stage2_killed_before_its_first_state(
+    stage2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    whole = stage2(tmp_path / "whole", mode=mode)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 1, kill)
+        with pytest.raises(Killed):
+            stage2(tmp_path / "cut", mode=mode)
+    folder = RunFolder(tmp_path / "cut")
+    assert folder.holds_run
+    assert not folder.holds_state
+    (folder.checkpoints).mkdir(exist_ok=True)
+    (folder.checkpoints / ".last.ckpt.cut.tmp").write_bytes(b"what a kill leaves of the first state")
+    # Nothing but the folder is needed: the settings and the teacher are in it, and the log begins again.
+    assert_same_run(pretrain(out=str(folder.path), resume=True), whole)
+
+
+def test_stage2_killed_while_it_copies_its_teacher(
+    stage2: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = stage2(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "keep_inputs", lambda *_: kill())
+        with pytest.raises(Killed):
+            stage2(tmp_path / "cut")
+    assert not RunFolder(tmp_path / "cut").teacher.exists()
+    assert_same_run(pretrain(out=str(tmp_path / "cut"), resume=True), whole)
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
