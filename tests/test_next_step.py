@@ -9,6 +9,7 @@ import pytest
 from act3d.cli import main
 from act3d.cli.next_step import next_step
 from act3d.cli.table import COMMANDS, settings_of
+from act3d.engine import processes
 from tests.command_line import settings_of_words
 
 # What a command needs to be called at all.
@@ -105,7 +106,10 @@ def test_it_is_printed_beside_the_output_and_only_on_success(
     words = ["convert", "ACT.pth", "--out", "a b.safetensors"]
     assert main(words) == 0
     assert capsys.readouterr() == ("done\n", "next: act3d inspect 'a b.safetensors'\n")
-    monkeypatch.setenv("LOCAL_RANK", "1")  # a helper process
+    monkeypatch.setenv("LOCAL_RANK", "1")  # a stray variable: this process is alone
+    assert main(words) == 0
+    assert "next:" in capsys.readouterr().err
+    monkeypatch.setattr(processes, "rank", lambda: 1)  # a helper process
     assert main(words) == 0
     assert capsys.readouterr() == ("done\n", "")
     assert main(["convert", "ACT.pth"]) == 2

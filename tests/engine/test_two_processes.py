@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,10 +43,11 @@ def run(command: list[str], **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def finish(*processes: "subprocess.Popen[str]") -> None:
-    for process in processes:
-        _, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
+def finish(*processes: "subprocess.Popen[str]") -> list[str]:
+    """Wait for processes to end well; return what each said on its error stream."""
+    said = [process.communicate(timeout=240)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +70,21 @@ def test_a_resumed_run_logs_what_all_processes_saw(script: Path, root: Path, who
     assert len(losses(out)) == 2
 
 
-def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "slurm"
+def slurm_tasks(command: list[str]) -> "list[subprocess.Popen[str]]":
+    """Start a command as two tasks, as `srun` does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "SLURM_JOB_NAME": "act3d"}
-    command = words(script, root, out, "--trainer.epochs", "2")
-    finish(*(run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"))
+    return [run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"]
+
+
+def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slurm"
+    said = finish(*slurm_tasks(words(script, root, out, "--trainer.epochs", "2")))
+    assert [said[0].count(word) for word in ("next: act3d", "finished after")] == [1, 1]
+    assert [said[1].count(word) for word in ("next: act3d", "finished after")] == [0, 0]
     assert losses(out) == losses(whole)
     first, second = (load_file(folder / "checkpoints" / "last.safetensors") for folder in (whole, out))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -85,7 +94,23 @@ def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(script: Path, ro
     common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "act3d"}
     more = ("--trainer.devices", "1", "--trainer.epochs", "1")
     commands = {rank: words(script, root, tmp_path / rank, *more, "--seed", rank) for rank in "01"}
-    finish(*(run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank, command in commands.items()))
+    said = finish(*(run(line, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank, line in commands.items()))
+    assert [error.count("next: act3d") for error in said] == [1, 1]
     for rank in "01":
         assert json.loads((tmp_path / rank / "results.json").read_text())["seed"] == int(rank)
         assert losses(tmp_path / rank)
+
+
+def test_a_stopped_job_says_so_once(script: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "slurm"
+    tasks = slurm_tasks(words(script, root, out, "--trainer.epochs", "100000"))
+    deadline = time.monotonic() + 120
+    while not (out / "metrics.csv").exists() or not losses(out):  # until an epoch is behind it
+        assert time.monotonic() < deadline
+        assert all(task.poll() is None for task in tasks)
+        time.sleep(0.2)
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    errors = [task.communicate(timeout=120)[1] for task in tasks]
+    assert [task.returncode for task in tasks] == [128 + signal.SIGUSR1, 0]
+    assert [error.count("act3d: stopped at step") for error in errors] == [1, 0]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from act3d.cli.table import COMMANDS
+from act3d.engine import processes
 from act3d.errors import Act3dError, ConfigError, InputError
 from act3d.lines import accept_any_character, say
 
@@ -33,8 +34,8 @@ def _report(error: Exception) -> int:
     """Print an error as one line and return the exit code it stands for."""
     code = getattr(error, "code", None)
     if isinstance(code, int) and code > 128:  # stopped on request, with everything saved
-        if int(os.environ.get("LOCAL_RANK", 0)):
-            return 0  # a helper process; the first one prints
+        if processes.rank():
+            return 0  # a helper process: the first one prints, and its code counts
         say(f"act3d: {error}", error=True)
         return code
     text = " ".join(str(error).split())

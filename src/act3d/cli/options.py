@@ -1,7 +1,6 @@
 """A command as cyclopts reads it: one option a setting, all of them text, which `act3d.settings` understands."""
 
 import inspect
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,6 +10,7 @@ from cyclopts import Group, Parameter, Token
 from act3d.cli.next_step import next_step
 from act3d.cli.table import COMMANDS, load, settings_of
 from act3d.cli.words import with_resumed_run
+from act3d.engine import processes
 from act3d.lines import say
 from act3d.presets import preset_names
 from act3d.settings.layers import fields, resolve
@@ -60,7 +60,7 @@ def command_line_of(name: str) -> Callable[..., None]:
         settings.check_places()  # before torch is imported
         result = load(COMMANDS[name].target)(settings)
         step = next_step(name, settings, result)
-        if step and not int(os.environ.get("LOCAL_RANK", 0)):  # the first of several processes speaks
+        if step and not processes.rank():  # the first of several processes speaks
             say(f"next: {step}", error=True)
 
     shown = [_option(model, key, place) for place, key in keys.items()]

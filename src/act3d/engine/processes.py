@@ -1,5 +1,6 @@
 """Exchange between processes; with one process, none. Fabric forms their group (see `machine`)."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,6 +9,8 @@ if TYPE_CHECKING:
 
 def active() -> bool:
     """Tell whether this process is one of several that train together."""
+    if "torch.distributed" not in sys.modules:  # commands that need no torch ask too
+        return False
     import torch.distributed as dist
 
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
