@@ -1,7 +1,6 @@
 """The command line: cyclopts over the models in `act3d.settings`. A command's code is imported when it runs."""
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 

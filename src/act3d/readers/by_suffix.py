@@ -42,7 +42,7 @@ READERS: dict[str, Callable[[Path], Shape]] = {
 
 
 class Sample(NamedTuple):
-    """Points (count, 3) float64 of a file, what its `Shape` says of its up axis and takes for granted, whether a mesh."""
+    """Points (count, 3) float64 of a file, what its `Shape` says of its up axis and takes for granted; if of a mesh."""
 
     points: np.ndarray
     up: str
