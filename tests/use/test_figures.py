@@ -219,3 +219,15 @@ def test_several_checkpoints_are_given_one_after_another(runs):
     assert settings_of_words("show", "map", "sample", "--checkpoint", one, "--blocks", "1,2").blocks == [1, 2]
     assert _names(["a/x", "b/y.pth"]) == ["x", "y"]
     assert _names(["a/x", "b/x"]) == ["a/x", "b/x"]
+
+
+def test_files_that_cannot_be_read_give_way_to_others(student, meshes, tmp_path):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"a{number}.obj").write_text("v 1 2\nf 1 2 3\n")
+    for number in range(3):
+        (folder / f"b{number}.obj").write_bytes((meshes / "rod" / f"rod{number}.obj").read_bytes())
+    assert shapes_of(Source(str(folder)), student, 2).names == ["b0.obj", "b1.obj"]
+    with pytest.raises(InputError, match="not one shape could be read"):
+        shapes_of(Source(str(folder / "a*.obj")), student, 2)

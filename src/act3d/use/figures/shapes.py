@@ -54,28 +54,37 @@ def spread_places(items: Sequence[Item], count: int) -> list[int]:
     return [place for _, _, place in sorted(turns)[:count]]
 
 
-def read_shapes(shapes: Shapes, places: Sequence[int], predictor: Predictor[Any], reading: Reading) -> Shown:
-    """Read the shapes at these places as the model was trained on such.
+def read_shapes(
+    shapes: Shapes, places: Sequence[int], predictor: Predictor[Any], reading: Reading, spare: Sequence[int] = ()
+) -> Shown:
+    """Read the shapes at these places as the model was trained on such; `spare` ones in place of those that cannot be.
 
     Raises:
         InputError: not one could be read.
     """
     names, labels, clouds = [], [], []
-    for good, points, bad in shapes.batches(list(places), predictor, reading):
-        for place, reason in bad:
-            say(f"act3d: not readable: {shapes.items[place].name}: {reason}", error=True)
-        names += [shapes.items[place].name for place in good]
-        labels += [shapes.items[place].label for place in good]
-        clouds += [points] if len(points) else []
+    wanted = list(places)
+    while wanted:
+        failed = 0
+        for good, points, bad in shapes.batches(wanted, predictor, reading):
+            for place, reason in bad:
+                say(f"act3d: not readable: {shapes.items[place].name}: {reason}", error=True)
+            names += [shapes.items[place].name for place in good]
+            labels += [shapes.items[place].label for place in good]
+            clouds += [points] if len(points) else []
+            failed += len(bad)
+        wanted, spare = list(spare[:failed]), spare[failed:]
     if not clouds:
         raise InputError("not one shape could be read")
     return Shown(names, labels, torch.cat(clouds).to(predictor.device, predictor.dtype))
 
 
 def shapes_of(source: Source, predictor: Predictor[Any], count: int) -> Shown:
-    """Read `count` shapes of a source."""
+    """Read `count` shapes of a source, as far as so many can be read."""
     shapes = list_shapes(source, predictor)
-    return read_shapes(shapes, spread_places(shapes.items, count), predictor, source.reading)
+    chosen, every = spread_places(shapes.items, count), spread_places(shapes.items, len(shapes.items))
+    spare = [place for place in every if place not in set(chosen)]
+    return read_shapes(shapes, chosen, predictor, source.reading, spare)
 
 
 def short(name: str) -> str:
