@@ -132,6 +132,14 @@ def test_headers_of_npy_that_promise_the_impossible(tmp_path: Path, shape: str) 
         read(tmp_path, "x.npy", data)
 
 
+@pytest.mark.parametrize("kind", ["'|S0'", "'|V0'", "'<U0'", "[]", "[('a', '<f4', (0,))]"])
+def test_values_without_a_size_are_no_numbers(tmp_path: Path, kind: str) -> None:
+    head = f"{{'descr': {kind}, 'fortran_order': False, 'shape': (1000000000000, 3), }}".encode()
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head) + 1) + head + b"\n" + b"\0" * 48
+    with pytest.raises(InputError, match=r"holds values of type .*, not numbers"):
+        read(tmp_path, "x.npy", data)
+
+
 def test_npz_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     body = io.BytesIO()
     np.save(body, np.zeros((10_000_000, 3), dtype=np.float32))

@@ -59,6 +59,8 @@ def parse_npy(data: bytes) -> np.ndarray:
         raise InputError(f"is no readable .npy ({text})") from None
     if dtype.hasobject:
         raise InputError("holds Python objects, not numbers")
+    if not dtype.itemsize:  # such as "S0", text without letters: any number of them fits into a file
+        raise InputError(f"holds values of type {dtype}, not numbers")
     count = math.prod(int(size) for size in shape)
     if any(size < 0 for size in shape) or count * dtype.itemsize > len(data) - file.tell():
         raise InputError(f"ends early: an array of shape {shape} was promised")
