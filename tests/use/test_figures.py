@@ -231,3 +231,27 @@ def test_files_that_cannot_be_read_give_way_to_others(student, meshes, tmp_path)
     assert shapes_of(Source(str(folder)), student, 2).names == ["b0.obj", "b1.obj"]
     with pytest.raises(InputError, match="not one shape could be read"):
         shapes_of(Source(str(folder / "a*.obj")), student, 2)
+
+
+def test_miou_below_parts_is_that_of_evaluation(tmp_path):
+    from act3d import checkpoints
+    from act3d.commands.evaluate import evaluate
+    from act3d.models.segmenter import Segmenter
+    from tests.commands.test_segment import SMALL, write_parts
+
+    root = write_parts(tmp_path / "things")
+    torch.manual_seed(0)
+    meta = {"classes": ["plate", "rod"], "parts": ["top", "bottom", "mark"], "points": 128}
+    meta["class_parts"] = {"plate": [0, 1, 2], "rod": [0, 1]}
+    file = checkpoints.save(Segmenter(classes=3, categories=2, **SMALL), tmp_path / "s.safetensors", meta)
+    whole = evaluate(str(file), data={"root": str(root)}).metrics
+    figure = collections.parts(load(file), Source(str(root)), 99)
+    shown = [numbers(panel.note) for panel in panels(figure, "predicted")]
+    assert len(shown) == 8
+    assert np.mean([miou for miou, _ in shown]) == pytest.approx(whole["instance_miou"], abs=0.06)
+    assert np.mean([right for _, right in shown]) == pytest.approx(whole["accuracy"], abs=0.06)
+    assert {name for name, _ in figure.legend} <= {"top", "bottom", "mark"}
+    truth = figure.rows[0][0]
+    assert set(truth.coloring.values) <= {0, 1, 2}
+    path = show("parts", str(root), checkpoint=[str(file)], out=str(tmp_path / "p.pdf"))
+    assert path.stat().st_size > 5000

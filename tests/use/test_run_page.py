@@ -29,7 +29,7 @@ def test_a_page_of_both_stages_shows_shapes_numbers_and_curves(runs, capsys):
     saved = json.loads((one / "results.json").read_text())
     assert f"<td>{saved['metrics']['val_cd_l1']:.4g}</td>" in page
     assert saved["data"]["fingerprint"] in page
-    assert "val_cd_l1" in page
+    assert "autoencode: val_cd_l1" in page
     assert page.count("<polyline") >= 3
     assert not re.search(r'(src|href)="(?!data:)', page)
 

@@ -63,7 +63,7 @@ def run_page(folders: Sequence[Path], device: str = "auto") -> RunPage:
         legend=legend,
         header=header,
         rows=rows,
-        charts=curves({Path(folder).name: Path(folder) for folder in results}),
+        charts=curves({Path(folder).name: (Path(folder), result["command"]) for folder, result in results.items()}),
         facts={folder: facts_of(Path(folder), result) for folder, result in results.items()},
         **parts,
     )
@@ -178,10 +178,14 @@ def numbers_table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], 
     return ["run", "command", "seed", *columns], rows
 
 
-def curves(folders: Mapping[str, Path]) -> list[Chart]:
-    """Return one chart for every column of the runs' metrics.csv, with one line a run that has it."""
-    lines: dict[str, dict[str, Any]] = {}
-    for name, folder in folders.items():
+def curves(runs: Mapping[str, tuple[Path, str]]) -> list[Chart]:
+    """Return one chart for every column of the runs' metrics.csv and every command, with one line a run.
+
+    Args:
+        runs: Name -> run folder and command; a loss of one command says nothing beside that of another.
+    """
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, (folder, command) in runs.items():
         file = folder / "metrics.csv"
         if not file.is_file():
             continue
@@ -189,8 +193,8 @@ def curves(folders: Mapping[str, Path]) -> list[Chart]:
         for column in columns:
             line = read_curve(file, column)
             if len(line[0]) > 1:
-                lines.setdefault(column, {})[name] = line
-    return [Chart("step", column, found) for column, found in lines.items()]
+                lines.setdefault((command, column), {})[name] = line
+    return [Chart("step", f"{command}: {column}", found) for (command, column), found in lines.items()]
 
 
 def facts_of(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
