@@ -24,6 +24,7 @@ OURS = Path(act3d.__file__).parents[1]
 CLOUDS, EMBEDDED, FILES, POINTS, CLASSES = 6000, 1000, 300, 1024, 40
 STUDENT = """
 import sys, torch, act3d
+from act3d.models.student import Student
 torch.manual_seed(0)
 small = {"patches": 32, "width": 192, "depth": 4, "heads": 3, "decoder_heads": 3, "decoder_depth": 1}
 student = Student(**small, shallow_block=2, teacher_width=128)
