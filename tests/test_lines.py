@@ -48,3 +48,13 @@ def test_a_stream_without_the_characters_stops_no_command(tmp_path: Path) -> Non
     assert b"Traceback" not in done.stderr
     assert b"\x1b" not in done.stderr
     assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux only")
+def test_a_full_standard_output_is_named(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "act3d", "doctor", "--json"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert "act3d: error: no space left: standard output\n" in done.stderr
+    assert "Traceback" not in done.stderr

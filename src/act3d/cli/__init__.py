@@ -1,6 +1,7 @@
 """The command line: cyclopts over the models in `act3d.settings`. A command's code is imported when it runs."""
 
 import difflib
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -41,6 +42,9 @@ def _report(error: Exception) -> int:
     if isinstance(error, Act3dError):
         say(f"act3d: error: {text}", error=True)
         return 2 if isinstance(error, ConfigError | InputError) else 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:
+        say("act3d: error: no space left: standard output", error=True)  # files are named by act3d.files
+        return 1
     say(f"act3d: error: {type(error).__name__}: {text[:500]} (--debug shows where)", error=True)
     return 1
 
