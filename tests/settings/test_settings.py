@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from act3d.cli.table import COMMANDS, settings_of
 from act3d.errors import ConfigError
+from act3d.settings.alignment import AlignConfig
 from act3d.settings.command import command
 from act3d.settings.data import DataConfig, FoldData, ProbeData
 from act3d.settings.layers import fields, resolve
@@ -74,6 +75,7 @@ def test_defaults_are_allowed_and_every_field_explains_itself(name: str) -> None
         (StudentConfig, {"decoder_heads": 7}, "student.decoder_heads: 7 must divide student.width (384)"),
         (ClassifierConfig, {"heads": 7}, "classifier.heads: 7 must divide classifier.width (384)"),
         (SegmenterConfig, {"heads": 5}, "segmenter.heads: 5 must divide segmenter.width (384)"),
+        (AlignConfig, {"heads": 5}, "align.heads: 5 must divide align.width (384)"),
         (SegmenterConfig, {"head_widths": [8, 8, 8]}, "segmenter.head_widths: [8, 8, 8] must be four widths"),
         (SceneConfig, {"stride": 2.0}, "scenes.stride: 2 must be <= scenes.block (1)"),
         (PointBertConfig, {"mask_low": 0.5}, "point_bert.mask_low: 0.5 must be <= point_bert.mask_high (0.45)"),

@@ -37,6 +37,8 @@ def test_from_the_hub(student_file: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert act3d.from_pretrained("someone/student", revision="v1").kind == "student"
     assert asked[0][:2] == ("someone/student", "model.safetensors")
     assert asked[0][2]["revision"] == "v1"
+    assert act3d.load("hub:someone/student").kind == "student"
+    assert asked[1] == ("someone/student", "model.safetensors", {})
 
 
 def test_upload(student_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +65,5 @@ def test_no_such_folder_or_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError):
         act3d.from_pretrained(str(tmp_path / "nowhere"), local_files_only=True)
+    with pytest.raises(CheckpointError, match="someone/student: cannot be had from the Hub"):
+        act3d.load("hub:someone/student")

@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
-from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
+from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConfig, TrainingSettings, check_patches
 
 
 class TextConfig(Section, section="text"):
@@ -43,21 +43,11 @@ class AlignBesideConfig(TextHeadConfig):
     )
 
 
-class AlignConfig(TextHeadConfig):
+class AlignConfig(TextHeadConfig, FreshEncoderConfig):
     """The projection to the texts, and the encoder, whose size and patches count from scratch only."""
 
-    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     patches: int = option(64, "patches of a cloud, from scratch", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch, from scratch", unit="points", ge=4)
-    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
-    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
-    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
-
-    @model_validator(mode="after")
-    def _check_heads(self) -> Self:
-        if self.width % self.heads:
-            raise ConfigError(f"align.heads: {self.heads} must divide align.width ({self.width})")
-        return self
 
 
 class AlignSettings(TrainingSettings, command="align"):

@@ -9,10 +9,10 @@ from act3d.settings.data import DataConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
 from act3d.settings.tasks import CHECKPOINT_HELP, Select, TransferSettings
-from act3d.settings.training import OptimConfig, check_patches
+from act3d.settings.training import FreshEncoderConfig, OptimConfig, check_patches
 
 
-class SegmenterConfig(Section, section="segmenter"):
+class SegmenterConfig(FreshEncoderConfig, section="segmenter"):
     """The segmenter. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
     task: Literal["auto", "parts", "scenes"] = option(
@@ -24,10 +24,6 @@ class SegmenterConfig(Section, section="segmenter"):
         [1536, 1024, 512, 256], "widths of the head: two layers for features of points, two for the classification"
     )
     dropout: float = option(0.5, "dropout in the head", ge=0, lt=1)
-    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
-    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
-    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
-    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
     votes: int = option(
         10,
         "passes over every test shape, each with random scale and points, whose probabilities are averaged; 0 = none",
@@ -38,9 +34,7 @@ class SegmenterConfig(Section, section="segmenter"):
     )
 
     @model_validator(mode="after")
-    def _check_sizes(self) -> Self:
-        if self.width % self.heads:
-            raise ConfigError(f"segmenter.heads: {self.heads} must divide segmenter.width ({self.width})")
+    def _check_head_widths(self) -> Self:
         if len(self.head_widths) != 4:
             raise ConfigError(f"segmenter.head_widths: {self.head_widths} must be four widths")
         return self

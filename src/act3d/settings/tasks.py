@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig, FoldData, check_disjoint
 from act3d.settings.model import Section, Settings, option
 from act3d.settings.places import Place, Weights
-from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, check_patches
+from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConfig, TrainingSettings, check_patches
 
 Protocol = Literal["standard", "legacy"]
 Select = Literal["last", "best"]
@@ -23,7 +23,7 @@ PROTOCOL_HELP = (
 )
 
 
-class ClassifierConfig(Section, section="classifier"):
+class ClassifierConfig(FreshEncoderConfig, section="classifier"):
     """The classifier. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
     transfer: Literal["full", "mlp3", "linear", "side", "bitfit"] = option(
@@ -34,20 +34,10 @@ class ClassifierConfig(Section, section="classifier"):
     patches: int = option(64, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=4)
     dropout: float = option(0.5, "dropout in the head of three layers", ge=0, lt=1)
-    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
     resample: bool = option(
         True, "find the farthest points again every step (released); false = once at the start, much faster on CPUs"
     )
-    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
-    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
-    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
-
-    @model_validator(mode="after")
-    def _check_heads(self) -> Self:
-        if self.width % self.heads:
-            raise ConfigError(f"classifier.heads: {self.heads} must divide classifier.width ({self.width})")
-        return self
 
 
 class TransferSettings(TrainingSettings):

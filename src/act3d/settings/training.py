@@ -88,6 +88,21 @@ class TeacherConfig(Section, section="teacher"):
         return self
 
 
+class FreshEncoderConfig(Section):
+    """The size of an encoder that starts from scratch; a checkpoint has its own."""
+
+    width: int = option(384, "channels of the encoder, from scratch", unit="channels", ge=8)
+    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
+    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
+    drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ConfigError(f"{self.section}.heads: {self.heads} must divide {self.section}.width ({self.width})")
+        return self
+
+
 class StudentConfig(Section, section="student"):
     """The 3D Transformer that is pretrained. Its patches are the teacher's."""
 

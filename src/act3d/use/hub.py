@@ -5,20 +5,15 @@ from typing import Any
 
 from torch import nn
 
+from act3d.checkpoints.hub_file import FILE, fetch
 from act3d.checkpoints.native import read_header
-from act3d.errors import CheckpointError, MissingDependency
+from act3d.errors import MissingDependency
 from act3d.files import write_text
 from act3d.installing import how_to_install
 from act3d.use.load import load, predictor_for, save
 from act3d.use.predictor import Predictor
 
-FILE = "model.safetensors"
 CARD = "README.md"
-
-
-def hub_model(model: nn.Module | Predictor[Any]) -> Any:
-    """A model with the methods of huggingface_hub's mixin: `save_pretrained`, `push_to_hub`, `from_pretrained`."""
-    return _mixin()(model)
 
 
 def save_pretrained(model: nn.Module | Predictor[Any], folder: str | Path, licence: str = "") -> Path:
@@ -52,15 +47,8 @@ def from_pretrained(name: str, device: str | None = None, **options: Any) -> Pre
     Raises:
         CheckpointError: There is no such repository or file, or no network.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        # The mixin would first ask for a config.json; ours is inside the weights.
-        found: Predictor[Any] = _mixin()._from_pretrained(model_id=name, **options).predictor
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, FileNotFoundError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{name}: cannot be had from the Hub ({reason})") from error
-    return found if device is None else found.to(device)
+    path = Path(name) / FILE if Path(name).is_dir() else fetch(name, **options)
+    return load(path, device)
 
 
 def model_card(header: dict[str, Any]) -> str:
@@ -105,12 +93,12 @@ def _cell(value: Any) -> str:
 def _mixin() -> Any:
     """The mixin's class; huggingface_hub is imported only here."""
     try:
-        from huggingface_hub import ModelHubMixin, hf_hub_download
+        from huggingface_hub import ModelHubMixin
     except ImportError as error:
         raise MissingDependency(f"the Hub needs huggingface_hub: {how_to_install('hub')}") from error
 
     class HubModel(ModelHubMixin):
-        """A model of act3d on its way to or from the Hub."""
+        """A model of act3d on its way to the Hub."""
 
         def __init__(self, model: nn.Module | Predictor[Any], licence: str = "") -> None:
             self.predictor = model if isinstance(model, Predictor) else predictor_for(model)
@@ -127,14 +115,5 @@ def _mixin() -> Any:
             model = self.predictor.model
             header = {"kind": model.kind, "config": model.config, "meta": self.meta}
             return ModelCard(model_card(header))
-
-        @classmethod
-        def _from_pretrained(cls, *, model_id: str, **options: Any) -> "HubModel":
-            folder = Path(model_id)
-            if folder.is_dir():
-                return cls(load(folder / FILE))
-            names = ("revision", "cache_dir", "force_download", "token", "local_files_only")
-            kept = {name: options[name] for name in names if options.get(name) is not None}
-            return cls(load(hf_hub_download(model_id, FILE, **kept)))
 
     return HubModel

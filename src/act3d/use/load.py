@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from act3d import checkpoints
+from act3d.checkpoints.hub_file import PREFIX, fetch
 from act3d.errors import CheckpointError
 from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
@@ -44,7 +45,8 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
     """The predictor of a checkpoint: a native file, a run folder, or a released file.
 
     Args:
-        path: `.safetensors` written by act3d, a run folder (its best weights), or a released `.pth`.
+        path: `.safetensors` written by act3d, a run folder (its best weights), a released `.pth`, or `hub:OWNER/NAME`:
+            a model on the Hugging Face Hub.
         device: `cpu`, `cuda:0` ..., or `auto`: CUDA where there is one; the CPU by default.
         expect: The predictor's class, such as `ClassifierPredictor`; by default any.
 
@@ -56,6 +58,8 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
     wanted = None if expect is None else tuple(model for model, made in PREDICTORS.items() if issubclass(made, expect))
     if expect is not None and issubclass(expect, AlignedPredictor):
         wanted = (EncoderModel,)  # any of them may have learnt names
+    if str(path).startswith(PREFIX):
+        path = fetch(str(path).removeprefix(PREFIX))
     found = checkpoints.load(path, device, expect=wanted)
     predictor = predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
     if expect is not None and not isinstance(predictor, expect):  # a segmenter has an encoder too
