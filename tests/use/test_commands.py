@@ -14,6 +14,7 @@ import torch
 import act3d
 from act3d.cli import main
 from act3d.data.description import checksum
+from act3d.files import one_writer
 from act3d.models.segmenter import Segmenter
 from act3d.use.embeddings import read_embeddings
 from tests.fixtures.small_models import write_box
@@ -34,6 +35,21 @@ def test_embed_a_folder(suffix: str, meshes: Path, student_file: Path, tmp_path:
     one = act3d.load(student_file).embed(meshes / "rod" / "rod1.obj")
     assert np.allclose(table.vectors[4], one[0].numpy(), atol=1e-5)
     assert len({v.tobytes() for v in table.vectors}) == 6
+
+
+@pytest.mark.parametrize("command", ["embed", "index"])
+def test_two_commands_never_write_one_result(
+    command: str, meshes: Path, student_file: Path, tmp_path: Path, capsys: Any
+) -> None:
+    if command == "index":
+        pytest.importorskip("faiss")
+    out = tmp_path / "result.npz"
+    words = [command, str(meshes), "--checkpoint", str(student_file), "--out", str(out)]
+    with one_writer(out):
+        assert main(words) == 2
+    assert f"another act3d command writes {out}" in capsys.readouterr().err
+    assert main(words) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["meshes", "result.npz"]
 
 
 def test_embed_goes_on_where_it_stopped(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.data import CloudChoice
@@ -28,16 +29,17 @@ def draw_folds(settings: DrawFoldsSettings) -> list[Path]:
     train, test = open_stored(source, data.split), open_stored(source, data.test_split)
     queries = possible_queries(train, test, tasks)
     base = Path(settings.out)
-    fewshot.keep_record(base, train, test, tasks.draw_seed, queries)
-    written, there = [], 0
-    for way, shot, fold in ((w, s, f) for w in tasks.ways for s in tasks.shots for f in tasks.folds):
-        path = fewshot.file_of(base, way, shot, fold)
-        if path.exists():
-            there += 1
-            continue
-        task = fewshot.make_fold(train, test, way, shot, fold, tasks.draw_seed, queries)
-        written.append(fewshot.write_fold(base, task, way, shot, fold))
-        say(f"{path}: {len(task.train)} + {len(task.test)} shapes of {train.points} points")
+    with one_writer(base):
+        fewshot.keep_record(base, train, test, tasks.draw_seed, queries)
+        written, there = [], 0
+        for way, shot, fold in ((w, s, f) for w in tasks.ways for s in tasks.shots for f in tasks.folds):
+            path = fewshot.file_of(base, way, shot, fold)
+            if path.exists():
+                there += 1
+                continue
+            task = fewshot.make_fold(train, test, way, shot, fold, tasks.draw_seed, queries)
+            written.append(fewshot.write_fold(base, task, way, shot, fold))
+            say(f"{path}: {len(task.train)} + {len(task.test)} shapes of {train.points} points")
     new = f"{len(written)} fold{'' if len(written) == 1 else 's'} written"
     say(f"{train.name}: {new} to {base}" + (f", {there} there already" if there else ""))
     return written

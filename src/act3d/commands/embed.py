@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from act3d.errors import ConfigError
+from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import EmbedSettings
@@ -49,12 +50,13 @@ def embed(settings: EmbedSettings) -> EmbedReport:
     predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
     facts, reading = facts_of(predictor), Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
-    known = [read_embeddings(out)] if out.is_file() else []
-    if known and known[0].meta.get("checkpoint") != facts["checkpoint"]:
-        raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another file")
-    parts = Parts(out)
-    table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts)
-    table.write(out)
-    parts.remove()
+    with one_writer(out):
+        known = [read_embeddings(out)] if out.is_file() else []
+        if known and known[0].meta.get("checkpoint") != facts["checkpoint"]:
+            raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another file")
+        parts = Parts(out)
+        table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts)
+        table.write(out)
+        parts.remove()
     say(f"{out}: {len(table)} shapes, {table.vectors.shape[1]} numbers each; {new} new, {len(failures)} not readable")
     return EmbedReport(out, table, new, failures)

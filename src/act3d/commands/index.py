@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import IndexSettings
@@ -46,7 +47,8 @@ def index(settings: IndexSettings) -> IndexReport:
     predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
     reading = Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
-    made = update_index(folder, predictor, shapes, reading)
+    with one_writer(folder):
+        made = update_index(folder, predictor, shapes, reading)
     quality = made.index.about["quality"]
     say(f"{folder}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
     for name, numbers in quality.items():
