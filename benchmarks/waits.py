@@ -77,7 +77,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "help": ["-m", "act3d", "--help"],
         "import": ["-c", "import act3d"],
         "load": ["-c", load],
-        "check_data": ["-m", "act3d", "check-data", packed],
+        "check_data": ["-m", "act3d", "check-data", "sample"],
         "prepare_300": ["-m", "act3d", "prepare", files, "--out", str(folder / "out"), "--workers", "1"],
         "embed_1": ["-m", "act3d", "embed", str(folder / "files" / "0.obj"), *use, str(folder / "out.npz")],
         "embed_1000": ["-m", "act3d", "embed", packed, *use, str(folder / "out.npz"), "--data.split", "train"],
