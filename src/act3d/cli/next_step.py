@@ -75,6 +75,14 @@ def _evaluate(s: Any, _: Any) -> list[str]:
     return ["compare", s.out] if s.out else ["evaluate", s.checkpoint, *given, "--out", "results"]
 
 
+def _tasks(tasks: Any) -> list[str]:
+    """Return the options that ask for the folds that were drawn; folds from the first on are given by how many."""
+    count = len(tasks.folds)
+    folds = str(count) if tasks.folds == list(range(count)) else f"[{','.join(map(str, tasks.folds))}]"
+    numbers = {"ways": ",".join(map(str, tasks.ways)), "shots": ",".join(map(str, tasks.shots)), "folds": folds}
+    return [word for name, value in numbers.items() for word in (f"--tasks.{name}", value)]
+
+
 def _given(data: Any, *names: str) -> list[str]:
     """Return the options of `data` that say which clouds were meant and how they are read."""
     chosen = {name: getattr(data, name) for name in names}
@@ -126,5 +134,5 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "doctor": lambda s, _: ["quickstart"],
     "prepare": _prepare,
     "check-data": lambda s, _: [],  # it names the command that takes the data
-    "draw-folds": lambda s, _: ["fewshot", "--config", "small/fewshot", "--data.root", s.out],
+    "draw-folds": lambda s, _: ["fewshot", "--config", "small/fewshot", "--data.root", s.out, *_tasks(s.tasks)],
 }

@@ -43,7 +43,9 @@ def _own_shapes(predictor: Predictor[Any], split: str) -> Shapes | None:
             found = find_shapes(SAMPLE, predictor, split)
         except InputError:
             return None
-        say("act3d: data: the sample, since the model's own data is not there; --data names another", error=True)
+        say(
+            "act3d: data: the sample, since the model's own data holds no shapes here; --data names another", error=True
+        )
     return found
 
 
