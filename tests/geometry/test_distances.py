@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 
 from act3d.errors import InputError
-from act3d.geometry import chamfer, f_score
+from act3d.geometry import chamfer, distances, f_score, reconstruction_scores
 from benchmarks.textbook import geometry as textbook
 from tests.geometry.clouds import KINDS, clouds, make_cloud
 
@@ -111,6 +111,23 @@ def test_f_score_of_the_same_of_nothing_near_and_of_half() -> None:
     half[0, 5:] += 100
     recall = float((textbook.square_distance(a, half).amin(2) < 1e-4).double().mean())
     assert float(f_score(half, a)) == pytest.approx(2 * 0.5 * recall / (0.5 + recall))
+
+
+def test_scores_of_a_reconstruction_are_the_three_measures_by_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = torch.rand(3, 90, 3), torch.rand(3, 70, 3)
+    expected = torch.stack([f_score(a, b, 0.1), *(chamfer(a, b, norm, "none") for norm in (1, 2))], dim=1)  # type: ignore[arg-type]
+    searches, search = [], distances._nearest
+    monkeypatch.setattr(distances, "_nearest", lambda *sets: searches.append(1) or search(*sets))
+    assert torch.equal(reconstruction_scores(a, b, 0.1), expected)
+    assert len(searches) == 1
+
+
+@pytest.mark.parametrize("width", [5, 64, 65])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_first_of_equals_is_the_nearest_by_numpy_too(width: int, dim: int) -> None:
+    values = torch.randint(0, 4, (6, 40, width)).float()
+    first = (values == values.amin(dim=dim, keepdim=True)).to(torch.uint8).argmax(dim=dim)
+    assert torch.equal(distances._argmin(values, dim), first)
 
 
 @pytest.mark.gpu

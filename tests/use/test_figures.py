@@ -37,7 +37,7 @@ def numbers(text):
 
 
 def test_scores_below_reconstructions_are_those_of_validation(runs, dataset):
-    from act3d.recipes.autoencoder import rebuild_scores
+    from act3d.evaluation.reconstruction import rebuild_scores
 
     model = load(runs[0])
     source = Source(str(dataset))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from act3d.geometry import chamfer, f_score
+from act3d.geometry import reconstruction_scores
 from act3d.models.autoencoder import Autoencoder, Reconstruction
 
 SCORES = ("f_score", "cd_l1", "cd_l2")
@@ -17,7 +17,5 @@ def rebuild_scores(model: Autoencoder, points: Tensor) -> Tensor:
 
 def scores_of(rebuilt: Reconstruction, points: Tensor) -> Tensor:
     """Return what `rebuild_scores` does for clouds (B, N, 3) that were rebuilt already."""
-    whole = rebuilt.points.float()
-    first = f_score(whole, points)
-    distances = [1000 * chamfer(whole, points, norm=norm, reduction="none") for norm in (1, 2)]
-    return torch.stack([first, *distances], dim=1)
+    scores = reconstruction_scores(rebuilt.points.float(), points)
+    return scores * scores.new_tensor([1, 1000, 1000])

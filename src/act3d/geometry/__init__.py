@@ -1,7 +1,7 @@
 """Pure functions on batches of points (B, N, 3): sampling, neighbors, patches, interpolation, distances."""
 
 from act3d.geometry.checks import check_points
-from act3d.geometry.distances import chamfer, f_score
+from act3d.geometry.distances import chamfer, f_score, reconstruction_scores
 from act3d.geometry.gathering import gather
 from act3d.geometry.interpolation import interpolate
 from act3d.geometry.neighbors import knn
@@ -18,4 +18,5 @@ __all__ = [
     "interpolate",
     "knn",
     "patchify",
+    "reconstruction_scores",
 ]

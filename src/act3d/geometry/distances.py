@@ -8,7 +8,7 @@ from act3d.errors import InputError
 from act3d.geometry.checks import check_points
 from act3d.geometry.gathering import gather
 from act3d.geometry.precision import without_autocast
-from act3d.kernels.dispatch import run_triton
+from act3d.kernels.dispatch import prefers_numpy_argmin, run_triton
 
 
 @torch.no_grad()
@@ -19,7 +19,14 @@ def _nearest(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     with without_autocast(a):
         squared = torch.baddbmm(b.square().sum(2).unsqueeze(1), a, b.transpose(1, 2), alpha=-2)
     squared += a.square().sum(2).unsqueeze(2)
-    return squared.argmin(dim=2), squared.argmin(dim=1)
+    return _argmin(squared, 2), _argmin(squared, 1)
+
+
+def _argmin(values: torch.Tensor, dim: int) -> torch.Tensor:
+    """Index of the first smallest along an axis of values (B, N, M)."""
+    if prefers_numpy_argmin(values, dim):
+        return torch.from_numpy(values.numpy().argmin(axis=dim))
+    return values.argmin(dim=dim)
 
 
 def _checked(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,7 +78,11 @@ def chamfer(
 
 def _chamfer(a: torch.Tensor, b: torch.Tensor, norm: Literal[1, 2]) -> torch.Tensor:
     """Chamfer distances (B,) by PyTorch."""
-    from_a, from_b = _to_nearest(a, b)
+    return _mean_distances(*_to_nearest(a, b), norm)
+
+
+def _mean_distances(from_a: torch.Tensor, from_b: torch.Tensor, norm: Literal[1, 2]) -> torch.Tensor:
+    """Chamfer distances (B,) of differences to the nearest points (B, N, 3) and (B, M, 3)."""
     if norm == 2:
         return from_a.square().sum(2).mean(1) + from_b.square().sum(2).mean(1)
     return (torch.linalg.vector_norm(from_a, dim=2).mean(1) + torch.linalg.vector_norm(from_b, dim=2).mean(1)) / 2
@@ -92,8 +103,29 @@ def f_score(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.
     Raises:
         InputError: Wrong shapes, empty or non-finite sets.
     """
-    a, b = _checked(a, b)
-    from_a, from_b = _to_nearest(a, b)
-    precision = (torch.linalg.vector_norm(from_a, dim=2) < threshold).to(a.dtype).mean(1)
-    recall = (torch.linalg.vector_norm(from_b, dim=2) < threshold).to(a.dtype).mean(1)
-    return 2 * precision * recall / (precision + recall).clamp_min(torch.finfo(a.dtype).tiny)
+    return _harmonic_mean(*_to_nearest(*_checked(a, b)), threshold)
+
+
+@torch.no_grad()
+def reconstruction_scores(a: torch.Tensor, b: torch.Tensor, threshold: float = 0.01) -> torch.Tensor:
+    """F-score, Chamfer distance of norm 1 and of norm 2 between a reconstruction and the truth, by one search.
+
+    Args:
+        a, b, threshold: See `f_score`.
+
+    Returns:
+        Tensor with shape (B, 3).
+
+    Raises:
+        InputError: Wrong shapes, empty or non-finite sets.
+    """
+    from_a, from_b = _to_nearest(*_checked(a, b))
+    distances = [_mean_distances(from_a, from_b, norm) for norm in (1, 2)]
+    return torch.stack([_harmonic_mean(from_a, from_b, threshold), *distances], dim=1)
+
+
+def _harmonic_mean(from_a: torch.Tensor, from_b: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Harmonic mean (B,) of the shares of differences (B, N, 3) and (B, M, 3) that are shorter than the threshold."""
+    precision = (torch.linalg.vector_norm(from_a, dim=2) < threshold).to(from_a.dtype).mean(1)
+    recall = (torch.linalg.vector_norm(from_b, dim=2) < threshold).to(from_a.dtype).mean(1)
+    return 2 * precision * recall / (precision + recall).clamp_min(torch.finfo(from_a.dtype).tiny)

@@ -9,6 +9,7 @@ this room.
 | Numba (`prefers_numba`) | CPU, large clouds, Numba is installed |
 | k-d tree (`prefers_kd_tree`) | CPU, many queries among many points; NumPy compares all points with all elsewhere |
 | oneDNN products (`prefers_onednn`) | CPU, float32, large products, AVX2 or AVX-512 but not Intel's |
+| NumPy's arg-min (`prefers_numpy_argmin`) | CPU, along contiguous rows, or across short ones |
 | random draws in bulk (`prefers_bulk_draws`) | CPU |
 | batch norms folded into linear layers (`folds_batch_norm`) | CPU, plain `nn.BatchNorm1d` in one process |
 | plain PyTorch | everywhere else, and while torch traces, compiles or exports |
@@ -35,6 +36,7 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's interpreter
 
 _NUMBA_POINTS = 4096  # points from which compiling pays; below, NumPy is as fast
 _KD_TREE_POINTS, _KD_TREE_QUERIES = 4096, 64  # from which a k-d tree pays
+_SHORT_ROWS = 64  # up to which NumPy is faster across rows; 256 x 32 x 32: a third of torch's time
 _ONEDNN_MULTIPLICATIONS = 1 << 21  # multiplications of a product from which calling oneDNN pays
 
 
@@ -124,6 +126,13 @@ def _onednn_is_faster() -> bool:
     info = Path("/proc/cpuinfo")
     maker = info.read_text() if info.exists() else platform.processor()
     return "Intel" not in maker and onednn.works()
+
+
+def prefers_numpy_argmin(values: torch.Tensor, dim: int) -> bool:
+    """Whether NumPy finds the smallest along an axis of values (B, N, M): up to eight times as fast as torch."""
+    if tracing():  # first: what follows looks at sizes, which a trace must leave open
+        return False
+    return values.device.type == "cpu" and (dim == values.ndim - 1 or values.shape[-1] <= _SHORT_ROWS)
 
 
 def prefers_bulk_draws(x: torch.Tensor) -> bool:

@@ -171,8 +171,15 @@ class Autoencoder(nn.Module):
     def features(self, patches: Patches) -> torch.Tensor:
         """The teacher's features, which stage II predicts: the feature head's, from arg-max codes (B, G, C)."""
         graph = center_graph(patches.centers)
-        codes = self.codebook[self.token_logits(patches, graph).argmax(dim=2)]
-        return self.feature_head(self.transform(codes, patches.centers), graph)
+        return self._token_features(self.token_logits(patches, graph).argmax(dim=2), patches.centers, graph)
+
+    def _token_features(self, tokens: torch.Tensor, centers: torch.Tensor, graph: torch.Tensor) -> torch.Tensor:
+        """The feature head's output for codes (B, G) of patches at centers (B, G, 3): (B, G, C)."""
+        return self.feature_head(self.transform(self.codebook[tokens], centers), graph)
+
+    def rebuild(self, tokens: torch.Tensor, centers: torch.Tensor) -> Reconstruction:
+        """Patches decoded from codes (B, G), such as `tokens` gives, at centers (B, G, 3)."""
+        return self.decode(self._token_features(tokens, centers, center_graph(centers)), centers)
 
     def reconstruct(self, patches: Patches) -> Reconstruction:
         """Patches decoded from their arg-max codes, and the whole cloud that they make."""

@@ -12,7 +12,7 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
 from act3d.evaluation.protocol import protocol_of
-from act3d.evaluation.reconstruction import SCORES, rebuild_scores, scores_of
+from act3d.evaluation.reconstruction import SCORES, scores_of
 from act3d.lines import say
 from act3d.models.autoencoder import FEW_CODES, Autoencoder
 from act3d.models.data_dependent_init import fit_autoencoder
@@ -100,8 +100,10 @@ class AutoencoderTraining(Recipe):
         for batch in eval_batches(self.held_out, self.data.batch_size, limit):
             points = batch["points"].to(self.device)
             with torch.no_grad():
-                used[self.model.tokens(self.model.patchify(points)).unique()] = 1
-            scores = rebuild_scores(self.model, points)  # (B, 3)
+                patches = self.model.patchify(points)
+                tokens = self.model.tokens(patches)
+                used[tokens.unique()] = 1
+                scores = scores_of(self.model.rebuild(tokens, patches.centers), points)  # (B, 3)
             row = torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1).double()
             label = batch["label"].to(self.device)
             sums.index_add_(0, torch.where(label < 0, len(classes) - 1, label), row)
