@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from benchmarks import loading, machine, neighbors, scaling, waits
+from benchmarks import loading, machine, neighbors, scaling, small, waits
 from benchmarks.measure import compare
 from benchmarks.ops import BATCH, operations
 from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
-GROUPS = ("waits", "steps", "ops", "neighbors", "data", "scaling")
+GROUPS = ("waits", "steps", "ops", "neighbors", "data", "small", "scaling")
 
 
 def _arguments() -> argparse.Namespace:
@@ -151,6 +151,7 @@ def main() -> None:
     sources = {"steps": partial(step_rows, options, peak), "ops": partial(operation_rows, options)}
     sources |= {"data": partial(data_rows, options), "waits": partial(wait_rows, options)}
     sources["neighbors"] = partial(neighbors.rows, options.rows, options.repeats, options.clock)
+    sources["small"] = partial(small.rows, options.rows, options.repeats)
     for group in (group for group in sources if group in chosen):
         for row in sources[group]():
             rows.append(row)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import measure, steps
+from benchmarks import measure, small, steps
 from benchmarks.__main__ import USERS, add_shares_of_a_step, show_size
 from benchmarks.ops import operations
 from benchmarks.step_rows import STEPS
@@ -141,3 +141,11 @@ def test_what_a_user_waits_for_runs_beside_another_source_tree(tmp_path: Path) -
     assert "ratio" not in row
     with pytest.raises(RuntimeError, match="no such file"):
         waits.run(["-m", "act3d", "embed", str(tmp_path), "--checkpoint", "nowhere", "--out", "x.npz"], waits.OURS)
+
+
+@pytest.mark.parametrize("name", ["small_stage1", "small_stage2_cached"])
+def test_steps_of_the_small_presets_learn(name: str) -> None:
+    with small.ROWS[name]() as pair:
+        for work in (pair.plain, pair.ours):
+            work()
+    assert pair.clouds in (8, 16)
