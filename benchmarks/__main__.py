@@ -14,18 +14,21 @@ from typing import Any
 
 import torch
 
-from benchmarks import loading, machine, neighbors, scaling, small, waits
+from benchmarks import freed_memory, loading, machine, neighbors, scaling, small, waiting, waits
 from benchmarks.measure import compare
 from benchmarks.ops import BATCH, operations
 from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
 GROUPS = ("waits", "steps", "ops", "neighbors", "data", "small", "scaling")
+ASKED = ("waiting", "freed_memory")  # only where --only names them: they load the machine, or take long
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", choices=GROUPS, action="append", help="one group; may be given several times")
+    parser.add_argument(
+        "--only", choices=(*GROUPS, *ASKED), action="append", help="one group; may be given several times"
+    )
     parser.add_argument("--rows", default="", help="only rows whose name contains this")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the scaling table here (.png, .svg)")
@@ -165,11 +168,22 @@ def main() -> None:
         for size in scaling.table(device, options.repeats, options.quick, options.clock):
             sizes.append(size)
             print(show_size(size), flush=True)
+    loads: list[dict[str, Any]] = []
+    if "waiting" in chosen:
+        for found in waiting.table(options.repeats, options.quick, options.rows):
+            loads.append(found)
+            print(waiting.show(found), flush=True)
+    if "freed_memory" in chosen:
+        for found in freed_memory.table(options.repeats, options.quick):
+            loads.append(found)
+            print(freed_memory.show(found), flush=True)
     if options.plot and sizes:
         scaling.plot(sizes, options.plot)
     if options.json:
         info["load_after"] = machine.describe(device)["load"]
-        options.json.write_text(json.dumps({"machine": info, "rows": rows, "scaling": sizes}, indent=1) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": info, "rows": rows, "scaling": sizes, "processor": loads}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from act3d import waiting
+from act3d import device, waiting
 from act3d.version import VERSION
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-waiting.set_waiting()  # OpenMP reads this when torch is imported
+waiting.set_waiting()  # OpenMP and MPS read their settings when torch is imported
+device.let_mps_fall_back()
 
 _COMMANDS = (
     "quickstart", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index", "search",

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from act3d.data.views import holdout_rows
-from act3d.engine.batches import eval_batches, open_clouds, train_loader
+from act3d.engine.batches import EvaluationBatches, eval_batches, open_clouds, train_loader
 from act3d.errors import InputError
 from act3d.settings.training import DataConfig
 from tests.fixtures.packed import write_dataset
@@ -62,3 +62,35 @@ def test_evaluation_sees_every_cloud_once_with_the_same_points(dataset: Path) ->
     assert torch.cat([batch["index"] for batch in first]).tolist() == list(range(18))
     assert all(torch.equal(a["points"], b["points"]) for a, b in zip(first, second, strict=True))
     assert len(list(eval_batches(clouds, 4, limit=2))) == 2
+
+
+def test_clouds_to_validate_on_are_read_once_where_they_may_stay(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clouds = open_clouds(DataConfig(root=str(dataset), points=64, batch_size=4), 0).train
+    expected = list(eval_batches(clouds, 4))
+    read: list[int] = []
+    fetch = type(clouds).fetch
+    monkeypatch.setattr(
+        type(clouds), "fetch", lambda self, rows, epoch: read.append(len(rows)) or fetch(self, rows, epoch)
+    )
+    for choice, passes in (("always", 1), ("auto", 2), ("never", 2)):  # "auto" keeps them on CUDA only
+        read.clear()
+        batches = EvaluationBatches(choice)
+        for _ in range(2):
+            found = list(batches.of(clouds, 4, 0, torch.device("cpu")))
+            assert len(found) == len(expected)
+            for mine, theirs in zip(found, expected, strict=True):
+                assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        assert sum(read) == passes * len(clouds)
+    assert len(list(batches.of(clouds, 4, 1, torch.device("cpu")))) == 1
+    half = EvaluationBatches("always")
+    next(half.of(clouds, 4, 0, torch.device("cpu")))  # a pass that was broken off keeps nothing
+    assert len(list(half.of(clouds, 4, 0, torch.device("cpu")))) == len(expected)
+
+
+@pytest.mark.parametrize("room", [0, 10**12])
+def test_on_cuda_they_stay_where_there_is_room(dataset: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    clouds = open_clouds(DataConfig(root=str(dataset), points=64, batch_size=4), 0).train
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (room, 10**12))
+    assert EvaluationBatches("auto")._fits(clouds, torch.device("cuda", 0)) == bool(room)

@@ -17,17 +17,20 @@ def test_a_compiled_run_is_the_run_without(
     run = request.getfixturevalue(stage)
     plain = run(tmp_path / "plain", epochs=2)
     compiled: list[str] = []
+    modes: list[str] = []
     # Traced and differentiated as ever, but not turned into machine code: that takes minutes.
     trace = partial(torch.compile, backend="aot_eager")
 
     def remember(function: Any, *given: Any, **options: Any) -> Any:
         compiled.append(function.__name__)
+        modes.append(options.pop("mode"))
         return trace(function, *given, **options)
 
     monkeypatch.setattr(torch, "compile", remember)
     torch._dynamo.reset()
-    fast = run(tmp_path / "fast", epochs=2, compile=True)
+    fast = run(tmp_path / "fast", epochs=2, compile=True, compile_mode="reduce-overhead")
     assert compiled == ["_call_impl", part]
+    assert modes == ["reduce-overhead"] * 2
     losses = [
         [float(row["loss"]) for row in read_metrics(out / "metrics.csv") if row["loss"]]
         for out in (plain.out, fast.out)

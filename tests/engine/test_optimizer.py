@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from act3d.engine.optimizer import build_optimizer, parameter_groups
+from act3d.engine.optimizer import build_optimizer, load_optimizer, parameter_groups
 from act3d.models.student import Student
 from act3d.settings.training import OptimConfig
 
@@ -37,3 +37,23 @@ def test_optimizer_steps() -> None:
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()
     assert not torch.equal(before, model.weight)
+
+
+def test_a_resumed_optimizer_computes_in_this_runs_form() -> None:
+    """A run saved on CUDA with fp16, or before steps were fused, goes on fused where that is possible; and back."""
+    results = []
+    for saved, resumed in ((False, True), (True, False), (True, True)):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        before = build_optimizer(model, OptimConfig(), fused=saved)
+        model(torch.ones(1, 3)).sum().backward()
+        before.step()
+        after = build_optimizer(model, OptimConfig(weight_decay=0.2), fused=resumed)
+        load_optimizer(after, before.state_dict())
+        assert [group["fused"] for group in after.param_groups] == [resumed, resumed]
+        assert [group["weight_decay"] for group in after.param_groups] == [0.2, 0.0]
+        assert all(state["exp_avg"].any() and state["step"] == 1 for state in after.state.values())
+        after.step()
+        results.append(model.weight.detach().clone())
+    torch.testing.assert_close(results[0], results[1])
+    torch.testing.assert_close(results[0], results[2])

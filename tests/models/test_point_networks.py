@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from act3d.models import graph_network
 from act3d.models.folding import FoldingDecoder
-from act3d.models.graph_network import GraphNetwork, center_graph
+from act3d.models.graph_network import GraphNetwork, _group_norm, center_graph, group_norm_of_rows
 from act3d.models.patch_embedding import PatchEmbedding
 from benchmarks.textbook.geometry import knn as textbook_knn
 from benchmarks.textbook.point_networks import DGCNN, Decoder, Encoder
@@ -90,3 +93,50 @@ def test_folding_keeps_four_fine_points_beside_each_coarse_one() -> None:
 def test_a_patch_size_that_is_no_multiple_of_four_is_refused() -> None:
     with pytest.raises(ValueError, match="30"):
         FoldingDecoder(8, 30)
+
+
+def test_group_norm_of_rows_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form for CUDA, alone and in the whole network, forward and backward."""
+    norm = nn.GroupNorm(4, 24).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    found: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
+    for results, function in ((found, group_norm_of_rows), (expected, _group_norm)):
+        torch.manual_seed(0)
+        x = (3 + torch.randn(2, 10, 24, dtype=torch.float64)).requires_grad_()
+        y = function(norm, x)
+        norm.zero_grad()
+        (y * torch.randn_like(y)).sum().backward()
+        results += [y, *(value.grad.clone() for value in (x, norm.weight, norm.bias))]
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
+    network = GraphNetwork(8, 8, 32).double()
+    features, graph = torch.randn(2, 12, 8, dtype=torch.float64), center_graph(torch.randn(2, 12, 3))
+    before = network(features, graph)
+    monkeypatch.setattr(graph_network, "_group_norm", group_norm_of_rows)
+    torch.testing.assert_close(network(features, graph), before, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_group_norm_of_rows_is_computed_in_float32(dtype: torch.dtype) -> None:
+    norm, x = nn.GroupNorm(4, 24), torch.randn(2, 10, 24).to(dtype)
+    y = group_norm_of_rows(norm, x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, group_norm_of_rows(norm, x.float()), rtol=0, atol=0)
+
+
+def test_elsewhere_than_on_the_cpu_nothing_is_copied_into_images() -> None:
+    """On a device without values: the network's operations do not contain torch's group norm."""
+    names = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            names.append(function.name())
+            return function(*args, **(kwargs or {}))
+
+    network = GraphNetwork(8, 8, 32).to("meta")
+    with Names():
+        network(torch.empty(2, 12, 8, device="meta"), torch.zeros(2, 12, 4, dtype=torch.int64, device="meta"))
+    assert "aten::addcmul" in names
+    assert not any("group_norm" in name for name in names)

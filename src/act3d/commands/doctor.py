@@ -103,7 +103,46 @@ def _devices() -> dict[str, Any]:
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+    if torch.backends.mps.is_available():
+        missing = lacking("MPS", operators())
+        devices["mps"] = "Apple's GPU (act3d is untested there)" + (
+            f"; the CPU does {', '.join(missing)}" if missing else ""
+        )
     return devices
+
+
+def operators() -> set[str]:
+    """Names of torch's operators that a small stage I and a student use, forward and backward."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    from act3d.models.masking import random_mask
+
+    used: set[str] = set()
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            used.add(function.name())
+            return function(*args, **(kwargs or {}))
+
+    autoencoder, student, cloud = check_models()
+    with Names():
+        patches = autoencoder.patchify(cloud)
+        reconstruction, kl = autoencoder.loss(patches, autoencoder(patches, torch.ones(())))
+        hidden = random_mask(1, 8, 4, cloud.device)
+        loss = reconstruction + kl + student(patches, hidden, 4).predicted.square().mean()
+        loss.backward()
+        student.embed(patches)
+    return used
+
+
+def lacking(device: str, names: set[str]) -> list[str]:
+    """Return those of these operators for which torch has neither a kernel of the device nor one for all devices."""
+    import torch
+
+    keys = (device, "CompositeExplicitAutograd", "CompositeImplicitAutograd")
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return sorted(name for name in names if name.startswith("aten::") and not any(has(name, key) for key in keys))
 
 
 def _kernels() -> dict[str, str]:
@@ -161,15 +200,9 @@ def computed(double: bool = False) -> tuple[list[int], list[float], list[float]]
     import torch
 
     from act3d.geometry import farthest_point_sample
-    from act3d.models.autoencoder import Autoencoder
     from act3d.models.graph_network import center_graph
-    from act3d.models.student import Student
 
-    steps = torch.arange(64, dtype=torch.float64)
-    spiral = torch.stack([(0.7 * steps).cos() * steps / 64, steps / 32 - 1, (0.7 * steps).sin() * steps / 64], dim=1)
-    cloud = spiral[None].float()
-    student = Student(8, 8, 64, 2, 1, decoder_depth=1, decoder_heads=1, teacher_width=64)
-    autoencoder = Autoencoder(8, 8, 64, 32, teacher=None, prompts=0)
+    autoencoder, student, cloud = check_models()
     for model in (student, autoencoder):
         _fill(model)
         model.eval().to(torch.float64 if double else torch.float32)
@@ -178,6 +211,19 @@ def computed(double: bool = False) -> tuple[list[int], list[float], list[float]]
         patches = autoencoder.patchify(cloud)
         logits = autoencoder.token_logits(patches, center_graph(patches.centers))
     return sampled, student.embed(student.patchify(cloud))[0, ::16].tolist(), logits[0, :, 5].tolist()
+
+
+def check_models() -> tuple[Any, Any, Any]:
+    """A small autoencoder, a small student, and one cloud (1, 64, 3), which is always the same."""
+    import torch
+
+    from act3d.models.autoencoder import Autoencoder
+    from act3d.models.student import Student
+
+    steps = torch.arange(64, dtype=torch.float64)
+    spiral = torch.stack([(0.7 * steps).cos() * steps / 64, steps / 32 - 1, (0.7 * steps).sin() * steps / 64], dim=1)
+    student = Student(8, 8, 64, 2, 1, decoder_depth=1, decoder_heads=1, teacher_width=64)
+    return Autoencoder(8, 8, 64, 32, teacher=None, prompts=0), student, spiral[None].float()
 
 
 def _fill(model: Any) -> None:

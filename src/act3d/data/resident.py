@@ -35,8 +35,8 @@ def is_resident(choice: str, clouds: CloudDataset, device: torch.device) -> bool
     Raises:
         ConfigError: "always" where it cannot be.
     """
-    # On the CPU a memory map is as good.
-    if choice == "never" or (choice == "auto" and device.type == "cpu"):
+    # On the CPU a memory map is as good, and MPS shares its memory.
+    if choice == "never" or (choice == "auto" and device.type != "cuda"):
         return False
     needed, free = bytes_needed(clouds), float("inf")
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.loading import BatchPlan, epoch_length, make_loader
 from act3d.data.opening import open_for_model
 from act3d.data.pool import Pool
-from act3d.data.resident import ResidentLoader, is_resident
+from act3d.data.resident import SHARE, ResidentLoader, is_resident
 from act3d.data.views import hold_out
 from act3d.engine import processes
 from act3d.files import folders_of
@@ -115,6 +115,41 @@ def train_loader(
         world=world,
         pin_memory=device.type == "cuda",
     )
+
+
+class EvaluationBatches:
+    """Clouds to evaluate on, always with the same points. On CUDA they stay on the device after their first pass.
+
+    Args:
+        choice: `data.resident`: "always" keeps them on any device, "never" on none.
+    """
+
+    def __init__(self, choice: str) -> None:
+        self.choice = choice
+        self._kept: dict[tuple[int, int, int], tuple[CloudDataset, list[dict[str, Tensor]]]] = {}
+
+    def of(
+        self, clouds: CloudDataset, batch_size: int, limit: int, device: torch.device
+    ) -> Iterator[dict[str, Tensor]]:
+        """Yield what `eval_batches` yields, the points on `device`."""
+        key = (id(clouds), batch_size, limit)
+        if key in self._kept:
+            yield from self._kept[key][1]
+            return
+        found: list[dict[str, Tensor]] | None = [] if self._fits(clouds, device) else None
+        for batch in eval_batches(clouds, batch_size, limit):
+            batch = {**batch, "points": batch["points"].to(device)}
+            if found is not None:
+                found.append(batch)
+            yield batch
+        if found is not None:
+            self._kept[key] = clouds, found  # with the clouds, so that no others get their id
+
+    def _fits(self, clouds: CloudDataset, device: torch.device) -> bool:
+        if self.choice != "auto" or device.type != "cuda":
+            return self.choice == "always"
+        needed = len(clouds) // processes.world() * clouds.points * 3 * torch.float32.itemsize
+        return needed <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def eval_batches(clouds: CloudDataset, batch_size: int, limit: int = 0) -> Iterator[dict[str, Tensor]]:

@@ -7,6 +7,7 @@ process. So a run that was stopped at any batch continues from its last state as
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from act3d.engine.recipe import Recipe
@@ -56,6 +57,8 @@ def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
         loader.start_at(position.batch)
         for batch in loader:
             batch, step = fabric.to_device(batch), run.step
+            if plan.compile:
+                torch.compiler.cudagraph_mark_step_begin()  # results of the last step are not needed any more
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(run.epochs_behind, plan.epochs, optim)
             reseed(recipe.seed, position.epoch * len(loader) + position.batch, fabric.global_rank)

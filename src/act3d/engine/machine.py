@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from act3d.device import best_device
 from act3d.errors import ConfigError
 from act3d.settings.training import TrainerConfig
 
@@ -30,24 +31,29 @@ class Step(nn.Module):
         return compute()
 
 
-def on_cuda(plan: TrainerConfig) -> bool:
-    """Tell whether a run computes on CUDA."""
-    return plan.accelerator == "cuda" or (plan.accelerator == "auto" and torch.cuda.is_available())
+def accelerator(plan: TrainerConfig) -> str:
+    """Return the kind of device that a run computes on: cpu, cuda or mps."""
+    return best_device() if plan.accelerator == "auto" else plan.accelerator
 
 
 def check_machine(plan: TrainerConfig) -> None:
     """Check what the settings ask of this machine.
 
     Raises:
-        ConfigError: no CUDA device, or not as many; something that needs CUDA on the CPU; a launcher that started
+        ConfigError: no such device, or not as many; something that needs CUDA on the CPU; a launcher that started
             another number of processes than `trainer.devices`.
     """
-    if on_cuda(plan):
+    kind = accelerator(plan)
+    if kind == "cuda":
         found = torch.cuda.device_count()
         if plan.devices > found:
             raise ConfigError(f"trainer.devices: {plan.devices} asked for; this machine has {found} CUDA devices")
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("trainer.accelerator: mps needs a Mac with Apple's GPU; use auto")
+    elif kind == "mps" and plan.devices > 1:
+        raise ConfigError(f"trainer.devices: {plan.devices} asked for; MPS has one device")
     elif plan.precision == "fp16":
-        raise ConfigError("trainer.precision: fp16 needs CUDA; on the CPU use fp32")
+        raise ConfigError(f"trainer.precision: fp16 needs CUDA; on {'the CPU' if kind == 'cpu' else 'MPS'} use fp32")
     elif plan.sync_batchnorm and plan.devices > 1:
         raise ConfigError("trainer.sync_batchnorm: true needs CUDA; on the CPU use false")
     _check_launcher(plan.devices)
@@ -106,7 +112,7 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
     from lightning_fabric.plugins.environments import LightningEnvironment
 
     _quiet()
-    if on_cuda(plan):
+    if accelerator(plan) == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 in products of float32 matrices
     if plan.devices == 1:
         strategy, nodes = "auto", 1
@@ -122,7 +128,7 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
         # A run on one device is a run of its own, also where a cluster has started more tasks than this one.
         "plugins": [LightningEnvironment()] if plan.devices == 1 else None,
     }
-    fabric = Fabric(accelerator="cuda" if on_cuda(plan) else "cpu", devices=plan.devices, **options)
+    fabric = Fabric(accelerator=accelerator(plan), devices=plan.devices, **options)
     fabric.launch()
     return fabric
 

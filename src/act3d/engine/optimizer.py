@@ -7,6 +7,8 @@ from torch import nn
 
 from act3d.settings.training import OptimConfig
 
+_FORMS = ("fused", "foreach", "capturable")  # how a step is computed: of this device and precision, not of the run
+
 
 def decays(name: str, parameter: torch.Tensor) -> bool:
     """Tell whether weight decay acts on a parameter, as in the released recipes.
@@ -47,8 +49,7 @@ def build_optimizer(model: nn.Module, optim: OptimConfig, fused: bool = True) ->
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take up a saved optimizer's moments; weight decay stays as it is set now."""
-    fresh = [group["weight_decay"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, decay in zip(optimizer.param_groups, fresh, strict=True):
-        group["weight_decay"] = decay
+    """Take up a saved optimizer's moments; weight decay, and whether steps are fused, stay as they are set now."""
+    own = [{name: group[name] for name in ("weight_decay", *_FORMS)} for group in optimizer.param_groups]
+    saved = [{**group, **now} for group, now in zip(state["param_groups"], own, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": saved})

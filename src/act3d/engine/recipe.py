@@ -1,6 +1,6 @@
 """The interface of all recipes, which the loop trains."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from act3d.data.clouds import CloudDataset
 from act3d.data.transforms import augmentation
 from act3d.engine import processes
-from act3d.engine.batches import Loader, train_loader
+from act3d.engine.batches import EvaluationBatches, Loader, train_loader
 from act3d.engine.run_folder import RunFolder
 from act3d.settings.training import TrainerConfig
 
@@ -46,6 +46,7 @@ class Recipe:
         self.data, self.optim, self.plan, self.seed = (
             settings.data, settings.optim, shortened(settings.trainer), settings.seed,
         )  # fmt: skip
+        self.evaluated = EvaluationBatches(self.data.resident)
         self.augment: Callable[[Tensor], Tensor] = augmentation(self.data.augment)
         self.device = torch.device("cpu")
         self.meta: dict[str, Any] = {}
@@ -75,6 +76,12 @@ class Recipe:
         """
         return {}
 
+    # ------------------------------------------------------------------ what helps it
+
+    def batches_of(self, clouds: CloudDataset, batch_size: int, limit: int = 0) -> Iterator[dict[str, Tensor]]:
+        """Yield this process's share of clouds to evaluate on, always with the same points, which are on the device."""
+        return self.evaluated.of(clouds, batch_size, limit, self.device)
+
     # ------------------------------------------------------------------ what a subclass may say
 
     def loader(self, device: torch.device, was: str = "") -> Loader:
@@ -103,7 +110,7 @@ class Recipe:
 
     def compile_parts(self) -> None:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""
-        self.model.compile()
+        self.model.compile(mode=self.plan.compile_mode)
 
     def to(self, device: torch.device) -> None:
         """Put what takes part in a step, besides the model, where the model is."""

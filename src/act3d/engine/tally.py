@@ -33,9 +33,10 @@ class Tally:
         """Add what a batch of the clouds `index` (B,) reports at a step."""
         for name, value in values.items():
             value = value.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            # A copy: with CUDA graphs the next step writes into the same memory.
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         self.count += 1
-        self._unchecked.append((step, values["loss"].detach(), index))
+        self._unchecked.append((step, values["loss"].detach().clone(), index))
 
     def take_means(self) -> dict[str, float]:
         """Return the mean of every number since the last call, over all processes, and start anew."""

@@ -56,7 +56,7 @@ class ActPretraining(Pretraining):
     def compile_parts(self) -> None:
         """Compile the student, and what the teacher does."""
         super().compile_parts()
-        self._features = torch.compile(self._features)
+        self._features = torch.compile(self._features, mode=self.plan.compile_mode)
 
     def loader(self, device: torch.device, was: str = "") -> Loader:
         """Return this process's batches; with `teacher.cache`, of views whose targets are there already."""

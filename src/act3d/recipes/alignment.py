@@ -10,7 +10,7 @@ from torch import Tensor
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection
 from act3d.engine import processes
-from act3d.engine.batches import eval_batches, open_clouds
+from act3d.engine.batches import open_clouds
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError
@@ -132,8 +132,8 @@ class Alignment(Recipe):
     def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
         """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""
         vectors, rows = [torch.empty(0, self.model.alignment.text_width)], [np.zeros(0, int)]
-        for batch in eval_batches(clouds, self.data.batch_size, limit):
-            patches = self.model.patchify(batch["points"].to(self.device))
+        for batch in self.batches_of(clouds, self.data.batch_size, limit):
+            patches = self.model.patchify(batch["points"])
             vectors.append(self.model(patches).float().cpu())
             rows.append(batch["index"].numpy())
         parts = processes.gather_objects((torch.cat(vectors), np.concatenate(rows)))

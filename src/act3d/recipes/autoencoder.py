@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from act3d.engine import processes
-from act3d.engine.batches import Clouds, eval_batches, open_clouds
+from act3d.engine.batches import Clouds, open_clouds
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import kl_weight, temperature
@@ -67,7 +67,7 @@ class AutoencoderTraining(Recipe):
     def compile_parts(self) -> None:
         """Compile the model, and its loss: a softmax over all codes."""
         super().compile_parts()
-        self._loss = torch.compile(self._loss)
+        self._loss = torch.compile(self._loss, mode=self.plan.compile_mode)
 
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the loss and its two terms for points (B, N, 3)."""
@@ -95,21 +95,21 @@ class AutoencoderTraining(Recipe):
             return {}
         processes.share_buffers(self.model)
         classes = [*self.held_out.classes, "unlabelled"]
-        sums = torch.zeros(len(classes), 1 + len(SCORES), dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(classes), 1 + len(SCORES), dtype=torch.float64)
         used = torch.zeros(self.model.codes, device=self.device)
-        for batch in eval_batches(self.held_out, self.data.batch_size, limit):
-            points = batch["points"].to(self.device)
+        for batch in self.batches_of(self.held_out, self.data.batch_size, limit):
+            points = batch["points"]
             with torch.no_grad():
                 patches = self.model.patchify(points)
                 tokens = self.model.tokens(patches)
                 used[tokens.unique()] = 1
                 scores = scores_of(self.model.rebuild(tokens, patches.centers), points)  # (B, 3)
-            row = torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1).double()
-            label = batch["label"].to(self.device)
+            row = torch.cat([torch.ones_like(scores[:, :1]), scores], dim=1).cpu().double()  # MPS has no float64
+            label = batch["label"]
             sums.index_add_(0, torch.where(label < 0, len(classes) - 1, label), row)
-        sums = processes.sum_over_processes(sums)
+        sums = sum(processes.gather_objects(sums), torch.zeros_like(sums))
         self.codes = int((processes.sum_over_processes(used) > 0).sum())
-        return {**summarise(sums.cpu(), classes), "val_codes": self.codes}
+        return {**summarise(sums, classes), "val_codes": self.codes}
 
     @torch.no_grad()
     def pictures(self) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from act3d.checkpoints import Checkpoint
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection
 from act3d.engine import processes
-from act3d.engine.batches import Clouds, eval_batches, open_clouds, open_split
+from act3d.engine.batches import Clouds, open_clouds, open_split
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError
@@ -196,8 +196,8 @@ class Pretraining(Recipe):
         `vectors` makes them of patches; by default they are the model's features.
         """
         mine = []
-        for batch in eval_batches(clouds, batch_size, limit):
-            patches = self.model.patchify(batch["points"].to(self.device))
+        for batch in self.batches_of(clouds, batch_size, limit):
+            patches = self.model.patchify(batch["points"])
             found = (vectors or self.model.embed)(patches)
             mine.append((found.float().cpu().numpy(), batch["label"].numpy()))
         every = [pair for part in processes.gather_objects(mine) for pair in part]

@@ -12,7 +12,6 @@ from torch import Tensor
 from act3d.data.rooms import UNLABELLED, Room, RoomFolder, class_weights, open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.engine import processes
-from act3d.engine.batches import eval_batches
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import InputError
@@ -148,8 +147,8 @@ class SceneTraining(Recipe):
             return {}
         processes.share_buffers(self.model)
         scores = SceneScores(self.rooms.train.classes)
-        for batch in eval_batches(self.rooms.validation, self.data.batch_size, limit):
-            found = self.model(batch["points"].to(self.device)).argmax(dim=2).cpu().numpy()
+        for batch in self.batches_of(self.rooms.validation, self.data.batch_size, limit):
+            found = self.model(batch["points"]).argmax(dim=2).cpu().numpy()
             scores.add(found, batch["parts"].numpy())
         scores.confusion = sum(processes.gather_objects(scores.confusion))
         return {f"val_{name}": value for name, value in scores.result().items() if name in NUMBERS}

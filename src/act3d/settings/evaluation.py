@@ -4,7 +4,7 @@ from act3d.settings.data import EvaluationData, ProbeData
 from act3d.settings.model import Settings, option
 from act3d.settings.places import Place, Weights
 
-DEVICE_HELP = "where to compute, such as cpu or cuda:0; auto = CUDA where there is one"
+DEVICE_HELP = "where to compute, such as cpu or cuda:0; auto = CUDA where there is one, else MPS or the CPU"
 
 
 class EvaluateSettings(Settings, command="evaluate"):

@@ -174,13 +174,18 @@ class TrainerConfig(Section, section="trainer"):
         ge=0,
     )
     max_steps: int = option(0, "stop after this many optimizer steps; 0 = no limit", unit="steps", ge=0)
-    accelerator: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto = CUDA where there is one")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto", "where to compute; auto = CUDA where there is one, else Apple's MPS (untested), else the CPU"
+    )
     devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of matrix products; on most CPUs bf16 is slower, and fp16 not possible"
     )
     compile: bool = option(
         False, "torch.compile for the computations of a step (a minute or more at the start; meant for CUDA)"
+    )
+    compile_mode: Literal["default", "reduce-overhead"] = option(
+        "default", "reduce-overhead = CUDA graphs as well: for small batches, where starting kernels takes the time"
     )
     accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
     sync_batchnorm: bool = option(False, "batch statistics over all devices")

@@ -47,7 +47,7 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
     Args:
         path: `.safetensors` written by act3d, a run folder (its best weights), a released `.pth`, or `hub:OWNER/NAME`:
             a model on the Hugging Face Hub.
-        device: `cpu`, `cuda:0` ..., or `auto`: CUDA where there is one; the CPU by default.
+        device: `cpu`, `cuda:0` ..., `mps`, or `auto`: CUDA where there is one, else MPS or the CPU; the CPU by default.
         expect: The predictor's class, such as `ClassifierPredictor`; by default any.
 
     Raises:
