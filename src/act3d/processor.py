@@ -98,8 +98,8 @@ def keep_freed_memory() -> str:
     """Let glibc keep the memory that tensors free; say what was done.
 
     A tensor of more than 128 KB is else given back to the system when it is freed, and the next one comes as pages
-    that the system must fill with zeros again: a tenth of a step's time at batch 8, a quarter at batch 128. What is
-    kept is bounded by the most that was in use at once.
+    that the system must fill with zeros again: a twentieth of a step's time at batch 8, a fifth at batch 128. The
+    price is a higher peak, as free pieces do not always fit: none at batch 8, a quarter at 128 (benchmarks/RESULTS.md).
     """
     chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
     if chosen:
