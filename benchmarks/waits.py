@@ -43,13 +43,22 @@ def write(
     folder: Path, clouds: int = CLOUDS, embedded: int = EMBEDDED, files: int = FILES, against: Path | None = None
 ) -> None:
     """A student of the small preset's size, `clouds` clouds of which `embedded` are of split train, OBJ files."""
-    run(["-c", STUDENT, str(folder / "student.safetensors")], against or OURS)  # newer code reads older checkpoints
+    source = against or OURS  # newer code reads older checkpoints
+    run(["-c", STUDENT, str(folder / "student.safetensors")], source)
     points = np.random.default_rng(0).uniform(-0.57, 0.57, (clouds, POINTS, 3)).astype(np.float16)
     rows = [(f"c{i % CLASSES}", "train" if i < embedded else "test") for i in range(clouds)]
     loading.write_packed(folder / "packed", points, rows)
+    run(_epoch(folder, "autoencode", str(folder / "teacher")), source)
     (folder / "files").mkdir()
     for i in range(files):
         (folder / "files" / f"{i}.obj").write_text(_torus(40 - i % 32, 1 + i % 7))
+
+
+def _epoch(folder: Path, command: str, out: str) -> list[str]:
+    """One epoch of a small preset over the clouds of split train."""
+    words = ["-m", "act3d", command, "--config", f"small/{command}", "--data.root", str(folder / "packed")]
+    words += ["--data.split", "train", "--data.val_split", "none", "--trainer.min_steps", "0"]
+    return [*words, "--optim.warmup_epochs", "0", "--trainer.epochs", "1", "--out", out]
 
 
 def _torus(steps: int, bend: int) -> str:
@@ -70,7 +79,8 @@ def _torus(steps: int, bend: int) -> str:
 
 def commands(folder: Path) -> dict[str, list[str]]:
     """What is typed, by the name of its row."""
-    student, packed, files = (str(folder / name) for name in ("student.safetensors", "packed", "files"))
+    names = ("student.safetensors", "packed", "files", "teacher")
+    student, packed, files, teacher = (str(folder / name) for name in names)
     use = ["--checkpoint", student, "--out"]
     load = f"import act3d; act3d.load({student!r})"
     return {
@@ -82,6 +92,8 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "embed_1": ["-m", "act3d", "embed", str(folder / "files" / "0.obj"), *use, str(folder / "out.npz")],
         "embed_1000": ["-m", "act3d", "embed", packed, *use, str(folder / "out.npz"), "--data.split", "train"],
         "index_6000": ["-m", "act3d", "index", packed, *use, str(folder / "out")],
+        "stage1_epoch": _epoch(folder, "autoencode", str(folder / "out")),
+        "stage2_epoch": [*_epoch(folder, "pretrain", str(folder / "out")), "--teacher.checkpoint", teacher],
     }
 
 

@@ -87,7 +87,8 @@ def test_the_next_step_is_a_command_that_act3d_takes(name: str) -> None:
          "act3d index 'my shapes' --checkpoint r/p --out index"),
         ("evaluate", "r/c --out r/c/test", None, "act3d compare r/c/test"),
         ("search", "q.obj --index i --page p.html", None, "act3d search my_shape.obj --index i"),
-        ("compare", "a b --out t.md", None, ""),
+        ("compare", "a b --out t.md", None, "act3d report a b"),
+        ("compare", "ours=a,b c --out t.md", None, "act3d report a b c"),
     ],
 )  # fmt: skip
 def test_it_takes_up_what_the_command_was_given(name: str, words: str, result: Any, step: str) -> None:

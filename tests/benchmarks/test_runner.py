@@ -133,7 +133,11 @@ def test_what_a_user_waits_for_runs_beside_another_source_tree(tmp_path: Path) -
     from benchmarks import waits
 
     waits.write(tmp_path, clouds=80, embedded=10, files=2)
-    assert [row["name"] for row in waits.rows(tmp_path, "c", 1, None)] == ["check_data"]
+    assert [row["name"] for row in waits.rows(tmp_path, "ch", 1, None)] == [
+        "check_data",
+        "stage1_epoch",
+        "stage2_epoch",
+    ]
     rows = list(waits.rows(tmp_path, "embed_1", 1, ROOT / "src"))
     assert [row["name"] for row in rows] == ["embed_1", "embed_1000"]
     assert all(row["ratio"] > 0 and row["before_processor_s"] > 0 for row in rows)

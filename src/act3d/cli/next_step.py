@@ -107,6 +107,11 @@ def _again(name: str, s: Any, option: str, value: str, given: bool) -> list[str]
     return [] if given else [name, *places, *index, *own, option, *([value] if value else [])]
 
 
+def _folders(runs: list[str]) -> list[str]:
+    """Return the run folders of `compare`'s words, which may be NAME=RUN,RUN."""
+    return [folder for word in runs for folder in word.rpartition("=")[2].split(",")]
+
+
 _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "quickstart": lambda s, _: [],  # it prints all the commands for one's own shapes
     "autoencode": _autoencode,
@@ -127,7 +132,7 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "convert": lambda s, _: ["inspect", s.out],
     "probe": lambda s, _: ["index", "my_shapes", "--checkpoint", s.checkpoint, "--out", "index"],
     "evaluate": _evaluate,
-    "compare": lambda s, _: _again("compare", s, "--out", "table.md", bool(s.out)),
+    "compare": lambda s, _: _again("compare", s, "--out", "table.md", bool(s.out)) or ["report", *_folders(s.runs)],
     "inspect": _inspect,
     "show": _show,
     "report": lambda s, _: ["compare", *s.runs],
