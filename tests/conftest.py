@@ -1,6 +1,7 @@
 """Shared by all tests: quiet threads, fixed seeds, GPU tests only where there is a GPU."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads collapse on shared cores
 
@@ -12,6 +13,11 @@ hypothesis.settings.register_profile(
     "act3d", deadline=None, derandomize=True, max_examples=25, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("act3d")
+
+# Tests send themselves signals that nohup, or a shell's background, has told their parent to ignore.
+for _name in ("SIGINT", "SIGHUP"):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), signal.default_int_handler if _name == "SIGINT" else signal.SIG_DFL)
 
 
 pytest_plugins = ["tests.fixtures.small_models", "tests.fixtures.stages"]
