@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from act3d.commands.pretrain import pretrain
 from act3d.engine import loop
@@ -18,6 +17,7 @@ from act3d.engine.state import read_state
 from act3d.errors import CheckpointError, ConfigError
 from act3d.recipes.autoencoder import AutoencoderTraining
 from act3d.recipes.pretraining import Pretraining
+from tests.fixtures.interruption import assert_same_weights
 
 UNTIMED = ("step", "epoch", "loss", "reconstruction", "kl", "lr", "val_f_score", "val_cd_l1", "val_cd_l2", "probe")
 
@@ -34,11 +34,7 @@ def assert_same_run(resumed: RunResult, whole: RunResult) -> None:
     assert rows(resumed.out) == rows(whole.out)
     assert resumed.metrics == whole.metrics
     for first, second in ((resumed.last, whole.last), (resumed.best, whole.best)):
-        assert first is not None
-        assert second is not None
-        a, b = load_file(first), load_file(second)
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert_same_weights(first, second)
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, batch: int, how: Any) -> None:

@@ -25,6 +25,7 @@ from act3d.recipes import alignment, names
 from act3d.recipes.alignment import recall
 from act3d.settings.alignment import AlignConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from tests.fixtures.interruption import assert_same_weights
 from tests.fixtures.packed import write_dataset
 from tests.helpers import randomize
 
@@ -110,11 +111,7 @@ def test_a_run_killed_on_its_way_goes_on_exactly(
     resumed = run(tmp_path / "cut", resume=True, trainer=often)
     assert resumed.metrics == whole.metrics
     for first, second in ((resumed.last, whole.last), (resumed.best, whole.best)):
-        assert first is not None
-        assert second is not None
-        a, b = load_file(first), load_file(second)
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert_same_weights(first, second)
 
 
 def test_a_run_does_not_go_on_with_other_texts(run: Align, tmp_path: Path) -> None:

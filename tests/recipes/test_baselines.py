@@ -34,6 +34,7 @@ from act3d.settings.training import (
     TeacherConfig,
     TrainerConfig,
 )
+from tests.fixtures.interruption import stop_in
 from tests.fixtures.packed import write_dataset
 
 CUT: dict[str, Any] = {"patches": 8, "patch_size": 8}
@@ -161,15 +162,7 @@ def test_baselines_train_and_resume_exactly(
     whole = pretrain(**common, method=method, out=str(tmp_path / "whole"))
     assert 0 <= whole.metrics["probe"] <= 100
     kind = PointMAEPretraining if method == "point_mae" else PointBERTPretraining
-    inner, calls = kind.losses, []
-
-    def stop(self: Any, *args: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise Interrupted("enough", 2)
-        return inner(self, *args)
-
-    monkeypatch.setattr(kind, "losses", stop)
+    stop_in(monkeypatch, kind, "losses")
     with pytest.raises(Interrupted):
         pretrain(**common, method=method, out=str(tmp_path / "parts"))
     monkeypatch.undo()

