@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from act3d.commands.search import search as search
     from act3d.commands.segment import segment as segment
     from act3d.commands.show import show as show
+    from act3d.commands.teach import teach as teach
     from act3d.data import open_dataset as open_dataset
     from act3d.use.hub import from_pretrained as from_pretrained
     from act3d.use.hub import push_to_hub as push_to_hub
@@ -58,9 +59,9 @@ waiting.set_waiting()  # OpenMP and MPS read their settings when torch is import
 device.let_mps_fall_back()
 
 _COMMANDS = (
-    "quickstart", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index", "search",
-    "predict", "export", "convert", "probe", "evaluate", "compare", "report", "show", "inspect", "doctor", "prepare",
-    "check_data", "draw_folds",
+    "quickstart", "teach", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index",
+    "search", "predict", "export", "convert", "probe", "evaluate", "compare", "report", "show", "inspect", "doctor",
+    "prepare", "check_data", "draw_folds",
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {

@@ -114,6 +114,7 @@ def _folders(runs: list[str]) -> list[str]:
 
 _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     "quickstart": lambda s, _: [],  # it prints all the commands for one's own shapes
+    "teach": lambda s, _: [],  # it prints the commands that follow
     "autoencode": _autoencode,
     "pretrain": _pretrain,
     "align": lambda s, _: ["predict", SHAPE, "--checkpoint", s.out, "--labels", "chair,table,lamp"],

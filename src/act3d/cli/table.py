@@ -35,6 +35,16 @@ COMMANDS: dict[str, Command] = {
             "act3d quickstart --seeds 1",
         ),
     ),
+    "teach": Command(
+        "Learn",
+        "act3d.settings.preparing:TeachSettings",
+        "act3d.commands.teach:teach",
+        "The whole way for your own shapes: prepare, both stages, probe, index, page",
+        (
+            "act3d teach my_meshes",
+            "act3d teach data/kicad --out runs/kicad",
+        ),
+    ),
     "autoencode": Command(
         "Learn",
         "act3d.settings.pretraining:AutoencodeSettings",

@@ -114,6 +114,19 @@ def _unpacked(package: Path, kind: str, folder: Path) -> Path:
     return folder
 
 
+def list_shapes(root: Path, settings: PrepareSettings) -> "Source":
+    """List the shapes of a folder, as `prepare` would.
+
+    Raises:
+        InputError: no folder of shapes.
+    """
+    kind = _format_of(root)
+    if kind in SCENE_FORMATS or not root.is_dir():
+        what = "holds rooms" if kind in SCENE_FORMATS else "is not a folder"
+        raise InputError(f"{root} {what}; run act3d prepare {root} --out DIR first")
+    return _list(root, kind, settings)
+
+
 def _list(root: Path, kind: str, settings: PrepareSettings) -> "Source":
     from act3d.prepare.folder import folder_source
     from act3d.prepare.kicad import kicad_source

@@ -1,4 +1,4 @@
-"""Settings of the commands about data and the installation: prepare, check-data, quickstart, doctor."""
+"""Settings of the commands about data and the installation: prepare, check-data, quickstart, teach, doctor."""
 
 from typing import Literal
 
@@ -109,6 +109,30 @@ class QuickstartSettings(Settings, command="quickstart"):
     stage1: Place = option("small/autoencode", "preset or YAML file of stage I")
     stage2: Place = option("small/pretrain", "preset or YAML file of stage II")
     root: Dataset = option("sample", 'dataset with labels and the splits train and test; "sample" = the shipped one')
+    fresh: bool = option(False, "start again; the content of `out` is kept under another name")
+
+
+class TeachSettings(Settings, command="teach"):
+    """Turn a folder of shapes into an encoder of them, an index to search, and a page: the whole way in one command.
+
+    Prepares the shapes, trains stage I and stage II on them, tests frozen features where there are class folders,
+    indexes the shapes, and writes `report.html`. With the small presets nothing is learnt from names and classes: they
+    only test. How long it takes is estimated and printed first; training is as long as the number of shapes asks for. A
+    second call continues where the first one stopped and keeps finished steps.
+    """
+
+    positionals = ("source",)
+
+    source: Existing = option(
+        ..., "folder of meshes and clouds, one subfolder a class if there are classes, or a prepared dataset"
+    )
+    out: Place = option("runs/teach", "folder for the data, all runs, the index and the page")
+    up: Literal["auto", "x", "y", "z"] = option(
+        "auto", "the up axis in the files; auto takes what a file says of itself, z for KiCad, else y"
+    )
+    stage1: Place = option("small/autoencode", "preset or YAML file of stage I")
+    stage2: Place = option("small/pretrain", "preset or YAML file of stage II")
+    seed: int = option(0, "seed of all randomness")
     fresh: bool = option(False, "start again; the content of `out` is kept under another name")
 
 

@@ -1,0 +1,105 @@
+"""`act3d teach` on a few small meshes, with models and runs cut to almost nothing."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from act3d.commands.teach import estimate, teach
+from act3d.errors import InputError
+from act3d.settings.preparing import TeachSettings
+from act3d.use.index import open_index
+from tests.end_to_end.test_quickstart import STAGE1, STAGE2
+
+
+def write_box(path, size):
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * size
+    quads = [(1, 2, 4, 3), (5, 7, 8, 6), (1, 5, 6, 2), (3, 4, 8, 7), (1, 3, 7, 5), (2, 6, 8, 4)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [*("v {} {} {}".format(*corner) for corner in corners), *("f {} {} {} {}".format(*quad) for quad in quads)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def call(folder, shapes, **options):
+    (folder / "stage1.yaml").write_text(STAGE1)
+    (folder / "stage2.yaml").write_text(STAGE2)
+    files = {"stage1": str(folder / "stage1.yaml"), "stage2": str(folder / "stage2.yaml")}
+    return teach(str(shapes), **{"out": str(folder / "out"), **files, **options})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teach")
+    for i in range(10):
+        write_box(folder / "shapes" / "post" / f"{i}.obj", np.array([1, 5 + i, 1]))
+        write_box(folder / "shapes" / "slab" / f"{i}.obj", np.array([5 + i, 1, 4]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(place):
+    return call(place, place / "shapes")
+
+
+def test_every_step_leaves_its_result(result, place):
+    assert result.probe["oa"] >= 50
+    assert len(open_index(result.index)) == 20
+    assert result.report == place / "out" / "report.html"
+    assert "<canvas" in result.report.read_text()
+    assert (result.encoder / "results.json").exists()
+
+
+def test_a_second_call_trains_nothing_and_gives_the_same(result, place, capsys):
+    written = {path: path.stat().st_mtime_ns for path in (place / "out").rglob("last.safetensors")}
+    again = call(place, place / "shapes")
+    assert again.probe == result.probe
+    assert written == {path: path.stat().st_mtime_ns for path in (place / "out").rglob("last.safetensors")}
+    shown = capsys.readouterr()
+    assert shown.err.index("20 shapes, about ") < shown.err.index("data is prepared already")
+    assert shown.err.count("is finished already") == 3
+    assert f"act3d search my_shape.obj --index {result.index}" in shown.out
+
+
+def test_it_goes_on_where_it_stopped(result, place, capsys):
+    shutil.rmtree(place / "out" / "stage2")
+    shutil.rmtree(place / "out" / "probe")
+    assert call(place, place / "shapes").probe == result.probe
+    assert capsys.readouterr().err.count("is finished already") == 1
+
+
+def test_changed_files_are_said_aloud(result, place, capsys):
+    more = place / "shapes" / "slab" / "more.obj"
+    write_box(more, np.array([9, 1, 9]))
+    try:
+        call(place, place / "shapes")
+    finally:
+        more.unlink()
+    assert "have changed since they were prepared" in capsys.readouterr().err
+
+
+def test_a_dataset_that_it_did_not_make_is_not_taken_for_its_own(result, place, tmp_path):
+    shutil.copytree(place / "out" / "data", tmp_path / "out" / "data")
+    with pytest.raises(InputError, match="is a dataset that act3d teach did not make"):
+        call(tmp_path, place / "shapes")
+
+
+def test_another_folder_is_refused(result, place, tmp_path):
+    write_box(tmp_path / "other" / "a.obj", np.array([1, 2, 3]))
+    with pytest.raises(InputError, match=r"was made from .*shapes; choose another folder by --out"):
+        call(place, tmp_path / "other")
+
+
+def test_a_prepared_dataset_without_classes_is_not_probed(place, tmp_path, capsys):
+    for i in range(4):
+        write_box(tmp_path / "flat" / f"{i}.obj", np.array([1, 2 + i, 3]))
+    found = call(tmp_path, tmp_path / "flat")
+    assert found.probe == {}
+    assert "No probe: it needs training shapes of two classes" in capsys.readouterr().err
+    assert len(open_index(found.index)) == 4
+    assert found.report.exists()
+
+
+@pytest.mark.parametrize(("count", "steps"), [(30, (300, 200)), (100_000, (9000, 4500))])
+def test_training_is_as_long_as_the_shapes_ask_for(count, steps):
+    words = estimate(count, TeachSettings(source="x"))
+    assert words.startswith(f"about {steps[0]} steps of stage I and {steps[1]} of stage II")
