@@ -128,9 +128,11 @@ def estimate(count: int, settings: TeachSettings) -> str:
         per_epoch = max(1, training // (stage.data.batch_size * stage.trainer.accumulate))
         plan = sized(stage.trainer, stage.optim, per_epoch)[0]
         steps.append(min(plan.epochs * per_epoch, plan.max_steps or plan.epochs * per_epoch))
-    seconds = count * (READ + EMBED) + steps[0] * STEP1 + steps[1] * STEP2 + min(count, PROBED) * PROBE
+    seconds = (
+        count * (READ + EMBED) + steps[0] * STEP1 + steps[1] * STEP2 + (count * PROBE if 0.8 * count <= PROBED else 0)
+    )
     minutes = max(1, round(seconds / 60))
-    long = f"{minutes} minutes" if minutes < 120 else f"{minutes / 60:.0f} hours"
+    long = f"{minutes} minute{'s' if minutes > 1 else ''}" if minutes < 120 else f"{minutes / 60:.0f} hours"
     return (
         f"about {steps[0]} steps of stage I and {steps[1]} of stage II; with the small presets about {long} in all on "
         "two CPU cores. Stop it at any time: the next call goes on"
@@ -172,6 +174,7 @@ def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
     say("Stage I: an autoencoder of shapes around the frozen Transformer", error=True)
     run_stage(autoencode, first.model_copy(update={"data": first.data.model_copy(update=changes)}))
     say("Stage II: a 3D Transformer learns the autoencoder's features", error=True)
+    # Validation is a linear SVM too: of more shapes it would take longer than the training.
     trainer = second.trainer.model_copy(update={"validate_every": 0}) if len(train) > PROBED else second.trainer
     section = second.data.model_copy(update=changes)
     run_stage(pretrain, second.model_copy(update={"data": section, "trainer": trainer}))
