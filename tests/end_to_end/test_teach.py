@@ -99,7 +99,10 @@ def test_a_prepared_dataset_without_classes_is_not_probed(place, tmp_path, capsy
     assert found.report.exists()
 
 
-@pytest.mark.parametrize(("count", "steps"), [(30, (300, 200)), (100_000, (9000, 4500))])
-def test_training_is_as_long_as_the_shapes_ask_for(count, steps):
+@pytest.mark.parametrize(
+    ("count", "steps", "long"), [(30, (300, 200), "2 minutes"), (100_000, (9000, 4500), "63 minutes")]
+)
+def test_training_is_as_long_as_the_shapes_ask_for(count, steps, long):
     words = estimate(count, TeachSettings(source="x"))
+    assert f"about {long} in all" in words
     assert words.startswith(f"about {steps[0]} steps of stage I and {steps[1]} of stage II")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PROBED = 20_000  # labelled training shapes up to which a linear SVM takes minutes, not hours
 # Seconds a shape or step on two CPU cores (AMD EPYC, November 2026), by the quickstart and by 6227 KiCad models.
+START = 45  # to load libraries, and draw the page: what 60 furniture models took beside the steps
 READ, EMBED, STEP1, STEP2, PROBE = 0.012, 0.008, 0.125, 0.13, 0.04
 
 
@@ -129,7 +130,11 @@ def estimate(count: int, settings: TeachSettings) -> str:
         plan = sized(stage.trainer, stage.optim, per_epoch)[0]
         steps.append(min(plan.epochs * per_epoch, plan.max_steps or plan.epochs * per_epoch))
     seconds = (
-        count * (READ + EMBED) + steps[0] * STEP1 + steps[1] * STEP2 + (count * PROBE if 0.8 * count <= PROBED else 0)
+        START
+        + count * (READ + EMBED)
+        + steps[0] * STEP1
+        + steps[1] * STEP2
+        + (count * PROBE if 0.8 * count <= PROBED else 0)
     )
     minutes = max(1, round(seconds / 60))
     long = f"{minutes} minute{'s' if minutes > 1 else ''}" if minutes < 120 else f"{minutes / 60:.0f} hours"
