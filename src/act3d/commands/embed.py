@@ -3,28 +3,30 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from act3d.errors import ConfigError
 from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import EmbedSettings
 from act3d.tables import Table, Tabular
 from act3d.use.embed_shapes import Parts, embed_shapes, facts_of
-from act3d.use.embeddings import Embeddings, check_suffix, read_embeddings
-from act3d.use.load import load
+from act3d.use.embeddings import Embeddings, check_made_by, check_suffix, read_embeddings
+from act3d.use.onnx_embedding import OnnxEncoderPredictor, load_encoder
 from act3d.use.reading import Reading
-from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
 
 
 @dataclass(repr=False)
 class EmbedReport(Tabular):
-    """What `embed` did: the table written, how many vectors were new, and (name, reason) of what could not be read."""
+    """What `embed` did: the table written, how many vectors were new, and (name, reason) of what could not be read.
+
+    loss: how near the vectors of a backend other than torch are to PyTorch's, see `OnnxEncoderPredictor.loss`.
+    """
 
     out: Path
     embeddings: Embeddings
     new: int
     failures: list[tuple[str, str]]
+    loss: dict[str, float]
 
     def table(self) -> Table:
         """Return one row a shape; the numbers of the vector are columns f0, f1 ..."""
@@ -44,19 +46,22 @@ def embed(settings: EmbedSettings) -> EmbedReport:
     Raises:
         InputError: nothing to read, or not one readable shape.
         CheckpointError: no such checkpoint, or one that gives no embedding.
+        ConfigError: the table was made by another checkpoint or backend.
+        MissingDependency: the backend needs packages of act3d[onnx].
     """
     out, data = Path(settings.out), settings.data
     check_suffix(out)
-    predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
+    predictor = load_encoder(settings.checkpoint, settings.device, settings.backend)
     facts, reading = facts_of(predictor), Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
     with one_writer(out):
         known = [read_embeddings(out)] if out.is_file() else []
-        if known and known[0].meta.get("checkpoint") != facts["checkpoint"]:
-            raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another file")
+        if known:
+            check_made_by(out, known[0].meta, facts)
         parts = Parts(out)
         table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts)
         table.write(out)
         parts.remove()
     say(f"{out}: {len(table)} shapes, {table.vectors.shape[1]} numbers each; {new} new, {len(failures)} not readable")
-    return EmbedReport(out, table, new, failures)
+    loss = predictor.say_loss() if isinstance(predictor, OnnxEncoderPredictor) else {}
+    return EmbedReport(out, table, new, failures, loss)

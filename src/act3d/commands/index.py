@@ -11,15 +11,17 @@ from act3d.settings.using import IndexSettings
 from act3d.tables import Table, Tabular
 from act3d.use.index import load_faiss
 from act3d.use.index_update import update_index
-from act3d.use.load import load
+from act3d.use.onnx_embedding import OnnxEncoderPredictor, load_encoder
 from act3d.use.reading import Reading
-from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
 
 
 @dataclass
 class IndexReport(Tabular):
-    """What `index` did: shapes in the index, how many of them are new, how many are gone, failures, quality by name."""
+    """What `index` did: shapes in the index, how many of them are new, how many are gone, failures, quality by name.
+
+    loss: how near the vectors of a backend other than torch are to PyTorch's, see `OnnxEncoderPredictor.loss`.
+    """
 
     out: Path
     shapes: int
@@ -27,6 +29,7 @@ class IndexReport(Tabular):
     gone: int
     failures: list[tuple[str, str]]
     quality: dict[str, dict[str, Any]]
+    loss: dict[str, float]
 
     def table(self) -> Table:
         """Return the quality of search, in percent."""
@@ -44,7 +47,7 @@ def index(settings: IndexSettings) -> IndexReport:
     """
     folder, data = Path(settings.out), settings.data
     load_faiss()  # before anything is read
-    predictor = load(settings.checkpoint, settings.device, expect=EncoderPredictor)
+    predictor = load_encoder(settings.checkpoint, settings.device, settings.backend)
     reading = Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
     with one_writer(folder):
@@ -54,5 +57,6 @@ def index(settings: IndexSettings) -> IndexReport:
     for name, numbers in quality.items():
         recall = ", ".join(f"recall@{k} {v:.1f}" for k, v in numbers["recall"].items())
         say(f"{name}: mAP {numbers['map']:.1f}, {recall} (percent, {numbers['queries']} queries)")
+    loss = predictor.say_loss() if isinstance(predictor, OnnxEncoderPredictor) else {}
     say(f"search it: act3d search SHAPE --index {folder}")
-    return IndexReport(folder, len(made.index), made.new, made.gone, made.failures, quality)
+    return IndexReport(folder, len(made.index), made.new, made.gone, made.failures, quality, loss)

@@ -9,6 +9,12 @@ from act3d.settings.places import Dataset, Existing, Place, Shapes, Weights, Wei
 
 Axis = Literal["auto", "x", "y", "z"]
 
+Backend = Literal["torch", "onnx", "onnx-int8"]
+
+BACKEND_HELP = (
+    "what computes embeddings: torch, or onnxruntime on the CPU in float32 (onnx) or int8 (onnx-int8; its loss "
+    "is measured and printed); both need act3d[onnx] and export the encoder once, beside the checkpoint"
+)
 ENCODER_HELP = "a student or classifier: run folder, .safetensors, or a released .pth file"
 MODEL_HELP = "run folder, .safetensors, or a released .pth file"
 
@@ -30,6 +36,7 @@ class EmbedSettings(Settings, command="embed"):
     out: Place = option(..., "table to write: .npz, or .parquet (needs pyarrow)")
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
+    backend: Backend = option("torch", BACKEND_HELP)
 
 
 class IndexSettings(Settings, command="index"):
@@ -48,6 +55,7 @@ class IndexSettings(Settings, command="index"):
     out: Place = option(..., "folder of the index")
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
+    backend: Backend = option("torch", BACKEND_HELP)
 
 
 class SearchSettings(Settings, command="search"):

@@ -13,7 +13,7 @@ from torch import Tensor
 from act3d.errors import InputError
 from act3d.files import printable
 from act3d.progress import Progress
-from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
+from act3d.use.embeddings import COLUMNS, Embeddings, made_by, read_embeddings
 from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import Item, Shapes
@@ -31,11 +31,12 @@ class Embedded(NamedTuple):
 
 
 def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
-    """Facts about the model for a table of embeddings: digest and place of its file, its kind, points ..."""
+    """Facts about the model for a table of embeddings: digest and place of its file, backend, kind, points ..."""
     assert predictor.path is not None
     with predictor.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"checkpoint": digest, "path": str(predictor.path.resolve()), "kind": predictor.kind}
+    facts = {"checkpoint": digest, "backend": predictor.backend}
+    facts |= {"path": str(predictor.path.resolve()), "kind": predictor.kind}
     return facts | {name: value for name, value in predictor.meta.items() if name in _KEPT}
 
 
@@ -62,7 +63,7 @@ def embed_shapes(
     Raises:
         InputError: Not one shape could be read.
     """
-    kept = parts.read(facts["checkpoint"])
+    kept = parts.read(facts)
     vectors: dict[tuple[str, str], NDArray[np.float32]] = {}
     for table in [*known, *kept]:
         vectors |= dict(zip(table.keys(), table.vectors, strict=True))
@@ -120,10 +121,10 @@ class Parts:
         number = len(list(self.folder.glob("[0-9]*.npz")))
         table.write(self.folder / f"{number:06d}.npz")
 
-    def read(self, checkpoint: str) -> list[Embeddings]:
-        """Rows that an interrupted run has kept; those of another model are removed."""
+    def read(self, facts: dict[str, Any]) -> list[Embeddings]:
+        """Rows that an interrupted run has kept; those of another model or backend are removed."""
         tables = [read_embeddings(path) for path in sorted(self.folder.glob("[0-9]*.npz"))]
-        if any(table.meta.get("checkpoint") != checkpoint for table in tables):
+        if any(made_by(table.meta) != made_by(facts) for table in tables):
             self.remove()
             return []
         return tables

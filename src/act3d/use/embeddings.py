@@ -1,7 +1,7 @@
 """A table of embeddings: one row a shape, kept as one npz or parquet file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act3d.errors import InputError, MissingDependency
+from act3d.errors import ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, printable
 from act3d.installing import how_to_install
 from act3d.tables import Cell, Table, Tabular
@@ -86,6 +86,26 @@ class Embeddings(Tabular):
 def empty(width: int = 0, meta: dict[str, Any] | None = None) -> Embeddings:
     """A table without rows."""
     return Embeddings(np.zeros((0, width), dtype=np.float32), {name: [] for name in COLUMNS}, meta or {})
+
+
+def made_by(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """What made the vectors of a table: digest of the model's file, and backend; a table that names none is torch's."""
+    return str(meta.get("checkpoint")), str(meta.get("backend", "torch"))
+
+
+def check_made_by(out: Path, meta: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuse to add vectors to those of another model or backend: these must never mix.
+
+    Raises:
+        ConfigError: `facts` are of another one than `meta`, which `out` holds.
+    """
+    (model, backend), (new_model, new_backend) = made_by(meta), made_by(facts)
+    if model != new_model:
+        raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another --out")
+    if backend != new_backend:
+        raise ConfigError(
+            f"backend: {out} holds embeddings by {backend}, not {new_backend}; take that, or choose another --out"
+        )
 
 
 def check_suffix(path: Path) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from act3d.errors import ConfigError, InputError
+from act3d.errors import InputError
 from act3d.use.embed_shapes import Parts, embed_shapes, facts_of
-from act3d.use.embeddings import Embeddings
+from act3d.use.embeddings import Embeddings, check_made_by
 from act3d.use.index import (
     PICTURE_POINTS,
     Index,
@@ -41,15 +41,15 @@ def update_index(folder: Path, predictor: EncoderPredictor[Any], shapes: Shapes,
     """Embed what is new or has changed, drop files that are gone, and write the index whole.
 
     Raises:
-        ConfigError: The folder's index was made by another model.
+        ConfigError: The folder's index was made by another model or backend.
         InputError: Not one shape could be read.
         MissingDependency: faiss is not installed.
     """
     load_faiss()
     facts = facts_of(predictor)
     old = open_index(folder) if has_index(folder) else None
-    if old is not None and old.table.meta["checkpoint"] != facts["checkpoint"]:
-        raise ConfigError(f"out: {folder} was made by another checkpoint; choose another folder")
+    if old is not None:
+        check_made_by(folder, old.table.meta, facts)
     pictures: Pictures = dict(old.pictures) if old else {}
 
     def keep_picture(item: Item, points: Tensor) -> None:

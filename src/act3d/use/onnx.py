@@ -6,7 +6,7 @@ both go to the lower index, in ONNX as in `geometry.patchify`, so the patches ar
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,8 +106,6 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
-    if not hasattr(torch.compiler, "is_exporting"):
-        raise MissingDependency(f"writing ONNX needs torch 2.7 or newer, this is {torch.__version__}")
     model = model.float().eval()
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]
@@ -117,21 +115,8 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
         example.append(torch.zeros(2, dtype=torch.int64))
         names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
     outputs = outputs_of(model.kind)
-    # It says four times that torchvision, which nothing here needs, is not installed.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graph = torch.export.export(runner, tuple(example), dynamic_shapes=tuple(shapes), strict=False)
-        program = torch.onnx.export(
-            graph,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=names,
-            output_names=list(outputs),
-            verbose=False,
-        )
+    program = onnx_program(runner, tuple(example), names, shapes, outputs)
     with atomic_path(path) as temporary:
-        assert program is not None
         program.save(str(temporary), external_data=False)
         differences = compare(temporary, runner, points)
         worst = max(differences, key=lambda name: differences[name])
@@ -140,12 +125,44 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     return Exported(Path(path), outputs, differences)
 
 
+def onnx_program(
+    runner: nn.Module, example: tuple[Tensor, ...], names: list[str], shapes: list[Any], outputs: Sequence[str]
+) -> Any:
+    """A module as a program of ONNX that can be saved.
+
+    Args:
+        runner: The module, in eval mode.
+        example, names, shapes: Its inputs: examples, names, and the dimensions that may be of any size.
+        outputs: Names of its outputs.
+
+    Raises:
+        MissingDependency: An older torch.
+    """
+    if not hasattr(torch.compiler, "is_exporting"):
+        raise MissingDependency(f"writing ONNX needs torch 2.7 or newer, this is {torch.__version__}")
+    # It says four times that torchvision, which nothing here needs, is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = torch.export.export(runner, example, dynamic_shapes=tuple(shapes), strict=False)
+        program = torch.onnx.export(
+            graph,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=list(outputs),
+            verbose=False,
+        )
+    assert program is not None
+    return program
+
+
 def require(package: str) -> None:
     """Raise MissingDependency if a package is not installed."""
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
-        raise MissingDependency(f"exporting to ONNX needs {package}: {how_to_install('onnx')}")
+        raise MissingDependency(f"ONNX needs {package}: {how_to_install('onnx')}")
 
 
 def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
@@ -176,11 +193,12 @@ def compare(path: str | Path, runner: Runner, points: Tensor) -> dict[str, float
         with torch.no_grad():
             wanted = runner(clouds, category)
         for name, found, expected in zip(outputs_of(kind), run(clouds.numpy()), wanted, strict=True):
-            worst[name] = max(worst[name], _difference(name, found, expected.numpy()))
+            worst[name] = max(worst[name], difference(name, found, expected.numpy()))
     return worst
 
 
-def _difference(name: str, found: NDArray[Any], expected: NDArray[Any]) -> float:
+def difference(name: str, found: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Largest difference of an output, relative to the largest value expected; of codes the share of other ones."""
     if name == "tokens":  # codes: the share that is another one
         return float(np.mean(found != expected))
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))

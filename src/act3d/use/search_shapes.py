@@ -7,8 +7,9 @@ from act3d.errors import CheckpointError, InputError
 from act3d.files import printable
 from act3d.lines import say
 from act3d.use.embed_shapes import facts_of
+from act3d.use.embeddings import made_by
 from act3d.use.index import Index
-from act3d.use.load import load
+from act3d.use.onnx_embedding import load_encoder
 from act3d.use.search import SearchReport, hits_of
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
@@ -73,7 +74,9 @@ def search_index(
 
 
 def _model_of(index: Index, checkpoint: str, device: str) -> EncoderPredictor[Any]:
-    predictor = load(checkpoint or index.checkpoint(), device, expect=EncoderPredictor)
-    if facts_of(predictor)["checkpoint"] != index.table.meta["checkpoint"]:
+    """The index's model, by the index's backend: vectors of two backends are not compared."""
+    made, backend = made_by(index.table.meta)
+    predictor = load_encoder(checkpoint or index.checkpoint(), device, backend)
+    if facts_of(predictor)["checkpoint"] != made:
         raise CheckpointError(f"{predictor.path}: not the model that {index.folder} was made with")
     return predictor

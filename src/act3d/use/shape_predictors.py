@@ -40,7 +40,13 @@ class AutoencoderPredictor(Predictor[Autoencoder]):
 
 
 class EncoderPredictor(Predictor[E]):
-    """A point encoder in use: embeddings and patch features. Point-MAE and Point-BERT need no more."""
+    """A point encoder in use: embeddings and patch features. Point-MAE and Point-BERT need no more.
+
+    Attributes:
+        backend: What computes embeddings; see `act3d.use.onnx_embedding` for others.
+    """
+
+    backend: str = "torch"
 
     @torch.no_grad()
     def embed(self, points: Points) -> Tensor:
