@@ -102,7 +102,7 @@ class OnnxEncoderPredictor(EncoderPredictor[Any]):
         """Print that, where anything was embedded, and return it."""
         loss = self.loss()
         if loss:
-            numbers = ", ".join(f"{name} {value:.4f}" for name, value in loss.items() if name != "clouds")
+            numbers = ", ".join(f"{name} {value:.5f}" for name, value in loss.items() if name != "clouds")
             say(f"{self.backend} against float32 PyTorch, {loss['clouds']:.0f} of the shapes: {numbers}")
         return loss
 
