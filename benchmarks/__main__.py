@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import freed_memory, loading, machine, neighbors, scaling, small, waiting, waits
+from benchmarks import embedding, freed_memory, loading, machine, neighbors, scaling, small, waiting, waits
 from benchmarks.measure import compare
 from benchmarks.ops import BATCH, operations
 from benchmarks.step_rows import INT8, STEPS, int8_row, step_row
 
 GROUPS = ("waits", "steps", "ops", "neighbors", "data", "small", "scaling")
-ASKED = ("waiting", "freed_memory")  # only where --only names them: they load the machine, or take long
+ASKED = ("waiting", "freed_memory", "embedding")  # only where --only names them: they load the machine, or take long
 
 
 def _arguments() -> argparse.Namespace:
@@ -177,6 +177,10 @@ def main() -> None:
         for found in freed_memory.table(options.repeats, options.quick):
             loads.append(found)
             print(freed_memory.show(found), flush=True)
+    if "embedding" in chosen:
+        for found in embedding.table(options.repeats, options.quick, options.rows):
+            loads.append(found)
+            print(embedding.show(found), flush=True)
     if options.plot and sizes:
         scaling.plot(sizes, options.plot)
     if options.json:
