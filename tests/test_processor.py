@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 import torch
 
 from act3d import processor
@@ -107,3 +110,40 @@ def test_memory_that_tensors_free_is_not_faulted_in_again() -> None:
 
     assert faults() < 80_000  # of 163 840: a piece that does not fit is taken anew
     assert faults(MALLOC_MMAP_THRESHOLD_="65536") > 150_000  # the user's own word
+
+
+def blas_threads() -> set[int]:
+    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_works_run_at_once_and_each_multiplies_on_one_thread(torch_threads: Callable[[int], None]) -> None:
+    torch_threads(2)
+    meet = threading.Barrier(2, timeout=60)  # one after another, nobody would come
+
+    def work(item: int) -> tuple[int, set[int]]:
+        meet.wait()
+        return item, blas_threads()
+
+    before = blas_threads()
+    assert processor.at_once(work, [3, 1, 2, 0]) == [(3, {1}), (1, {1}), (2, {1}), (0, {1})]
+    assert blas_threads() == before
+
+
+def test_with_one_thread_works_run_one_after_another(torch_threads: Callable[[int], None]) -> None:
+    torch_threads(1)
+    assert processor.at_once(lambda _: threading.get_ident(), [0, 1]) == 2 * [threading.get_ident()]
+
+
+def test_an_error_of_a_work_is_raised(torch_threads: Callable[[int], None]) -> None:
+    torch_threads(2)
+    before = blas_threads()
+    with pytest.raises(ZeroDivisionError):
+        processor.at_once(lambda item: 1 / item, [1, 0, 2])
+    assert blas_threads() == before

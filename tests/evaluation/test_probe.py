@@ -173,3 +173,19 @@ def test_a_fit_that_starts_from_another_ends_at_the_same_place():
     warm = LinearMachine(x, y).fit(0.001).fit(0.1).fit(1.0, tolerance=1e-12)
     cold = LinearMachine(x, y).fit(1.0, tolerance=1e-12)
     np.testing.assert_allclose(warm.scores(x), cold.scores(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("run", [linear_probe, knn_probe])
+def test_folds_at_once_give_what_folds_one_after_another_do(run, monkeypatch):
+    x, y = blobs(noise=3.0, width=30)
+    test_x, test_y = blobs(noise=3.0, width=30, seed=5)
+    together = run(x, y, test_x, test_y)
+    monkeypatch.setattr(probe, "at_once", lambda work, items: [work(item) for item in items])
+    alone = run(x, y, test_x, test_y)
+    assert (together.predictions == alone.predictions).all()
+    assert (together.accuracy, together.cv_accuracy, together.c, together.k) == (
+        alone.accuracy,
+        alone.cv_accuracy,
+        alone.c,
+        alone.k,
+    )

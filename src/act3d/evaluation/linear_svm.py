@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SMALL = 1_000_000  # numbers in a matrix of features that one thread handles best
 # Newton's steps pay where fewer shapes are inside the margin than this share over the number of axes: measured.
 FEW_INSIDE = 50.0
 
@@ -46,15 +45,11 @@ class LinearMachine:
             steps: at most so many steps.
             tolerance: relative decrease of the objective at which L-BFGS ends.
         """
-        from threadpoolctl import threadpool_limits
-
-        # Products as small as these gain nothing from threads, and lose much when other processes want the cores.
-        with threadpool_limits(1 if self.x.size < SMALL else None):
-            inside = float((self._short(self.weights, self.targets) > 0).mean())
-            if inside * self.x.shape[1] < FEW_INSIDE:
-                self._newton(c, steps)
-            else:
-                self._descend(c, steps, tolerance)
+        inside = float((self._short(self.weights, self.targets) > 0).mean())
+        if inside * self.x.shape[1] < FEW_INSIDE:
+            self._newton(c, steps)
+        else:
+            self._descend(c, steps, tolerance)
         return self
 
     def scores(self, x: NDArray[Any]) -> NDArray[Any]:

@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
 from act3d.evaluation.linear_svm import LinearMachine, moments
+from act3d.processor import at_once
 
 # On standardised features: from heavily regularised to almost none.
 C_VALUES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 # C is chosen on at most so many training shapes; its best value moves little with their number.
 CHOICE_LIMIT = 5000
+_Setting = TypeVar("_Setting", int, float)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,17 @@ def linear_probe(
     train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
     if not c_values or min(c_values) <= 0:
         raise InputError(f"c_values must be positive numbers, at least one; got {tuple(c_values)}")
-    scores = dict.fromkeys(sorted(c_values), 0.0)
-    splits = _folds(train_y, folds, seed)
-    for fit, held in splits:
+    values = sorted(set(c_values))
+
+    def right(fold: tuple[NDArray[np.int64], NDArray[np.int64]]) -> list[float]:
+        fit, held = fold
         machine = LinearMachine(train_x[fit], train_y[fit])
-        for c in scores:  # from small to large: each fit starts from the last one's end
-            scores[c] += float(np.mean(machine.fit(c).predict(train_x[held]) == train_y[held])) / len(splits)
+        # From small to large: each fit starts from the last one's end.
+        return [float(np.mean(machine.fit(c).predict(train_x[held]) == train_y[held])) for c in values]
+
+    scores = _mean_scores(values, at_once(right, _folds(train_y, folds, seed)))
     best = max(scores, key=lambda c: scores[c])  # a dict keeps its order: the smallest C wins a tie
-    predicted = LinearMachine(train_x, train_y).fit(best).predict(test_x)
+    (predicted,) = at_once(lambda c: LinearMachine(train_x, train_y).fit(c).predict(test_x), [best])
     return _result(predicted, test_y, cv_accuracy=100 * scores[best], c=best)
 
 
@@ -86,14 +91,16 @@ def knn_probe(
     train_x, train_y, test_x, test_y = _checked(train_x, train_y, test_x, test_y)
     if not k_values or min(k_values) < 1:
         raise InputError(f"k_values must be positive whole numbers, at least one; got {tuple(k_values)}")
-    scores = dict.fromkeys(sorted(k_values), 0.0)
-    splits = _folds(train_y, folds, seed)
-    for fit, held in splits:
-        found = _nearest(train_x[fit], train_y[fit], train_x[held], list(scores))
-        for k, classes in zip(scores, found, strict=True):
-            scores[k] += float(np.mean(classes == train_y[held])) / len(splits)
+    values = sorted(set(k_values))
+
+    def right(fold: tuple[NDArray[np.int64], NDArray[np.int64]]) -> list[float]:
+        fit, held = fold
+        found = _nearest(train_x[fit], train_y[fit], train_x[held], values)
+        return [float(np.mean(classes == train_y[held])) for classes in found]
+
+    scores = _mean_scores(values, at_once(right, _folds(train_y, folds, seed)))
     best = max(scores, key=lambda k: scores[k])
-    (predicted,) = _nearest(train_x, train_y, test_x, [best])
+    ((predicted,),) = at_once(lambda k: _nearest(train_x, train_y, test_x, [k]), [best])
     return _result(predicted, test_y, cv_accuracy=100 * scores[best], k=best)
 
 
@@ -132,6 +139,15 @@ def _folds(y: NDArray[np.int64], folds: int, seed: int) -> list[tuple[NDArray[np
     if not usable:
         raise InputError(f"too few training shapes to choose a setting by cross-validation: {len(y)}")
     return usable
+
+
+def _mean_scores(values: list[_Setting], by_fold: list[list[float]]) -> dict[_Setting, float]:
+    """Mean over the folds of the share that every value got right, added up fold by fold."""
+    scores = dict.fromkeys(values, 0.0)
+    for shares in by_fold:
+        for value, share in zip(values, shares, strict=True):
+            scores[value] += share / len(by_fold)
+    return scores
 
 
 def _nearest(
