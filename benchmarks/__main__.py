@@ -33,6 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here as well")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="plot the scaling table here (.png, .svg)")
     parser.add_argument("--against", type=Path, metavar="SRC", help="waits: run this other source tree in turn")
+    parser.add_argument("--busy", action="store_true", help="waits: beside two jobs that use a core each")
     parser.add_argument("--repeats", type=int, default=7, help="rounds of every row (default 7)")
     parser.add_argument("--quick", action="store_true", help="3 rounds, steps without memory, few sizes: minutes")
     parser.add_argument("--batch", type=int, default=0, help="another batch size for all steps")
@@ -91,7 +92,7 @@ def wait_rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         sizes = (600, 100, 30) if options.quick else (waits.CLOUDS, waits.EMBEDDED, waits.FILES)
         waits.write(Path(folder), *sizes, options.against)
-        yield from waits.rows(Path(folder), options.rows, options.repeats, options.against)
+        yield from waits.rows(Path(folder), options.rows, options.repeats, options.against, options.busy)
 
 
 # Operations, and the step of the released recipe that does them at these sizes.

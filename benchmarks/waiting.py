@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 WORKS = ("small_stage1_step", "embed_128", "classifier_infer")
@@ -60,13 +60,20 @@ def show(row: dict[str, Any]) -> str:
     )
 
 
-def _measure(work: str, busy: bool, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {way.name: [] for way in WAYS}
+@contextmanager
+def busy_jobs(count: int) -> Iterator[None]:
+    """So many processes beside that do nothing but use a core each."""
     with ExitStack() as stack:
-        for _ in range(BUSY_JOBS if busy else 0):
+        for _ in range(count):
             code = f"import time\nend = time.time() + {_LIMIT}\nwhile time.time() < end: pass"
             job = stack.enter_context(subprocess.Popen([sys.executable, "-c", code]))
             stack.callback(job.kill)
+        yield
+
+
+def _measure(work: str, busy: bool, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {way.name: [] for way in WAYS}
+    with busy_jobs(BUSY_JOBS if busy else 0):
         for number in range(rounds):
             for way in WAYS if number % 2 == 0 else WAYS[::-1]:
                 found[way.name].append(_alone(way, work, seconds))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import act3d
-from benchmarks import loading
+from benchmarks import loading, waiting
 
 OURS = Path(act3d.__file__).parents[1]
 CLOUDS, EMBEDDED, FILES, POINTS, CLASSES = 6000, 1000, 300, 1024, 40
@@ -94,6 +94,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "index_6000": ["-m", "act3d", "index", packed, *use, str(folder / "out")],
         "stage1_epoch": _epoch(folder, "autoencode", str(folder / "out")),
         "stage2_epoch": [*_epoch(folder, "pretrain", str(folder / "out")), "--teacher.checkpoint", teacher],
+        "quickstart": ["-m", "act3d", "quickstart", "--out", str(folder / "out"), "--seeds", "1"],
     }
 
 
@@ -112,8 +113,11 @@ def run(words: list[str], source: Path) -> Spent:
     return Spent(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
 
 
-def rows(folder: Path, wanted: str, repeats: int, against: Path | None) -> Iterator[dict[str, Any]]:
-    """Measure the commands whose name contains `wanted`: medians of `repeats` runs, both trees in turn."""
+def rows(folder: Path, wanted: str, repeats: int, against: Path | None, busy: bool = False) -> Iterator[dict[str, Any]]:
+    """Measure the commands whose name contains `wanted`: medians of `repeats` runs, both trees in turn.
+
+    busy: beside two jobs that use a core each.
+    """
     sources = [OURS] if against is None else [against, OURS]
     for name, words in commands(folder).items():
         if wanted not in name:
@@ -122,8 +126,9 @@ def rows(folder: Path, wanted: str, repeats: int, against: Path | None) -> Itera
         for number in range(repeats):
             for source in sources if number % 2 == 0 else sources[::-1]:
                 _forget_results(folder)
-                spent[source].append(run(words, source))
-        row = {"name": name, "group": "waits", **_medians(spent[OURS])}
+                with waiting.busy_jobs(waiting.BUSY_JOBS if busy else 0):
+                    spent[source].append(run(words, source))
+        row = {"name": name, "group": "waits", "busy": busy, **_medians(spent[OURS])}
         if against is not None:
             pairs = list(zip(spent[against], spent[OURS], strict=True))
             row |= {f"before_{key}": value for key, value in _medians(spent[against]).items()}

@@ -70,7 +70,7 @@ def at_once(work: Callable[[Given], Result], items: Sequence[Given]) -> list[Res
     """Do a work for every item, as many at a time as torch has threads; each computes its NumPy products on one thread.
 
     Small products gain little from threads of their own. NumPy's threads wait for each other in a loop, too: beside
-    other programs, two of them took 50 times as long as one over the fits of a linear SVM (benchmarks/RESULTS.md).
+    other programs, two of them took 30 to 50 times as long as one (benchmarks/RESULTS.md).
 
     Returns:
         The results in the order of the items: the same as one after another.

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import measure, small, steps
+from benchmarks import measure, small, steps, waiting
 from benchmarks.__main__ import USERS, add_shares_of_a_step, show_size
 from benchmarks.ops import operations
 from benchmarks.step_rows import STEPS
@@ -143,6 +144,8 @@ def test_what_a_user_waits_for_runs_beside_another_source_tree(tmp_path: Path) -
     assert all(row["ratio"] > 0 and row["before_processor_s"] > 0 for row in rows)
     (row,) = waits.rows(tmp_path, "index", 1, None)
     assert "ratio" not in row
+    (row,) = waits.rows(tmp_path, "import", 1, None, busy=True)
+    assert row["busy"]
     with pytest.raises(RuntimeError, match="no such file"):
         waits.run(["-m", "act3d", "embed", str(tmp_path), "--checkpoint", "nowhere", "--out", "x.npz"], waits.OURS)
 
@@ -153,3 +156,18 @@ def test_steps_of_the_small_presets_learn(name: str) -> None:
         for work in (pair.plain, pair.ours):
             work()
     assert pair.clouds in (8, 16)
+
+
+def test_busy_jobs_run_beside_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Remembered(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(waiting.subprocess, "Popen", Remembered)
+    with waiting.busy_jobs(2):
+        assert [job.poll() for job in started] == [None, None]
+    assert all(job.poll() is not None for job in started)
+    assert len(started) == 2
