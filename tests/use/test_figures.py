@@ -208,7 +208,7 @@ def test_the_command_writes_what_each_kind_asks_for(runs, dataset, tmp_path, cap
     ):
         with pytest.raises(error, match=words):
             show(kind, str(dataset), checkpoint=checkpoint, out=str(tmp_path / "x.png"))
-    with pytest.raises(InputError, match=r"must end in \.html, \.png, \.pdf or \.svg"):
+    with pytest.raises(InputError, match=r"must end in \.html, \.png, \.pdf, \.svg, \.webp or \.gif"):
         show("data", str(dataset), out=str(tmp_path / "x.jpg"))
 
 

@@ -1,4 +1,4 @@
-"""Figures of clouds for papers and pages: a grid of clouds with what is measured on each; html, png, pdf or svg."""
+"""Figures of clouds for papers and pages: a grid of clouds with what is measured on each, in six formats."""
 
 import io
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ from act3d.report.class_colors import hex_colors
 from act3d.report.cloud_picture import cloud_image, ramp_colors
 from act3d.report.page import write_page
 from act3d.report.pieces import EmbeddingMap, map_chart
+from act3d.report.turning import write_turning
 from act3d.report.viewer import BY_HEIGHT, Card, Coloring, point_radius, view
 
-SUFFIXES = (".html", ".png", ".pdf", ".svg")
+SUFFIXES = (".html", ".png", ".pdf", ".svg", ".webp", ".gif")
+TURNING = (".webp", ".gif")  # the clouds turn once around
+FRAMES, TURNING_DPI = 36, 110
 DPI = 300
 # Ground, ink, and a softer ink.
 THEMES = {"light": ("#ffffff", "#1d2126", "#5d666f"), "dark": ("#14171a", "#e8e6e1", "#9aa3ab")}
@@ -71,7 +74,7 @@ def check_figure_path(path: str | Path) -> None:
     """Check that a figure can be written to a file of this name.
 
     Raises:
-        InputError: the suffix is none of .html, .png, .pdf and .svg.
+        InputError: the suffix is none of SUFFIXES.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise InputError(f"out: {path} must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
@@ -81,7 +84,7 @@ def write_figure(path: str | Path, figure: Figure, width: float = 7.0, theme: st
     """Write a figure in the format of the file's suffix, whole or not at all, and return its path.
 
     Args:
-        path: .html (clouds can be turned), .png, .pdf or .svg.
+        path: .html (clouds can be turned), .png, .pdf, .svg, or .webp and .gif (clouds turn by themselves).
         figure: What to show.
         width: In inches, of all but html: 3.25 fits a column, 7 the page of most papers. Letters have 7 points.
         theme: "light" or "dark", of all but html, which follows its reader's.
@@ -95,6 +98,11 @@ def write_figure(path: str | Path, figure: Figure, width: float = 7.0, theme: st
     path = Path(path)
     if path.suffix.lower() == ".html":
         return _write_html(path, figure)
+    if path.suffix.lower() in TURNING:
+        if not figure.rows:
+            raise InputError(f"out: {path}: a map does not turn; write it as .png, .pdf, .svg or .html")
+        turn = np.linspace(35, 395, FRAMES, endpoint=False)
+        return write_turning(path, [figure_image(figure, width, TURNING_DPI, theme, at) for at in turn])
     with _style(theme):
         drawn = _draw_map(figure, width, theme) if figure.map is not None else _draw_grid(figure, width, theme)
         buffer = io.BytesIO()
@@ -108,12 +116,15 @@ def write_figure(path: str | Path, figure: Figure, width: float = 7.0, theme: st
     return path
 
 
-def figure_image(figure: Figure, width: float = 7.0, dpi: int = 100) -> NDArray[np.uint8]:
-    """Return a figure as a picture (H, W, 3) on a light ground, `width` inches wide."""
+def figure_image(
+    figure: Figure, width: float = 7.0, dpi: int = 100, theme: str = "light", azimuth: float = 35.0
+) -> NDArray[np.uint8]:
+    """Return a figure as a picture (H, W, 3), `width` inches wide, its clouds seen from `azimuth` (degrees)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with _style("light"):
-        drawn = _draw_map(figure, width, "light") if figure.map is not None else _draw_grid(figure, width, "light", dpi)
+    with _style(theme):
+        grid = figure.map is None
+        drawn = _draw_grid(figure, width, theme, dpi, azimuth) if grid else _draw_map(figure, width, theme)
         drawn.set_dpi(dpi)
         canvas = FigureCanvasAgg(drawn)
         canvas.draw()
@@ -149,7 +160,7 @@ def _style(theme: str) -> AbstractContextManager[Any]:
     )  # fmt: skip
 
 
-def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI) -> Any:
+def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI, azimuth: float = 35.0) -> Any:
     from matplotlib.figure import Figure as Canvas
 
     columns = max(len(row) for row in figure.rows)
@@ -167,7 +178,7 @@ def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI) -> Any:
             canvas.text(0.005, (top - 0.03) / height, figure.names[place], va="top", weight="bold", parse_math=False)
         top -= names[place]
         for column, panel in enumerate(row):
-            _draw_panel(canvas, panel, column * side, top, side, titles[place], (width, height), pixels, theme)
+            _draw_panel(canvas, panel, column * side, top, side, titles[place], (width, height), pixels, theme, azimuth)
         top -= titles[place] + side + notes[place]
     _draw_foot(canvas, figure, width, height, foot)
     return canvas
@@ -175,7 +186,7 @@ def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI) -> Any:
 
 def _draw_panel(
     canvas: Any, panel: Panel, left: float, top: float, side: float, title: float, size: tuple[float, float],
-    pixels: int, theme: str,
+    pixels: int, theme: str, azimuth: float,
 ) -> None:  # fmt: skip
     """Draw one panel whose title starts at (left, top), in inches from the lower left corner."""
     width, height = size
@@ -193,7 +204,7 @@ def _draw_panel(
         return
     axes = canvas.add_axes((left / width, (top - title - side) / height, side / width, side / height))
     radius = max(point_radius(len(cloud)) if panel.radius is None else panel.radius, 0.012)
-    axes.imshow(cloud_image(cloud, panel.coloring.rgb(cloud), pixels, radius, bounds=panel.bounds))
+    axes.imshow(cloud_image(cloud, panel.coloring.rgb(cloud), pixels, radius, azimuth, bounds=panel.bounds))
     axes.set_axis_off()
 
 

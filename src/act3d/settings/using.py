@@ -112,7 +112,8 @@ class PredictSettings(Settings, command="predict"):
 
 
 class ShowSettings(Settings, command="show"):
-    """Draw a figure of a checkpoint and any shapes: a page (.html) whose clouds can be turned, or .png, .pdf, .svg.
+    """Draw a figure of a checkpoint and any shapes: a page (.html) whose clouds can be turned, .png, .pdf, .svg, or
+    .webp and .gif, whose clouds turn by themselves.
 
     reconstruct: input, and coarse and fine reconstruction of one or more autoencoders, with F-score and Chamfer
     distances. map: embeddings of any encoder in two dimensions; in .html a dot shows its shape. masks: visible patches,
@@ -133,7 +134,9 @@ class ShowSettings(Settings, command="show"):
     checkpoint: list[Place] = option(
         [], "the model: run folder, .safetensors, or a released .pth file; reconstruct and neighbors take several"
     )
-    out: Place = option("figure.html", "file to write: .html, .png, .pdf or .svg")
+    out: Place = option(
+        "figure.html", "file to write: .html, .png, .pdf or .svg, or .webp or .gif, which turn by themselves"
+    )
     teacher: Weights = option("", "for masks: the student's autoencoder; empty = the one in the student's run folder")
     among: Shapes = option("", "for neighbors: the collection that is searched; empty = the input itself")
     split: str = option("", "of a prepared dataset: train, test ...; empty = the test split, for map all of them")
@@ -147,7 +150,7 @@ class ShowSettings(Settings, command="show"):
     heads: list[int] = option([], "for attention: heads, from 1; empty = the mean over heads")
     mask_ratio: float = option(0.8, "for masks: share of patches that is hidden", gt=0, lt=1)
     width: float = option(7.0, "of the figure; 3.25 fits a column, 7 a page", unit="inches", ge=1, le=40)
-    theme: Literal["light", "dark"] = option("light", "ground of .png, .pdf and .svg; .html follows its reader's")
+    theme: Literal["light", "dark"] = option("light", "ground of pictures; .html follows its reader's")
     seed: int = option(0, "seed of the mask and of the map")
     device: str = option("auto", DEVICE_HELP)
 
