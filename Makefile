@@ -1,7 +1,7 @@
 # One environment, .venv, made once and used again; it is updated only when pyproject.toml or constraints.txt change.
 # Needs Python 3.11 or newer and make, nothing else.  make help lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-faults test-timm lint format clean
+.PHONY: help quickstart test test-faults test-timm lint format docs try-release clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +40,12 @@ lint: $(VENV)/.installed-dev  ## check style, types and the import rules of the 
 format: $(VENV)/.installed-dev  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+try-release:  ## build sdist and wheel, and try them in bare environments, with each extra  (ARGS="minilm search")
+	bash scripts/try_release.sh $(ARGS)
+
+docs: $(VENV)/.installed-dev  ## build the site into build/site; python scripts/notebooks.py runs its tutorials anew
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 clean:  ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
