@@ -1,4 +1,4 @@
-"""What would be published: the sdist builds the wheel, and the wheel holds all that act3d needs, away from the source."""
+"""What would be published: the sdist builds the wheel, and the wheel works away from the source."""
 
 import email
 import subprocess
