@@ -178,6 +178,21 @@ def test_loading_draws_no_random_weights(student_file: Path, classifier_file: Pa
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_loading_imports_no_symbolic_mathematics(student_file: Path, tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"patches": 8, "patch_size": 8, "codes": 16, "width": 16, "graph_width": 64}
+    teacher = {"width": 24, "depth": 2, "heads": 2}
+    model = Autoencoder(**sizes, folding_width=32, teacher=teacher, prompts=2)
+    path = checkpoints.save(model, tmp_path / "stage1.safetensors", {"points": 64})
+    code = (
+        "import sys, act3d; [act3d.load(path) for path in sys.argv[1:]]; "
+        "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), str(student_file)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
 def test_half_precision_weights_become_the_models(student: Any, tmp_path: Path) -> None:
     half = copy.deepcopy(student.model).bfloat16()
     path = act3d.save(half, tmp_path / "half.safetensors")

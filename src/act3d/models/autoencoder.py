@@ -78,7 +78,9 @@ class Autoencoder(nn.Module):
         self.patches, self.patch_size, self.width, self.codes = patches, patch_size, width, codes
         self.patch_embedding = PatchEmbedding(width)
         self.token_head = GraphNetwork(width, codes, graph_width)
-        self.codebook = nn.Parameter(torch.randn(codes, width))
+        self.codebook = nn.Parameter(torch.empty(codes, width))
+        if not self.codebook.is_meta:  # there torch would import sympy for it: a quarter of a second of every load
+            nn.init.normal_(self.codebook)
         self.prompted: PromptedTransformer | None = None
         if teacher is not None:
             backbone = load_backbone(teacher) if isinstance(teacher, str) else backbone_from_spec(teacher)
