@@ -12,6 +12,7 @@ import pytest
 import act3d
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(1200)
 
 
 def python(*words: str, cwd: Path, **environment: str) -> str:

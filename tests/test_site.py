@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(1200)  # the site is built once: 4 processor seconds
 LOADS = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 
 
