@@ -23,7 +23,11 @@ LINK = re.compile(r"(\]\()([^)#\s]+)")
 
 
 def on_config(config: Any) -> Any:
-    """Let blocks of ```math become MathML, which browsers show without any script."""
+    """Let blocks of ```math become MathML, which needs no script; add pages that stand in no menu to the last one."""
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    more = sorted(pages - set(re.findall(r"[\w/]+\.md", json.dumps(config["nav"]))))
+    if more:
+        config["nav"].append({"More": more})
     fences = config["mdx_configs"].setdefault("pymdownx.superfences", {})
     fences["custom_fences"] = [{"name": "math", "class": "math", "format": math_block}]
     return config
