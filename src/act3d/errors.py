@@ -21,6 +21,10 @@ class OutOfSpace(Act3dError, OSError):
     """The disk is full: names the file that could not be written."""
 
 
+class LostProcess(Act3dError):
+    """Another process of the same run has ended, or cannot be reached: says what to do."""
+
+
 class MissingDependency(Act3dError, ImportError):
     """An optional package or a file that is needed and missing: says how to get it."""
 

@@ -172,6 +172,18 @@ LAUNCHERS: list[tuple[dict[str, str], int, bool]] = [
     ({"SLURM_NTASKS": "2", "SLURM_NNODES": ""}, 2, False),
     ({"SLURM_NTASKS": "2", "SLURM_PROCID": "-1"}, 2, False),
 ]
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "0", "MASTER_PORT": "1"}
+NODES: list[tuple[dict[str, str], int, int, str]] = [
+    ({**TORCHRUN, "WORLD_SIZE": "2"}, 1, 2, ""),
+    ({**TORCHRUN, "WORLD_SIZE": "4"}, 2, 2, ""),
+    ({**TORCHRUN, "WORLD_SIZE": "4"}, 2, 0, ""),
+    ({**TORCHRUN, "WORLD_SIZE": "4"}, 2, 3, "2 on 3 nodes, but the environment says RANK=1, .*WORLD_SIZE=4"),
+    ({**TORCHRUN, "WORLD_SIZE": "2"}, 1, 0, "1, but the environment says"),
+    ({"SLURM_NTASKS": "2", "SLURM_NNODES": "2"}, 1, 2, ""),
+    ({"SLURM_NTASKS": "2", "SLURM_NNODES": "1"}, 1, 2, "2, but SLURM gave 1"),
+    ({}, 1, 2, "2 machines need a launcher.*missing: MASTER_ADDR, MASTER_PORT, NODE_RANK"),
+    ({"MASTER_ADDR": "a", "MASTER_PORT": "1", "NODE_RANK": "1"}, 1, 2, ""),  # Fabric starts the processes
+]
 
 
 @pytest.mark.parametrize(("environment", "devices", "allowed"), LAUNCHERS)
@@ -185,4 +197,18 @@ def test_what_a_launcher_says_must_fit(
         check_machine(plan)
         return
     with pytest.raises(ConfigError, match=f"trainer.devices: ({devices}|the environment says SLURM_)"):
+        check_machine(plan)
+
+
+@pytest.mark.parametrize(("environment", "devices", "nodes", "refused"), NODES)
+def test_machines_must_fit_the_launcher(
+    environment: dict[str, str], devices: int, nodes: int, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    plan = TrainerConfig(devices=devices, nodes=nodes, accelerator="cpu")
+    if not refused:
+        check_machine(plan)
+        return
+    with pytest.raises(ConfigError, match=f"trainer.(devices|nodes): {refused}"):
         check_machine(plan)

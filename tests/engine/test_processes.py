@@ -29,10 +29,15 @@ def test_one_process_keeps_its_rows() -> None:
     assert processes.gather_rows(rows) is rows
 
 
-@pytest.mark.slow
-def test_rows_of_two_processes_are_joined(tmp_path: Path) -> None:
-    words = [[sys.executable, "-c", TWO, str(rank), str(tmp_path / "meeting")] for rank in (0, 1)]
+def run_both(program: str, folder: Path) -> None:
+    """Run a program in two processes, which meet in a file of this folder; both must end well."""
+    words = [[sys.executable, "-c", program, str(rank), str(folder / "meeting")] for rank in (0, 1)]
     running = [subprocess.Popen(word, stderr=subprocess.PIPE, text=True) for word in words]
     for process in running:
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
+
+
+@pytest.mark.slow
+def test_rows_of_two_processes_are_joined(tmp_path: Path) -> None:
+    run_both(TWO, tmp_path)

@@ -24,7 +24,7 @@ def align(settings: AlignSettings) -> RunResult:
     if finished:
         return finished
 
-    with starting("align", settings.trainer.devices):
+    with starting("align", settings.trainer):
         from act3d.engine.loop import train
         from act3d.engine.machine import check_machine
         from act3d.recipes.alignment import Alignment

@@ -22,7 +22,7 @@ def autoencode(settings: AutoencodeSettings) -> RunResult:
     if finished:
         return finished
 
-    with starting("autoencode", settings.trainer.devices):
+    with starting("autoencode", settings.trainer):
         from act3d.engine.loop import train
         from act3d.engine.machine import check_machine
         from act3d.recipes.autoencoder import AutoencoderTraining

@@ -25,7 +25,7 @@ def finetune(settings: FinetuneSettings) -> RunResult:
     if finished:
         return finished
 
-    with starting("finetune", settings.trainer.devices):
+    with starting("finetune", settings.trainer):
         from act3d.engine.loop import train
         from act3d.engine.machine import check_machine
         from act3d.recipes.classifier import ClassifierTraining

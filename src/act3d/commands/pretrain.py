@@ -23,7 +23,7 @@ def pretrain(settings: PretrainSettings) -> RunResult:
     if finished:
         return finished
 
-    with starting("pretrain", settings.trainer.devices):
+    with starting("pretrain", settings.trainer):
         from act3d.engine.loop import train
         from act3d.engine.machine import check_machine
         from act3d.recipes.pretraining import build

@@ -28,7 +28,7 @@ def segment(settings: SegmentSettings) -> RunResult:
     if finished:
         return finished
 
-    with starting("segment", settings.trainer.devices):
+    with starting("segment", settings.trainer):
         from act3d.engine.loop import train
         from act3d.engine.machine import check_machine
 

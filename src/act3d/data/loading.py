@@ -22,9 +22,10 @@ class BatchPlan(Sampler[BatchKey]):
     """The batches of one process in one epoch.
 
     Training (`shuffle`): one permutation of all clouds by (seed, epoch), distributed over the processes; if their
-    number does not divide it, the first clouds of the permutation are used again, so all processes take the same number
-    of steps. With `weights` a cloud of weight 2 is in it twice, and of those with weight 0.5 every epoch draws half
-    anew. Evaluation: no cloud is seen twice, and the last processes may have one cloud less.
+    number does not divide it, its last clouds are left out, so all processes take the same steps. Batch k of all
+    processes holds the clouds that batch k of one process with the whole batch size would. With `weights` a cloud of
+    weight 2 is in it twice, and of those with weight 0.5 every epoch draws half anew. Evaluation: no cloud is seen
+    twice, and the last processes may have one cloud less.
 
     Attributes:
         start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the
@@ -62,15 +63,14 @@ class BatchPlan(Sampler[BatchKey]):
     def _own(self) -> int:
         """How many clouds this process sees in an epoch."""
         if self.shuffle:
-            return self.seen // self.world if self.drop_last else -(-self.seen // self.world)
+            return self.seen // self.world
         return len(range(self.rank, self.length, self.world))
 
     def __len__(self) -> int:
         return self._own() // self.batch_size if self.drop_last else -(-self._own() // self.batch_size)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        order = self._order()
-        mine = np.resize(order, max(len(order), self._own() * self.world))[self.rank :: self.world][: self._own()]
+        mine = self._order()[self.rank :: self.world][: self._own()]
         start, self.start_batch = self.start_batch, 0
         for batch in range(start, len(self)):
             yield BatchKey(self.epoch, mine[batch * self.batch_size : (batch + 1) * self.batch_size].tolist())

@@ -4,12 +4,14 @@ The random numbers of a step (order of clouds, augmentation, masks, dropout) dep
 process. So a run that was stopped at any batch continues from its last state as if it had never been stopped.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from act3d.engine import processes
 from act3d.engine.recipe import Recipe
 from act3d.engine.run import Run
 from act3d.engine.run_folder import RunFolder
@@ -17,6 +19,7 @@ from act3d.engine.schedules import learning_rate
 from act3d.engine.seeding import reseed
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.tally import NonFiniteLoss
+from act3d.errors import LostProcess, reason_of
 
 __all__ = ["Interrupted", "NonFiniteLoss", "train"]
 
@@ -36,11 +39,17 @@ def train(recipe: Recipe, folder: RunFolder | None = None, resume: bool = False)
         Interrupted: on SIGINT, SIGTERM, SIGHUP or SIGUSR1, after everything was saved.
         NonFiniteLoss: the loss is not finite.
         CheckpointError: the checkpoint does not fit.
+        LostProcess: another process of this run has ended.
     """
-    with Run(recipe, folder, resume) as run:
-        with Signals(enabled=folder is not None, say=run.say) as signals:
-            _fit(run, recipe, signals)
-        return run.finish()
+    try:
+        with Run(recipe, folder, resume) as run:
+            with Signals(enabled=folder is not None, say=run.say) as signals:
+                _fit(run, recipe, signals)
+            return run.finish()
+    except RuntimeError as error:
+        if recipe.plan.joined and processes.tells_of_loss(error):
+            raise LostProcess(_after_loss(recipe, folder, error)) from error
+        raise
 
 
 def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
@@ -102,6 +111,14 @@ def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
         run.save()
         if not run.done and (number := run.signal(signals)):
             run.stop(number)
+
+
+def _after_loss(recipe: Recipe, folder: RunFolder | None, error: Exception) -> str:
+    text = f"process {processes.rank()}: another process of this run has ended or cannot be reached"
+    if folder is not None and folder.holds_state:
+        text += f"; go on from the last state with: act3d {recipe.command} --resume {folder.path}"
+    reason = re.sub(r"^\[\S+\] ", "", reason_of(error)).partition(". ")[0]  # without gloo's own source line
+    return f"{text} ({reason})"
 
 
 def _losses_of(recipe: Recipe, batch: dict[str, Tensor], step: int) -> Callable[[], dict[str, Tensor]]:

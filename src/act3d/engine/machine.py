@@ -1,21 +1,27 @@
 """What a run computes on: checked before anything is opened, and taken by Fabric when training begins."""
 
+import atexit
 import logging
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from act3d.device import best_device
+from act3d.engine import processes
 from act3d.errors import ConfigError
+from act3d.lines import say
 from act3d.settings.training import TrainerConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.strategies.strategy import Strategy
 
+PATIENCE = timedelta(hours=6)
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -54,19 +60,20 @@ def check_machine(plan: TrainerConfig) -> None:
         raise ConfigError(f"trainer.devices: {plan.devices} asked for; MPS has one device")
     elif plan.precision == "fp16":
         raise ConfigError(f"trainer.precision: fp16 needs CUDA; on {'the CPU' if kind == 'cpu' else 'MPS'} use fp32")
-    elif plan.sync_batchnorm and plan.devices > 1:
-        raise ConfigError("trainer.sync_batchnorm: true needs CUDA; on the CPU use false")
-    _check_launcher(plan.devices)
+    _check_launcher(plan)
 
 
-def _check_launcher(devices: int) -> None:
-    """Compare `trainer.devices` with what a launcher (torchrun, srun, Fabric's own) has put into the environment."""
-    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+def _check_launcher(plan: TrainerConfig) -> None:
+    """Compare devices and nodes with what a launcher (torchrun, srun, Fabric's own) has put into the environment."""
+    devices = plan.devices
+    if by_slurm():
         tasks, nodes = _slurm("SLURM_NTASKS", 1), _slurm("SLURM_NNODES", 1)
         for name in ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"):
             _slurm(name, 0)
         # One device and many tasks are as many runs of their own, such as one a seed.
-        if devices > 1 and tasks != devices * nodes:
+        if plan.nodes and plan.nodes != nodes:
+            raise ConfigError(f"trainer.nodes: {plan.nodes}, but SLURM gave {nodes} (SLURM_NNODES); leave it out")
+        if plan.joined and tasks != devices * nodes:
             raise ConfigError(
                 f"trainer.devices: {devices} on {nodes} nodes need {devices * nodes} SLURM tasks; there are {tasks}; "
                 f"use srun --ntasks-per-node={devices}"
@@ -76,17 +83,32 @@ def _check_launcher(devices: int) -> None:
     numbers = {name: int(value) if value.isdecimal() else -1 for name, value in given.items()}
     world, place = numbers.get("WORLD_SIZE", 1), max(numbers.get("RANK", 0), numbers.get("LOCAL_RANK", 0))
     started = "LOCAL_RANK" in given and "MASTER_PORT" in os.environ and world > 1
-    if (
-        min(numbers.values(), default=0) < 0
-        or (place and not started)
-        or (world > 1 and world % devices)
-        or (world > 1 and devices == 1)
-    ):
-        words = ", ".join(f"{name}={value}" for name, value in given.items())
-        raise ConfigError(
-            f"trainer.devices: {devices}, but the environment says {words}, as a launcher such as torchrun sets it; "
-            "start as many processes as devices, or unset these variables"
-        )
+    wanted = devices * plan.nodes or world // devices * devices  # nodes: 0 = as many as there are
+    if min(numbers.values(), default=0) < 0 or (place and not started) or (world > 1 and world != wanted):
+        _refuse(plan, given)
+    if world > 1 and not plan.joined:
+        _refuse(plan, given)
+    if plan.nodes > 1 and world == 1:
+        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"trainer.nodes: {plan.nodes} machines need a launcher, such as torchrun or srun, or the same command "
+                f"on each with MASTER_ADDR, MASTER_PORT and NODE_RANK; missing: {', '.join(missing)}"
+            )
+
+
+def _refuse(plan: TrainerConfig, given: dict[str, str]) -> NoReturn:
+    words = ", ".join(f"{name}={value}" for name, value in given.items())
+    raise ConfigError(
+        f"trainer.devices: {plan.devices}{f' on {plan.nodes} nodes' * (plan.nodes > 0)}, but the environment says "
+        f"{words}, as a launcher such as torchrun sets it; start as many processes as devices times trainer.nodes, or "
+        "unset these variables"
+    )
+
+
+def by_slurm() -> bool:
+    """Tell whether this process is a task of a SLURM job; a shell inside an interactive one is none."""
+    return "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def _slurm(name: str, least: int) -> int:
@@ -114,27 +136,48 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
     _quiet()
     if accelerator(plan) == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 in products of float32 matrices
-    if plan.devices == 1:
-        strategy, nodes = "auto", 1
-    else:
+    nodes = 1
+    if plan.joined:
         tasks = os.environ.get("SLURM_NTASKS", os.environ.get("WORLD_SIZE", str(plan.devices)))
-        strategy, nodes = "ddp_find_unused_parameters_true" if find_unused else "ddp", int(tasks) // plan.devices
+        nodes = plan.nodes or max(1, int(tasks) // plan.devices)
         if "SLURM_NTASKS" in os.environ:  # Fabric asks for it also where `srun --ntasks` says the same
             os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(plan.devices))
     options: dict[str, Any] = {
-        "strategy": strategy,
-        "num_nodes": max(1, nodes),
+        "strategy": _strategy(plan, find_unused) if plan.joined else "auto",
+        "num_nodes": nodes,
         "precision": PRECISIONS[plan.precision],
-        # A run on one device is a run of its own, also where a cluster has started more tasks than this one.
-        "plugins": [LightningEnvironment()] if plan.devices == 1 else None,
+        "plugins": None if plan.joined else [LightningEnvironment()],
     }
     fabric = Fabric(accelerator=accelerator(plan), devices=plan.devices, **options)
     fabric.launch()
+    if plan.joined:
+        atexit.register(processes.leave)
     return fabric
 
 
+def _strategy(plan: TrainerConfig, find_unused: bool) -> "Strategy":
+    """Return how processes share the work. They wait for each other for longer than the first one may evaluate."""
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
+    return DDPStrategy(timeout=PATIENCE, find_unused_parameters=find_unused)
+
+
+class _Ended(logging.Handler):
+    """Says why Fabric ends this process: one that it has started has ended, while this one waits or computes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(
+            "act3d: error: another process of this run has ended, so this one ends too; go on from the last state by "
+            "--resume",
+            error=True,
+        )
+
+
 def _quiet() -> None:
-    """Keep Fabric's tips off the terminal; its warnings and errors still come through."""
+    """Keep Fabric's tips off the terminal; its warnings and errors still come through, and why it ends a process."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    watch = logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script")
+    watch.setLevel(logging.INFO)  # it says nothing else
+    watch.propagate, watch.handlers = False, [_Ended()]
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")

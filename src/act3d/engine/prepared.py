@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import nn
 
 from act3d import checkpoints
 from act3d.data.views import spread_points
@@ -15,6 +14,7 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.resume import batches_behind, changes, description
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import sized
+from act3d.engine.shared_batch_norm import share_batch_norms
 from act3d.engine.state import Position, read_state
 from act3d.engine.tally import Tally
 from act3d.errors import Act3dError
@@ -98,7 +98,8 @@ class Prepared:
     def _to_device(self, state: dict[str, Any]) -> None:
         recipe, device = self.recipe, self.fabric.device
         if self.plan.sync_batchnorm and self.fabric.world_size > 1:
-            nn.SyncBatchNorm.convert_sync_batchnorm(recipe.model)
+            for network in recipe.networks():
+                share_batch_norms(network, device)
         recipe.model.to(device)
         recipe.to(device)
         self.tally = Tally(recipe.clouds.names)

@@ -1,6 +1,7 @@
 """Exchange between processes; with one process, none. Fabric forms their group (see `machine`)."""
 
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,3 +75,27 @@ def share_buffers(model: "torch.nn.Module") -> None:
 
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
+
+
+def average_buffers(modules: "Iterable[torch.nn.Module]") -> None:
+    """Set the floating-point buffers of modules to their mean over all processes."""
+    if active():
+        for buffer in (buffer for module in modules for buffer in module.buffers() if buffer.is_floating_point()):
+            buffer.copy_(sum_over_processes(buffer) / world())
+
+
+def leave() -> None:
+    """Leave the group of processes. Its threads must end before the process does, or the process aborts."""
+    if "torch.distributed" in sys.modules:
+        import torch.distributed as dist
+
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def tells_of_loss(error: Exception) -> bool:
+    """Tell whether an error means that another process has ended or cannot be reached."""
+    import torch.distributed as dist
+
+    marks = ("by peer", "gloo", "Broken pipe", "NCCL", "TCPStore", "connectFullMesh")
+    return isinstance(error, dist.DistError) or any(mark in str(error) for mark in marks)

@@ -112,6 +112,10 @@ class Recipe:
         """Hand what a step computes to torch.compile (`trainer.compile`)."""
         self.model.compile(mode=self.plan.compile_mode)
 
+    def networks(self) -> list[nn.Module]:
+        """Return the networks whose batch statistics move in training: the model, and what else learns beside it."""
+        return [self.model]
+
     def to(self, device: torch.device) -> None:
         """Put what takes part in a step, besides the model, where the model is."""
         self.device = device

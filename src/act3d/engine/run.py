@@ -8,7 +8,7 @@ from typing import Any
 
 from act3d import checkpoints
 from act3d.engine import processes
-from act3d.engine.batch_statistics import estimate_statistics, unsettled
+from act3d.engine.batch_statistics import estimate_statistics, trained_norms, unsettled
 from act3d.engine.clock import Clock
 from act3d.engine.log import MetricsLog
 from act3d.engine.loggers import log_picture, open_loggers, takes_pictures
@@ -140,6 +140,7 @@ class Run(Prepared):
         batches = map(self.fabric.to_device, islice(self.loader, 1 if self.plan.fast_dev_run else None))
         passes = (partial(recipe.use, recipe.augment(recipe.draw(batch["points"])), batch) for batch in batches)
         estimate_statistics(recipe.model, passes)
+        processes.average_buffers(trained_norms(recipe.model))  # each process has seen its share of the clouds
 
     def validate(self) -> None:
         """Evaluate, log, and keep the weights if they are the best so far."""
@@ -252,9 +253,10 @@ class Run(Prepared):
         """Write the final weights and results.json, from the first process; return the final numbers."""
         recipe, position, folder = self.recipe, self.position, self.folder
         metrics = {**self.results, "epochs": position.epoch, "steps": self.step}
+        self.average_statistics()  # with all processes: each has its share of the clouds
         if not self.first:
+            processes.gather_objects(None)  # what follows, in a script, finds the files of the first process
             return metrics
-        self.average_statistics()
         if folder is not None:
             checkpoints.save(recipe.model, folder.last, self.meta)
         metrics |= recipe.test(folder)
@@ -262,6 +264,7 @@ class Run(Prepared):
             self._write_results(folder, metrics)
             took = duration_text(position.duration_s)
             self.say(f"{recipe.command}: finished after {took}; weights in {folder.last}")
+        processes.gather_objects(None)
         return metrics
 
     def _write_results(self, folder: RunFolder, metrics: dict[str, Any]) -> None:

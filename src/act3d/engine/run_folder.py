@@ -158,13 +158,10 @@ class RunFolder:
         write_json(self.results, {**entries, "versions": versions()})
 
 
-def starting(command: str, devices: int) -> AbstractContextManager[None]:
-    """Show that a training command loads libraries, data and models; in the first process of several only.
-
-    With one device every process is a run of its own, whatever a launcher has put into the environment.
-    """
+def starting(command: str, plan: TrainerConfig) -> AbstractContextManager[None]:
+    """Show that a training command loads libraries, data and models; in the first process of several only."""
     numbers = (os.environ.get(name, "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    others = devices > 1 and any(number != "0" for number in numbers)
+    others = plan.joined and any(number != "0" for number in numbers)
     return phase(f"{command}: loading libraries, data and models", enabled=not others)
 
 

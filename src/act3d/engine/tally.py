@@ -76,4 +76,6 @@ class Tally:
         # Runs saved before every process's sums were kept, and those of one process, hold a single one.
         each = state["sums"] if isinstance(state["sums"], list) else [state["sums"]]
         mine = each[processes.rank() % len(each)]
+        if len(each) != processes.world():  # other processes than then: all begin with the mean
+            mine = {name: torch.stack([sums[name] for sums in each]).mean(0) for name in mine}
         self.sums, self.count = {name: value.to(device) for name, value in mine.items()}, state["count"]

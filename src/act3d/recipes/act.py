@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from act3d.data.transforms import augmentation
 from act3d.data.views import Selection
@@ -57,6 +57,11 @@ class ActPretraining(Pretraining):
         """Compile the student, and what the teacher does."""
         super().compile_parts()
         self._features = torch.compile(self._features, mode=self.plan.compile_mode)
+
+    def networks(self) -> list[nn.Module]:
+        """Return the student, and a teacher whose statistics drift."""
+        assert self.teacher is not None
+        return [*super().networks(), *([self.teacher.model] if self.teacher_drifts else [])]
 
     def loader(self, device: torch.device, was: str = "") -> Loader:
         """Return this process's batches; with `teacher.cache`, of views whose targets are there already."""

@@ -93,7 +93,7 @@ class FoldTraining(Recipe):
         self.task, self.protocol, self.seed = task, settings.protocol, seed
         # A fold is small work for one device; only "legacy" looks at the test shapes meanwhile.
         every = int(settings.protocol == "legacy")
-        self.plan = self.plan.model_copy(update={"devices": 1, "validate_every": every})
+        self.plan = self.plan.model_copy(update={"devices": 1, "nodes": 0, "validate_every": every})
         wanted, stored = self.data.points, task.train.points
         if stored < wanted:
             raise InputError(f"data.points: {wanted} asked for; {task.train.name} stores {stored} a cloud")

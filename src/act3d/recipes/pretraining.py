@@ -199,9 +199,11 @@ class Pretraining(Recipe):
         for batch in self.batches_of(clouds, batch_size, limit):
             patches = self.model.patchify(batch["points"])
             found = (vectors or self.model.embed)(patches)
-            mine.append((found.float().cpu().numpy(), batch["label"].numpy()))
-        every = [pair for part in processes.gather_objects(mine) for pair in part]
-        x, y = np.concatenate([pair[0] for pair in every]), np.concatenate([pair[1] for pair in every])
+            mine.append((found.float().cpu().numpy(), batch["label"].numpy(), batch["index"].numpy()))
+        every = [batch for part in processes.gather_objects(mine) for batch in part]
+        x, y, rows = (np.concatenate(parts) for parts in zip(*every, strict=True))
+        order = rows.argsort(kind="stable")  # that of the dataset, whoever embedded a cloud
+        x, y = x[order], y[order]
         return x[y >= 0], y[y >= 0]
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -41,18 +42,27 @@ def command(run: Callable[[S], R]) -> Command[R]:
         if len(places) == 1 and isinstance(places[0], Settings):
             if config or values:
                 raise TypeError(f"{model.command}: give whole settings, or a config and settings by name, not both")
-            return run(places[0])  # type: ignore[arg-type]
+            return run(_after_restart(places[0]))  # type: ignore[arg-type]
         required = required_settings(model)
         if len(places) > len(required):
             raise TypeError(f"{model.command}: only {', '.join(required) or 'nothing'} can be given without a name")
         given = {**dict(zip(required, places, strict=False)), **values}
-        settings = resolve(model, given, [config] if isinstance(config, str | Path) else config)
+        settings = _after_restart(resolve(model, given, [config] if isinstance(config, str | Path) else config))
         settings.check_places()
         return run(settings)  # type: ignore[arg-type]
 
     call.__signature__ = _signature(model, run)  # type: ignore[attr-defined]
     call.__doc__ = _document(model, run.__doc__ or "")
     return call
+
+
+def _after_restart(settings: S) -> S:
+    """Return settings that go on with their run, where torchrun or SLURM has started the same command again."""
+    counts = [os.environ.get(name, "0") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")]
+    if not any(count.isdecimal() and int(count) for count in counts) or getattr(settings, "resume", True):
+        return settings
+    begun = (Path(getattr(settings, "out", "")) / "config.yaml").is_file()
+    return settings.model_copy(update={"resume": True}) if begun else settings
 
 
 def _signature(model: type[Settings], run: Callable[..., Any]) -> inspect.Signature:

@@ -177,7 +177,10 @@ class TrainerConfig(Section, section="trainer"):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto", "where to compute; auto = CUDA where there is one, else Apple's MPS (untested), else the CPU"
     )
-    devices: int = option(1, "devices to share every step (on the CPU: processes)", ge=1, le=1024)
+    devices: int = option(1, "devices of a machine to share every step (on the CPU: processes)", ge=1, le=1024)
+    nodes: int = option(
+        0, "machines to share every step, each with as many devices; 0 = as many as the launcher has started on", ge=0
+    )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of matrix products; on most CPUs bf16 is slower, and fp16 not possible"
     )
@@ -188,7 +191,9 @@ class TrainerConfig(Section, section="trainer"):
         "default", "reduce-overhead = CUDA graphs as well: for small batches, where starting kernels takes the time"
     )
     accumulate: int = option(1, "batches whose gradients make one optimizer step", unit="batches", ge=1)
-    sync_batchnorm: bool = option(False, "batch statistics over all devices")
+    sync_batchnorm: bool = option(
+        True, "batch norms take their statistics over all devices, as one device with the whole batch would"
+    )
     validate_every: int = option(
         1, "validate every this many epochs, and after the last; 0 = never", unit="epochs", ge=0
     )
@@ -203,6 +208,12 @@ class TrainerConfig(Section, section="trainer"):
         ge=0,
     )
     fast_dev_run: bool = option(False, "two steps and one validation batch, to see that everything fits together")
+
+    @property
+    def joined(self) -> bool:
+        """Whether several processes train together. With one device on one machine a process is a run of its own,
+        whatever a launcher has put into the environment."""
+        return self.devices > 1 or self.nodes > 1
 
 
 class ProbeConfig(Section, section="probe"):
