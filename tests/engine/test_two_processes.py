@@ -114,3 +114,33 @@ def test_a_stopped_job_says_so_once(script: Path, root: Path, tmp_path: Path) ->
     errors = [task.communicate(timeout=120)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [128 + signal.SIGUSR1, 0]
     assert [error.count("act3d: stopped at step") for error in errors] == [1, 0]
+
+
+KILLER = """
+import os, signal, sys
+from act3d.cli import main
+from act3d.engine.run import Run
+
+if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+    count = Run.count_batch
+
+    def count_and_die(run, clouds):
+        count(run, clouds)
+        if run.step == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Run.count_batch = count_and_die
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.fault
+def test_torchrun_starts_a_run_again_which_goes_on(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+    killer, out = tmp_path / "killer.py", tmp_path / "run"
+    killer.write_text(KILLER)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = words(killer, root, out, "--trainer.epochs", "2")[1:]
+    said = finish(run([*torchrun, "--max-restarts", "1", *command]))[0]
+    assert f"from step 6, into {out}" in said  # an epoch has six steps, and was saved
+    assert losses(out) == losses(whole)

@@ -28,6 +28,7 @@ _FREE = (
     "seed",
     "resume",
     "trainer.devices",
+    "trainer.nodes",
     "trainer.accelerator",
     "data.workers",
     "trainer.log_every",
