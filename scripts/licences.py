@@ -21,7 +21,7 @@ ALLOWED = re.compile(
     re.IGNORECASE,
 )
 REFUSED = re.compile(r"\b([AL]?GPL|GNU|SSPL|BUSL|proprietary|non-?commercial)\b", re.IGNORECASE)
-NOT_SHIPPED = ("dev",)
+NOT_SHIPPED = ("dev", "docs")
 
 HEAD = """# Licences of what act3d needs
 

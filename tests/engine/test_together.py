@@ -13,7 +13,7 @@ from tests.commands.test_training_commands import TINY
 from tests.fixtures.packed import write_dataset
 from tests.fixtures.together import Job, run_together
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # Random numbers are drawn by every process for itself: without them, losses can be compared. AdamW divides a gradient
 # by its size, so at larger rates a rounding error in a gradient that should be 0 becomes a whole step.
@@ -74,7 +74,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_processes_have_the_losses_of_one_with_the_whole_batch(runs: Runs, name: str) -> None:
     assert runs.first[:4] == [[0], [0, 0], [0, 0, 0, 0], [0, 0]], runs.said
     assert len(runs.losses("alone")) == 12
-    assert runs.losses(name) == pytest.approx(runs.losses("alone"), rel=1e-3)
+    assert runs.losses(name) == pytest.approx(runs.losses("alone"), rel=2e-4)
 
 
 @pytest.mark.parametrize("name", ["cut1", "cut2", "cut4"])
@@ -85,7 +85,7 @@ def test_a_run_goes_on_with_the_same_or_other_processes(runs: Runs, name: str) -
         whole = runs.weights("two")
         assert all(torch.equal(value, whole[key]) for key, value in runs.weights(name).items())
     else:
-        assert runs.losses(name) == pytest.approx(runs.losses("two"), rel=1e-3)
+        assert runs.losses(name) == pytest.approx(runs.losses("two"), rel=2e-4)
         assert f"processes was 2, now it is {name[-1]}" in runs.said_again
 
 

@@ -17,7 +17,7 @@ from act3d.engine.log import read_metrics
 from tests.commands.test_training_commands import TINY
 from tests.fixtures.packed import write_dataset
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def run(command: list[str], **environment: str) -> "subprocess.Popen[str]":
 
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
     """Wait for processes to end well; return what each said on its error stream."""
-    said = [process.communicate(timeout=240)[1] for process in processes]
+    said = [process.communicate(timeout=900)[1] for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes), said
     return said
 
@@ -104,14 +104,14 @@ def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(script: Path, ro
 def test_a_stopped_job_says_so_once(script: Path, root: Path, tmp_path: Path) -> None:
     out = tmp_path / "slurm"
     tasks = slurm_tasks(words(script, root, out, "--trainer.epochs", "100000"))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (out / "metrics.csv").exists() or not losses(out):  # until an epoch is behind it
         assert time.monotonic() < deadline
         assert all(task.poll() is None for task in tasks)
         time.sleep(0.2)
     for task in tasks:
         task.send_signal(signal.SIGUSR1)
-    errors = [task.communicate(timeout=120)[1] for task in tasks]
+    errors = [task.communicate(timeout=600)[1] for task in tasks]
     assert [task.returncode for task in tasks] == [128 + signal.SIGUSR1, 0]
     assert [error.count("act3d: stopped at step") for error in errors] == [1, 0]
 
