@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from act3d.commands.check_data import check_data
-from act3d.data import open_dataset
+from act3d.data import open_dataset, sample_root
 from act3d.errors import InputError
 from act3d.use.dataset_page import ODD, odd_ones, page_of_shapes, place_of_page, shape_features, write_shapes
 
@@ -57,6 +57,17 @@ def test_check_data_writes_it_beside_the_folder_or_where_it_is_told(dataset, tmp
     assert not place_of_page(dataset).exists()
     with pytest.raises(InputError, match="cannot be written beside"):
         place_of_page("/")
+
+
+def test_nothing_is_written_beside_the_sample_also_where_it_is_named_by_its_path(tmp_path, capsys):
+    before = sorted(sample_root().parent.iterdir())
+    (tmp_path / "link").symlink_to(sample_root())
+    for name in ("sample", str(sample_root()), f"{sample_root()}/", str(tmp_path / "link")):
+        check_data(name)
+        assert "what it looks like" not in capsys.readouterr().out
+    assert sorted(sample_root().parent.iterdir()) == before
+    check_data(str(sample_root()), page=str(tmp_path / "mine.html"))
+    assert (tmp_path / "mine.html").exists()
 
 
 def test_a_place_that_cannot_be_written_is_said_and_does_not_fail_the_check(dataset, tmp_path, capsys):

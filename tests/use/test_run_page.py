@@ -9,7 +9,7 @@ from act3d.commands.report import report
 from act3d.errors import ConfigError, InputError
 from act3d.report.pieces import Retrieval
 from act3d.report.run_page import retrieval_headline
-from act3d.use.run_page import numbers_table, read_run
+from act3d.use.run_page import numbers_table
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,13 @@ def test_the_page_of_one_run_and_a_place_for_it(runs, tmp_path):
 
 
 def test_what_is_no_finished_run_is_refused(runs, tmp_path):
-    with pytest.raises(InputError, match="holds no finished run"):
+    with pytest.raises(InputError, match="holds no results.json"):
         report([str(tmp_path)])
     (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(InputError, match="is damaged"):
+    with pytest.raises(InputError, match="is not the result of an act3d run"):
         report([str(tmp_path)])
-    (tmp_path / "results.json").write_text('{"command": "quickstart", "metrics": {}}')
+    whole = {"command": "quickstart", "metrics": {}, "seed": [0, 1], "per_seed": {"pretrained": [50.0, 51.0]}}
+    (tmp_path / "results.json").write_text(json.dumps(whole))
     with pytest.raises(ConfigError, match="give it alone"):
         report([str(runs[0]), str(tmp_path)])
 
@@ -66,7 +67,3 @@ def test_numbers_of_runs_stand_in_one_table_and_say_where_names_taught():
     header, rows = numbers_table(runs)
     assert header == ["run", "command", "seed", "oa", "loss"]
     assert rows == [["x", "probe", "1", "50.12", ""], ["y, name-supervised", "pretrain", "", "", "0.5"]]
-
-
-def test_a_run_is_read(runs):
-    assert read_run(runs[0])["command"] == "autoencode"

@@ -30,7 +30,9 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
-    if settings.page != "none" and (settings.page or settings.root != SAMPLE):
+    # Nothing is written into the package's own folder, whichever way the sample was named.
+    sample = folder_of(settings.root).resolve() == folder_of(SAMPLE).resolve()
+    if settings.page != "none" and (settings.page or not sample):
         show(found, settings.root, settings.page)
     say()
     for item in found:

@@ -20,17 +20,18 @@ def report(settings: ReportSettings) -> Path:
         ConfigError: the folder of a quickstart beside other runs.
         InputError: a folder without a finished run, or data that are no longer there.
     """
+    from act3d.evaluation.finished_runs import read_runs
     from act3d.report.run_page import write_run_page
-    from act3d.use.run_page import read_run, run_page
+    from act3d.use.run_page import run_page
 
-    folders = [Path(run) for run in settings.runs]
-    wholes = [folder for folder in folders if read_run(folder)["command"] == "quickstart"]
-    if wholes and len(folders) > 1:
+    runs = [run for folder in settings.runs for run in read_runs(Path(folder))]
+    wholes = [run.path for run in runs if run.command == "quickstart"]
+    if wholes and len(settings.runs) > 1:
         raise ConfigError(f"runs: {wholes[0]} is a whole quickstart and has a page of its own; give it alone")
     if wholes:
         return _quickstart(wholes[0], settings.out)
-    path = Path(settings.out) if settings.out else folders[0] / "report.html"
-    write_run_page(path, run_page(folders, settings.device))
+    path = Path(settings.out) if settings.out else runs[0].path / "report.html"
+    write_run_page(path, run_page(runs, settings.device))
     say(f"written: {path}")
     return path
 

@@ -32,6 +32,11 @@ class Run:
         return int(self.results.get("seed", 0))
 
     @property
+    def command(self) -> str:
+        """The command that made it."""
+        return str(self.results.get("command", "?"))
+
+    @property
     def protocol(self) -> str:
         """Protocol, with how the epoch was chosen."""
         return str(self.results.get("protocol_name") or self.results.get("protocol", "unknown"))

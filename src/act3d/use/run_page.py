@@ -12,9 +12,10 @@ from act3d.data.rooms import open_rooms
 from act3d.data.views import Selection
 from act3d.errors import InputError
 from act3d.evaluation.features import embed, flatten_map
+from act3d.evaluation.finished_runs import Run
 from act3d.evaluation.frozen_encoder import embedding_of, random_twin
 from act3d.evaluation.reconstruction import scores_of
-from act3d.files import read_json, read_metrics
+from act3d.files import read_metrics
 from act3d.report.class_colors import hex_colors
 from act3d.report.pieces import Chart, EmbeddingMap, Shape
 from act3d.report.run_page import RunPage, retrieval_headline
@@ -33,17 +34,14 @@ NO_CURVE = ("lr", "clouds_per_s", "step", "epoch")
 NO_NUMBER = ("epochs", "steps", "votes")
 
 
-def run_page(folders: Sequence[Path], device: str = "auto") -> RunPage:
+def run_page(runs: Sequence[Run], device: str = "auto") -> RunPage:
     """Return the page of some runs; shapes are of the first autoencoder and of the first encoder among them.
 
     Args:
-        folders: Finished run folders.
+        runs: Finished runs.
         device: Where to compute.
-
-    Raises:
-        InputError: a folder holds no finished run.
     """
-    results = {str(folder): read_run(folder) for folder in folders}
+    results = {str(run.path): run.results for run in runs}
     models = {folder: load(folder, device) for folder in results if has_weights(Path(folder))}
     parts: dict[str, Any] = {}
     for folder, model in models.items():
@@ -51,8 +49,8 @@ def run_page(folders: Sequence[Path], device: str = "auto") -> RunPage:
             parts["shapes"] = rebuilt_shapes(model, _root(Path(folder)))
         if isinstance(model, EncoderPredictor) and "map" not in parts:
             parts |= encoder_parts(model, _root(Path(folder)))
-    rooms, legend = room_pictures(folders)
-    commands = ", ".join(dict.fromkeys(f"act3d {result['command']}" for result in results.values()))
+    rooms, legend = room_pictures([run.path for run in runs])
+    commands = ", ".join(dict.fromkeys(f"act3d {run.command}" for run in runs))
     data = ", ".join(dict.fromkeys(str(result.get("data", {}).get("name", "?")) for result in results.values()))
     names = ", ".join(Path(folder).name for folder in results)
     header, rows = numbers_table(results)
@@ -63,24 +61,10 @@ def run_page(folders: Sequence[Path], device: str = "auto") -> RunPage:
         legend=legend,
         header=header,
         rows=rows,
-        charts=curves({Path(folder).name: (Path(folder), result["command"]) for folder, result in results.items()}),
+        charts=curves({run.path.name: (run.path, run.command) for run in runs}),
         facts={folder: facts_of(Path(folder), result) for folder, result in results.items()},
         **parts,
     )
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """Return the results.json of a run.
-
-    Raises:
-        InputError: no finished run is there.
-    """
-    if not (folder / "results.json").is_file():
-        raise InputError(f"{folder}: holds no finished run (no results.json)")
-    results = read_json(folder / "results.json")
-    if not isinstance(results, dict) or not isinstance(results.get("metrics"), dict):
-        raise InputError(f"{folder}/results.json is damaged: it holds no metrics")
-    return results
 
 
 def has_weights(folder: Path) -> bool:
@@ -173,7 +157,7 @@ def numbers_table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], 
     rows = []
     for folder, found in numbers.items():
         result = results[folder]
-        about = [folder + supervision_note(result), str(result["command"]), str(result.get("seed", ""))]
+        about = [folder + supervision_note(result), str(result.get("command", "?")), str(result.get("seed", ""))]
         rows.append([*about, *(f"{found[name]:.4g}" if name in found else "" for name in columns)])
     return ["run", "command", "seed", *columns], rows
 
@@ -202,7 +186,7 @@ def facts_of(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
     data = result.get("data", {})
     versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
     facts = {
-        "Command": f"act3d {result['command']} --config {folder / 'config.yaml'}",
+        "Command": f"act3d {result.get('command', '?')} --config {folder / 'config.yaml'}",
         "Data": f"{data.get('name', '?')}, fingerprint {data.get('fingerprint', '?')}",
         "Protocol": str(result.get("protocol_name") or result.get("protocol", "")),
         "Seed": str(result.get("seed", "")),
