@@ -131,7 +131,7 @@ def test_resume_is_exact(shapes: DataConfig, student: Path, tmp_path: Path, monk
     def stop(self: Any, *args: Any) -> Any:
         calls.append(1)
         if len(calls) == 8:  # in the middle of the second epoch
-            raise Interrupted("enough", 2)
+            raise Interrupted("enough", "act3d ...", 2)
         return inner(self, *args)
 
     monkeypatch.setattr(ClassifierTraining, "losses", stop)

@@ -197,12 +197,10 @@ def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
     assert read_curve(tmp_path / "metrics.csv", "absent")[0].tolist() == []
 
 
-def test_the_page_says_how_to_make_it_again():
-    assert repeat_command(QuickstartSettings(fresh=True)) == "act3d quickstart --fresh"
+def test_the_command_that_goes_on_is_named_with_its_options():
+    assert repeat_command(QuickstartSettings(fresh=True)) == "act3d quickstart"
     given = QuickstartSettings(out="runs/q", seeds=1, stage2="a b.yaml", root="data/mine")
-    assert repeat_command(given) == (
-        "act3d quickstart --out runs/q --seeds 1 --stage2 'a b.yaml' --root data/mine --fresh"
-    )
+    assert repeat_command(given) == "act3d quickstart --out runs/q --seeds 1 --stage2 'a b.yaml' --root data/mine"
 
 
 def test_other_families_are_claimed_only_where_the_table_has_them():

@@ -1,15 +1,19 @@
 """`act3d teach` on a few small meshes, with models and runs cut to almost nothing."""
 
 import shutil
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from act3d.commands.teach import estimate, teach
+from act3d.engine.signals import Interrupted
 from act3d.errors import InputError
+from act3d.recipes.autoencoder import AutoencoderTraining
 from act3d.settings.preparing import TeachSettings
 from act3d.use.index import open_index
 from tests.end_to_end.test_quickstart import STAGE1, STAGE2
+from tests.fixtures.interruption import assert_same_weights, stop_in
 
 
 def write_box(path, size):
@@ -45,7 +49,11 @@ def test_every_step_leaves_its_result(result, place):
     assert result.probe["oa"] >= 50
     assert len(open_index(result.index)) == 20
     assert result.report == place / "out" / "report.html"
-    assert "<canvas" in result.report.read_text()
+    page = result.report.read_text()
+    assert "<canvas" in page
+    assert "<h1>What act3d learned from shapes</h1>" in page
+    assert f"is right about {result.probe['oa']:.0f} % of the test shapes" in page
+    assert f"act3d search my_shape.obj --index {result.index}" in page
     assert (result.encoder / "results.json").exists()
 
 
@@ -65,6 +73,36 @@ def test_it_goes_on_where_it_stopped(result, place, capsys):
     shutil.rmtree(place / "out" / "probe")
     assert call(place, place / "shapes").probe == result.probe
     assert capsys.readouterr().err.count("is finished already") == 1
+
+
+def stopped(step, when):
+    def run(*args, **options):
+        if when == "after":
+            step(*args, **options)
+        raise KeyboardInterrupt
+
+    return run
+
+
+def test_stopped_before_and_after_every_step_it_ends_the_same(result, place, tmp_path, monkeypatch):
+    for name in ("prepare", "autoencode", "pretrain", "probe", "index", "run_page"):
+        module = import_module("act3d.use.run_page" if name == "run_page" else f"act3d.commands.{name}")
+        for when in ("before", "after"):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, name, stopped(getattr(module, name), when))
+                with pytest.raises(KeyboardInterrupt):
+                    call(tmp_path, place / "shapes")
+    again = call(tmp_path, place / "shapes")
+    assert again.probe == result.probe
+    assert len(open_index(again.index)) == 20
+    for stage in ("stage1", "stage2"):
+        assert_same_weights(*(found.out / stage / "checkpoints" / "last.safetensors" for found in (again, result)))
+
+
+def test_a_signal_in_a_step_is_answered_with_the_command_that_goes_on_with_all_of_them(place, tmp_path, monkeypatch):
+    stop_in(monkeypatch, AutoencoderTraining, "losses", 1)
+    with pytest.raises(Interrupted, match=r"^enough; go on with: act3d teach \S*shapes --out \S*out --stage1 "):
+        call(tmp_path, place / "shapes")
 
 
 def test_changed_files_are_said_aloud(result, place, capsys):

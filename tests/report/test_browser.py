@@ -142,6 +142,37 @@ def test_dragging_turns_wheel_zooms_what_was_chosen_and_clouds_of_a_card_turn_to
         assert pixels(tab, selector) == before
 
 
+def test_fingers_turn_pinch_and_tap(browser, page):
+    with opened(browser, page, width=360, has_touch=True, is_mobile=True) as tab:
+        selector = "canvas[aria-label='lamp']"
+        canvas = tab.locator(selector)
+        canvas.scroll_into_view_if_needed()
+        drawn(tab)
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        device = tab.context.new_cdp_session(tab)
+
+        def fingers(*steps):
+            """Put fingers down at the first places, move them through the others, and lift them."""
+            for number, places in enumerate([*steps, []]):
+                kind = "touchEnd" if not places else "touchMove" if number else "touchStart"
+                points = [{"x": x + a, "y": y + b, "id": i} for i, (a, b) in enumerate(places)]
+                device.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            settled(tab)
+
+        before = pixels(tab, selector)
+        fingers([(0, 0)], [(15, 0)], [(40, 0)])
+        turned = pixels(tab, selector)
+        assert turned != before
+        fingers([(-10, 0), (10, 0)], [(-20, 0), (20, 0)], [(-45, 0), (45, 0)])
+        pinched = pixels(tab, selector)
+        assert sum(pinched[3::4]) > 1.3 * sum(turned[3::4])  # nearer: more of the picture is covered
+        assert tab.evaluate("visualViewport.scale") == 1  # the shape grew, not the page
+        expect(tab.locator("dialog")).to_have_count(0)
+        fingers([(0, 0)])
+        expect(tab.locator("dialog")).to_have_count(1)
+
+
 def test_a_click_or_enter_enlarges_and_escape_closes(browser, page):
     with opened(browser, page) as tab:
         drawn(tab)

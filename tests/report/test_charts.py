@@ -6,6 +6,7 @@ import pytest
 
 from act3d.errors import InputError
 from act3d.report import bar_rows, line_chart, mean_spread, scatter_map
+from act3d.report.charts import place_names
 
 
 def lines(chart):
@@ -72,6 +73,14 @@ def test_class_names_do_not_cover_each_other():
     shown = scatter_map(np.zeros((4, 2)), [0, 1, 2, 3], ["aa", "bb", "cc", "dd"])
     heights = sorted(float(y) for y in re.findall(r'class="name" x="[^"]*" y="([^"]*)"', shown))
     assert min(np.diff(heights)) >= 12
+
+
+def test_names_stay_in_the_picture():
+    placed = place_names([("a long name", 5, 99), ("a long name", 5, 99), ("b", 5, 99)], 100, 100, 4, 10)
+    assert placed[0] == ("a long name", 26, 95)
+    ys = sorted(y for _, _, y in placed)
+    assert min(np.diff(ys)) >= 10
+    assert ys[0] >= 5
 
 
 def test_mean_and_sample_spread():

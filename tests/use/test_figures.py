@@ -13,7 +13,8 @@ from act3d.evaluation.retrieval import measure_scaling
 from act3d.losses import build_loss
 from act3d.models.class_attention import class_attention
 from act3d.models.encoder import PointEncoder
-from act3d.report.figure import Figure, Panel, write_figure
+from act3d.report.class_colors import hex_colors, marked_colors
+from act3d.report.figure import Figure, Panel, _foot_height, _legend_places, shortened, write_figure
 from act3d.report.pieces import EmbeddingMap
 from act3d.use.figures import autoencoders, collections, students
 from act3d.use.figures.shapes import Source, list_shapes, shapes_of, spread_places
@@ -118,7 +119,8 @@ def test_codes_in_use_and_their_perplexity(runs, dataset):
     assert f"{live} of 16 codes in use" in figure.note
     most = np.bincount(tokens.ravel()).argmax()
     assert figure.names[0].startswith(f"Code {most}: {100 * np.mean(tokens == most):.1f} %")
-    lit = figure.rows[0][0].coloring.values > 128
+    lit = figure.rows[0][0].coloring.values == 1
+    assert figure.legend[0][1] == "#d55e00"
     assert 0 < lit.mean() <= 1
 
 
@@ -175,6 +177,30 @@ def test_files_have_the_size_that_was_asked_for_and_hold_their_letters(tmp_path,
         assert data.decode().count(' data-p="') == 1
 
 
+def test_long_names_keep_both_ends():
+    assert shortened("Blend Swap CC-0#refrigerator", 14) == "Blend …gerator"
+    assert [len(shortened("abcdefghij", count)) for count in (1, 2, 9, 10)] == [1, 2, 9, 10]
+
+
+def test_every_entry_of_a_legend_lies_in_the_figure():
+    legend = [(f"a class with a long name {i}", "#0072b2") for i in range(20)]
+    for figure in (Figure("f", [[]], legend=legend), Figure("f", map=map_of(20), classes=[name for name, _ in legend])):
+        places = _legend_places(figure, 3.25)
+        assert len(places) == 20
+        assert max(line for _, line in places) * 0.2 + 0.2 <= _foot_height(figure, 3.25)
+        assert all(x + 0.065 * 26 < 3.25 for x, _ in places)
+
+
+def test_classes_of_a_map_differ_in_colour_or_marker():
+    assert len(set(marked_colors(40))) == 40
+    assert [color for color, _ in marked_colors(6)] == hex_colors("abcdef")
+
+
+def map_of(classes):
+    xy = np.random.default_rng(0).normal(size=(classes, 2))
+    return EmbeddingMap(xy, np.arange(classes), ["x"] * classes, np.arange(classes) % 2 > 0)
+
+
 def test_a_map_is_drawn_in_every_format(tmp_path):
     rng = np.random.default_rng(0)
     clouds = [rng.normal(size=(20, 3)) for _ in range(8)]
@@ -208,6 +234,8 @@ def test_the_command_writes_what_each_kind_asks_for(runs, dataset, tmp_path, cap
     ):
         with pytest.raises(error, match=words):
             show(kind, str(dataset), checkpoint=checkpoint, out=str(tmp_path / "x.png"))
+    show("reconstruct", str(dataset), checkpoint=[one], out=str(tmp_path / "x.svg"), rows=1, width=2)
+    assert "caption: Reconstructions. Every patch becomes one code" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"must end in \.html, \.png, \.pdf, \.svg, \.webp or \.gif"):
         show("data", str(dataset), out=str(tmp_path / "x.jpg"))
 

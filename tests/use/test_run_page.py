@@ -41,7 +41,7 @@ def test_the_page_of_one_run_and_a_place_for_it(runs, tmp_path):
 
 
 def test_what_is_no_finished_run_is_refused(runs, tmp_path):
-    with pytest.raises(InputError, match="holds no results.json"):
+    with pytest.raises(InputError, match=r"holds no results\.json"):
         report([str(tmp_path)])
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(InputError, match="is not the result of an act3d run"):

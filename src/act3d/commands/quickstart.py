@@ -75,7 +75,7 @@ def quickstart(settings: QuickstartSettings) -> QuickstartResult:
         open_dataset(root, split)
     runs = [run_seed(folder, seed, settings) for seed in range(settings.seeds)]
     say("Writing the report", error=True)
-    return finish(folder, runs, root, repeat_command(settings), time.monotonic() - began)
+    return finish(folder, runs, root, f"{repeat_command(settings)} --fresh", time.monotonic() - began)
 
 
 def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun":
@@ -83,13 +83,13 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
 
-    root = settings.root
+    root, whole = settings.root, repeat_command(settings)
     say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer", error=True)
     given: dict[str, Any] = {"out": str(folder / f"stage1-seed{seed}"), "seed": seed, "data": {"root": root}}
-    first = run_stage(autoencode, resolve(AutoencodeSettings, given, [settings.stage1]))
+    first = run_stage(autoencode, resolve(AutoencodeSettings, given, [settings.stage1]), whole)
     say(f"Seed {seed}, stage II: a 3D Transformer learns the autoencoder's features", error=True)
     given |= {"out": str(folder / f"stage2-seed{seed}"), "teacher": {"checkpoint": str(first.out)}}
-    second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]))
+    second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]), whole)
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
     return probed_seed(folder, seed, root)
@@ -106,13 +106,20 @@ def probed_seed(folder: Path, seed: int, root: str) -> "SeedRun":
     return SeedRun(seed, first, second, probe.metrics, probe.features, probe.data)
 
 
-def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
+def run_stage(run: Any, settings: TrainingSettings, whole: str) -> "RunResult":
     """Run a training command, continue it, or return its result if it is finished.
+
+    Args:
+        run: the command.
+        settings: of the command.
+        whole: the command line that goes on with all steps, this one among them.
 
     Raises:
         ConfigError: the folder holds a run with other settings.
+        Interrupted: by a signal, after everything was saved.
     """
     from act3d.engine.run_folder import RunFolder
+    from act3d.engine.signals import Interrupted
 
     folder = RunFolder(settings.out)
     if folder.config.exists():
@@ -127,7 +134,10 @@ def run_stage(run: Any, settings: TrainingSettings) -> "RunResult":
     if folder.finished:
         say(f"  {settings.out} is finished already", error=True)
         return folder.read_results()
-    result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
+    try:
+        result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
+    except Interrupted as stopped:
+        raise stopped.by(whole) from None
     return result
 
 
@@ -199,10 +209,10 @@ def print_table(report: "QuickstartReport") -> None:
 
 
 def repeat_command(settings: QuickstartSettings) -> str:
-    """Return the command line that makes the same report again, with the options that are not the defaults."""
+    """Return the command line that goes on with these runs, with the options that are not the defaults."""
     changed = settings.model_dump(exclude_defaults=True, exclude={"fresh"})
     words = [f"--{name} {shlex.quote(str(value))}" for name, value in changed.items()]
-    return " ".join(["act3d quickstart", *words, "--fresh"])
+    return " ".join(["act3d quickstart", *words])
 
 
 def own_commands() -> str:

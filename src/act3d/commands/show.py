@@ -43,7 +43,10 @@ def show(settings: ShowSettings) -> Path:
 
         write_shapes(path, settings.input, subset=settings.subset, split=settings.split)
     else:
-        write_figure(path, _figure(settings), settings.width, settings.theme)
+        figure = _figure(settings)
+        write_figure(path, figure, settings.width, settings.theme)
+        if path.suffix.lower() != ".html":  # a page holds it
+            say(f"caption: {figure.title}. {figure.note}")
     say(f"written: {path}")
     return path
 

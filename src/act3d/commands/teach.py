@@ -71,8 +71,8 @@ def teach(settings: TeachSettings) -> TeachResult:
     encoder = train_stages(settings, data, out)
     probe = _probed(encoder, data, out / "probe", settings.seed)
     _indexed(data, encoder, out / "index")
-    report = _page([out / "stage2", out / "stage1", *([out / "probe"] if probe else [])], out / "report.html")
-    result = TeachResult(out, data, encoder, out / "index", report, probe)
+    result = TeachResult(out, data, encoder, out / "index", out / "report.html", probe)
+    _write_page(result, source, count)
     _print_places(result)
     return result
 
@@ -177,13 +177,21 @@ def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
     first, second = planned(settings, str(data))
     changes = _changes(train, settings.seed, first.data.val_fraction)
     say("Stage I: an autoencoder of shapes around the frozen Transformer", error=True)
-    run_stage(autoencode, first.model_copy(update={"data": first.data.model_copy(update=changes)}))
+    whole = again(settings)
+    run_stage(autoencode, first.model_copy(update={"data": first.data.model_copy(update=changes)}), whole)
     say("Stage II: a 3D Transformer learns the autoencoder's features", error=True)
     # Validation is a linear SVM too: of more shapes it would take longer than the training.
     trainer = second.trainer.model_copy(update={"validate_every": 0}) if len(train) > PROBED else second.trainer
     section = second.data.model_copy(update=changes)
-    run_stage(pretrain, second.model_copy(update={"data": section, "trainer": trainer}))
+    run_stage(pretrain, second.model_copy(update={"data": section, "trainer": trainer}), whole)
     return out / "stage2"
+
+
+def again(settings: TeachSettings) -> str:
+    """Return the command line that goes on with all steps."""
+    changed = settings.model_dump(exclude_defaults=True, exclude={"fresh", "source"})
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in changed.items()]
+    return " ".join(["act3d teach", shlex.quote(settings.source), *words])
 
 
 def _changes(train: "CloudDataset", seed: int, fraction: float) -> dict[str, Any]:
@@ -226,11 +234,28 @@ def _indexed(data: Path, encoder: Path, out: Path) -> None:
     index(str(data), checkpoint=str(encoder / "checkpoints" / "last.safetensors"), out=str(out))
 
 
-def _page(runs: list[Path], path: Path) -> Path:
-    from act3d.commands.report import report
+def _write_page(result: TeachResult, source: Path, count: int) -> None:
+    from dataclasses import replace
+
+    from act3d.evaluation.finished_runs import read_runs
+    from act3d.report.run_page import write_run_page
+    from act3d.supervision import supervision_note
+    from act3d.use.run_page import run_page
 
     say("Writing the page", error=True)
-    return report([str(run) for run in runs], out=str(path))
+    folders = [result.encoder, result.out / "stage1", *([result.out / "probe"] if result.probe else [])]
+    runs = [run for folder in folders for run in read_runs(folder)]
+    lead = (
+        f"{count} shapes. First an autoencoder around a frozen Transformer learned to rebuild them (stage I); then a "
+        "3D Transformer, the encoder, learned to predict the autoencoder's features of hidden patches (stage II)."
+    )
+    if not any(supervision_note(run.results) for run in runs):
+        lead += " No names or classes were used for that."
+    if result.probe:
+        lead += f" A linear SVM on its frozen features is right about {result.probe['oa']:.0f} % of the test shapes."
+    title, commands = f"What act3d learned from {source.absolute().name}", "\n".join(_next_commands(result))
+    page = replace(run_page(runs), title=title, lead=lead, commands=commands, maker="act3d teach")
+    write_run_page(result.report, page)
 
 
 def _print_places(result: TeachResult) -> None:
@@ -244,10 +269,20 @@ def _print_places(result: TeachResult) -> None:
         ("the index", result.index),
     ):
         say(f"{what + ':':34}{place}")
+    say()
+    for line in _next_commands(result):
+        say(line)
+
+
+def _next_commands(result: TeachResult) -> list[str]:
     weights = result.encoder / "checkpoints" / "last.safetensors"  # the index is of these
     data, where, encoder = (shlex.quote(str(place)) for place in (result.data, result.index, weights))
-    say()
-    say(f"act3d search my_shape.obj --index {where} --page found.html   # the nearest of these shapes")
-    say(f"act3d index more_shapes --checkpoint {encoder} --out {where}   # add others")
+    lines = [
+        f"act3d search my_shape.obj --index {where} --page found.html   # the nearest of these shapes",
+        f"act3d index more_shapes --checkpoint {encoder} --out {where}   # add others",
+    ]
     if result.probe:
-        say(f"act3d finetune --config small/finetune --data.root {data} --checkpoint {encoder}")
+        lines.append(
+            f"act3d finetune --config small/finetune --data.root {data} --checkpoint {encoder}   # a classifier"
+        )
+    return lines

@@ -244,8 +244,8 @@ class Run(Prepared):
         """
         assert self.folder is not None
         raise Interrupted(
-            f"stopped at step {self.step}, epoch {self.position.epoch + 1}; saved in {self.folder.state}; "
-            f"go on with: act3d {self.recipe.command} --resume {self.folder.path}",
+            f"stopped at step {self.step}, epoch {self.position.epoch + 1}; saved in {self.folder.state}",
+            f"act3d {self.recipe.command} --resume {self.folder.path}",
             number,
         )
 

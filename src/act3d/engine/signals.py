@@ -16,12 +16,17 @@ class Interrupted(Act3dError):
     """Training was asked to stop, and did so with everything saved.
 
     Attributes:
+        where: what was reached and saved.
         code: exit code of the process: 128 plus the number of the signal.
     """
 
-    def __init__(self, message: str, number: int) -> None:
-        super().__init__(message)
-        self.code = 128 + number
+    def __init__(self, where: str, command: str, number: int) -> None:
+        super().__init__(f"{where}; go on with: {command}")
+        self.where, self.number, self.code = where, number, 128 + number
+
+    def by(self, command: str) -> "Interrupted":
+        """Return the same of a command that the run was a step of: it is what goes on with all steps."""
+        return Interrupted(self.where, command, self.number)
 
 
 class Signals:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
-from act3d.report.class_colors import css_class_color
+from act3d.report.class_colors import hex_colors
 from act3d.report.page import render
 from act3d.report.viewer import encode, view
 
@@ -86,6 +86,7 @@ def scatter_map(
     width, height = size
     low, high = places.min(axis=0), places.max(axis=0)
     to_x, to_y = _scale(low[0], high[0], 24, width - 24), _scale(low[1], high[1], height - 24, 24)
+    colors = [*hex_colors(classes), "#888"]
     dots: list[dict[str, Any]] = []
     for i in np.argsort(opaque, kind="stable"):  # faint ones first, so that opaque ones lie on top
         label = classes[ids[i]] if ids[i] >= 0 else "no class"
@@ -94,13 +95,15 @@ def scatter_map(
                 "x": f"{to_x(places[i, 0]):.1f}",
                 "y": f"{to_y(places[i, 1]):.1f}",
                 "radius": 5 if opaque[i] else 3.4,
-                "color": css_class_color(ids[i], len(classes)),
+                "color": colors[ids[i]],
                 "opacity": 0.92 if opaque[i] else 0.32,
                 "title": f"{names[i]} · {label}" if names is not None else label,
                 "data": {} if clouds is None else encode(clouds[i]),
             }
         )
-    class_names = _class_names(places, ids, classes, to_x, to_y, width)
+    middles = {int(i): np.median(places[ids == i], axis=0) for i in np.unique(ids[ids >= 0])}
+    names_at = [(classes[i], to_x(x), to_y(y)) for i, (x, y) in middles.items()]
+    class_names = [(f"{x:.1f}", f"{y:.1f}", name) for name, x, y in place_names(names_at, width, height)]
     first = str(dots[-1]["title"])
     shown = None if clouds is None else view(clouds[int(np.argsort(opaque, kind="stable")[-1])], first, radius=0.05)
     return render(
@@ -137,26 +140,32 @@ def mean_spread(values: Sequence[float]) -> str:
     return f"{float(np.mean(values)):.1f} ± {float(np.std(values, ddof=1)):.1f}"
 
 
-def _class_names(
-    places: NDArray[np.float64],
-    ids: NDArray[np.int64],
-    classes: Sequence[str],
-    to_x: "_Scale",
-    to_y: "_Scale",
-    width: int,
-) -> list[tuple[str, str, str]]:
-    """Return (x, y, name) of each class: the median of its points, moved down where it would cover another name."""
+def place_names(
+    names: Sequence[tuple[str, float, float]], width: float, height: float, letter: float = 8.4, line: float = 17
+) -> list[tuple[str, float, float]]:
+    """Return names (text, x, y from above) moved inside a picture, and up or down where one would cover another.
+
+    Args:
+        names: Each with the place of its middle.
+        width, height: Of the picture.
+        letter, line: Width of a letter and height of a line, in the same unit.
+    """
     taken: list[tuple[float, float, float]] = []
     found = []
-    for index in np.unique(ids[ids >= 0]):
-        middle = np.median(places[ids == index], axis=0)
-        half = 4.2 * len(classes[index]) + 4
-        x = float(np.clip(to_x(middle[0]), half, width - half))
-        y = to_y(middle[1])
-        while any(abs(x - a) < half + c and abs(y - b) < 17 for a, b, c in taken):
-            y += 6
+    for name, x, y in names:
+        half = letter / 2 * len(name) + 4
+        x = min(max(x, half), max(width - half, half))
+        y = min(max(y, line / 2), max(height - line / 2, line / 2))
+        steps = [sign * step * line / 3 for step in range(3 * len(names) + 1) for sign in (1, -1)]
+        free = [
+            y + step
+            for step in steps
+            if line / 2 <= y + step <= height - line / 2
+            and not any(abs(x - a) < half + c and abs(y + step - b) < line for a, b, c in taken)
+        ]
+        y = free[0] if free else y
         taken.append((x, y, half))
-        found.append((f"{x:.1f}", f"{y:.1f}", classes[index]))
+        found.append((name, x, y))
     return found
 
 

@@ -18,6 +18,7 @@ _S3DIS = {
 
 # Okabe and Ito (2008): told apart with any kind of colour vision, on white and on black.
 _SAFE = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00")
+_MARKERS = "o^sDvP*X"
 
 
 def class_colors(classes: Sequence[str]) -> NDArray[np.uint8]:
@@ -41,10 +42,9 @@ def hex_colors(classes: Sequence[str]) -> list[str]:
     return [f"#{color.tobytes().hex()}" for color in class_colors(classes)]
 
 
-def css_class_color(index: int, count: int) -> str:
-    """CSS colour of class `index` of `count`, readable on white and on black; grey for -1."""
-    if index < 0:
-        return "#888"
-    if count <= len(_SAFE):
-        return f"#{_SAFE[index]}"
-    return f"hsl({(index * 360 / max(count, 1)) % 360:.0f} {(72, 58)[index % 2]}% {(47, 60)[index % 2]}%)"
+def marked_colors(count: int) -> list[tuple[str, str]]:
+    """CSS colour and matplotlib marker of every class: six colours that all tell apart, then again with other markers.
+
+    Up to 48 classes differ; up to six have the colours of `class_colors`.
+    """
+    return [(f"#{_SAFE[i % len(_SAFE)]}", _MARKERS[i // len(_SAFE) % len(_MARKERS)]) for i in range(count)]

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
 from act3d.files import atomic_path
-from act3d.report.class_colors import hex_colors
+from act3d.report.charts import place_names
+from act3d.report.class_colors import marked_colors
 from act3d.report.cloud_picture import cloud_image, ramp_colors
 from act3d.report.page import write_page
 from act3d.report.pieces import EmbeddingMap, map_chart
@@ -25,7 +26,7 @@ FRAMES, TURNING_DPI = 36, 110
 DPI = 300
 # Ground, ink, and a softer ink.
 THEMES = {"light": ("#ffffff", "#1d2126", "#5d666f"), "dark": ("#14171a", "#e8e6e1", "#9aa3ab")}
-_NOTE_LINE, _TITLE_LINE = 0.14, 0.17  # inches
+_NOTE_LINE, _TITLE_LINE, _GAP = 0.14, 0.17, 0.04  # inches; the gap parts a cloud from the note below it
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ def _draw_grid(figure: Figure, width: float, theme: str, dpi: int = DPI, azimuth
     side = width / columns
     pixels = int(np.clip(side * dpi, 80, 700))
     titles = [_TITLE_LINE * any(panel.title for panel in row) for row in figure.rows]
-    notes = [_NOTE_LINE * max(panel.note.count("\n") + bool(panel.note) for panel in row) for row in figure.rows]
+    lines = [max(panel.note.count("\n") + bool(panel.note) for panel in row) for row in figure.rows]
+    notes = [_NOTE_LINE * count + _GAP * (count > 0) for count in lines]
     names = [_TITLE_LINE * bool(name) for name in (list(figure.names) or [""] * len(figure.rows))]
     foot = _foot_height(figure, width)
     height = sum(titles) + sum(notes) + sum(names) + side * len(figure.rows) + foot
@@ -195,9 +197,9 @@ def _draw_panel(
     color = {"right": "#009e73", "wrong": "#d55e00"}.get(panel.mark, THEMES[theme][1])
     mark = {"right": "✓ ", "wrong": "✗ "}.get(panel.mark, "")
     fits -= len(mark)
-    text = mark + (panel.title if len(panel.title) <= fits else panel.title[: fits - 1] + "…")
+    text = mark + shortened(panel.title, fits)
     canvas.text(middle, (top - title + 0.03) / height, text, ha="center", va="bottom", color=color, parse_math=False)
-    note_at = (top - title - side + 0.02) / height
+    note_at = (top - title - side - _GAP / 2) / height
     canvas.text(middle, note_at, panel.note, ha="center", va="top", color=THEMES[theme][2], parse_math=False, size=6.5)
     cloud = np.asarray(panel.points)
     if not len(cloud):
@@ -208,24 +210,49 @@ def _draw_panel(
     axes.set_axis_off()
 
 
+def shortened(name: str, count: int) -> str:
+    """A name of at most `count` letters: cut in the middle, for files often differ at the end."""
+    if len(name) <= count:
+        return name
+    front = (count - 1) // 2
+    return f"{name[:front]}…{name[len(name) - (count - 1 - front) :]}"
+
+
+def _entries(figure: Figure) -> list[tuple[str, str, str]]:
+    """Name, colour and marker of every entry of the legend: the classes on a map, else what the figure says."""
+    if figure.map is None:
+        return [(name, color, "s") for name, color in figure.legend]
+    shown = np.unique(figure.map.labels).tolist()
+    styles = [*marked_colors(len(figure.classes)), ("#888888", "x")]
+    return [(figure.classes[i] if i >= 0 else "no class", *styles[i]) for i in sorted(shown, key=lambda i: i < 0)]
+
+
+def _legend_places(figure: Figure, width: float) -> list[tuple[float, int]]:
+    """Where the entries of the legend begin: inches from the left, and line from above."""
+    places, x, line = [], 0.06, 0
+    for name, _, _ in _entries(figure):
+        wide = len(name) * 0.065 + 0.3
+        if x + wide > width and x > 0.1:
+            x, line = 0.06, line + 1
+        places.append((x, line))
+        x += wide
+    return places
+
+
 def _foot_height(figure: Figure, width: float) -> float:
-    rows = -(-sum(len(name) * 0.065 + 0.3 for name, _ in figure.legend) // max(width - 0.1, 1))
-    return 0.2 * rows + (0.28 if figure.scale else 0) + 0.04
+    lines = max((line + 1 for _, line in _legend_places(figure, width)), default=0)
+    return 0.2 * lines + (0.28 if figure.scale else 0) + 0.04
 
 
 def _draw_foot(canvas: Any, figure: Figure, width: float, height: float, foot: float) -> None:
     """Draw the legend, and the ramp with its ends, at the bottom of the figure."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.lines import Line2D
 
-    x, y = 0.06, foot - 0.16
-    for name, color in figure.legend:
-        wide = len(name) * 0.065 + 0.3
-        if x + wide > width and x > 0.1:
-            x, y = 0.06, y - 0.2
-        box = Rectangle((x / width, y / height), 0.1 / width, 0.1 / height, color=color, transform=canvas.transFigure)
-        canvas.add_artist(box)
-        canvas.text((x + 0.15) / width, (y + 0.05) / height, name, va="center", parse_math=False)
-        x += wide
+    for (name, color, marker), (x, line) in zip(_entries(figure), _legend_places(figure, width), strict=True):
+        y = (foot - 0.11 - 0.2 * line) / height
+        style: dict[str, Any] = {"marker": marker, "markersize": 6, "linestyle": "none", "color": color}
+        canvas.add_artist(Line2D([(x + 0.05) / width], [y], transform=canvas.transFigure, **style))
+        canvas.text((x + 0.15) / width, y, name, va="center_baseline", parse_math=False)
     if figure.scale:
         low, high = figure.scale
         axes = canvas.add_axes((0.3, 0.1 / height, 0.4, 0.1 / height))
@@ -236,24 +263,32 @@ def _draw_foot(canvas: Any, figure: Figure, width: float, height: float, foot: f
 
 
 def _draw_map(figure: Figure, width: float, theme: str) -> Any:
+    """Draw a map: colour and marker tell the class, with any kind of colour vision; its name stands at its middle."""
     from matplotlib.figure import Figure as Canvas
     from matplotlib.patheffects import withStroke
 
     assert figure.map is not None
-    shown, ground = figure.map, THEMES[theme][0]
+    shown, ground, high = figure.map, THEMES[theme][0], 0.72 * width
     foot = _foot_height(figure, width)
-    canvas = Canvas(figsize=(width, 0.8 * width + foot))
-    axes = canvas.add_axes((0, foot / (0.8 * width + foot), 1, 0.8 * width / (0.8 * width + foot)))
-    palette = np.array([*hex_colors(figure.classes), "#888888"])
-    for test, size, alpha in ((False, 8, 0.35), (True, 14, 0.95)):
-        at = shown.test == test
-        axes.scatter(
-            shown.xy[at, 0], shown.xy[at, 1], s=size * width / 7, c=palette[shown.labels[at]], alpha=alpha, linewidths=0
-        )
-    for label in np.unique(shown.labels[shown.labels >= 0]):
-        x, y = np.median(shown.xy[shown.labels == label], axis=0)
-        text = axes.text(x, y, figure.classes[label], ha="center", va="center", size=6, weight="bold", parse_math=False)
+    canvas = Canvas(figsize=(width, high + foot))
+    axes = canvas.add_axes((0, foot / (high + foot), 1, high / (high + foot)))
+    low, spread = shown.xy.min(axis=0), np.maximum(np.ptp(shown.xy, axis=0), 1e-9)
+    size = 72 * np.array([width, high])  # points, the unit of letters
+    xy = 12 + (shown.xy - low) / spread * (size - 24)
+    axes.set_xlim(0, size[0])
+    axes.set_ylim(0, size[1])
+    styles = [*marked_colors(len(figure.classes)), ("#888888", "x")]
+    for test, area, alpha in ((False, 12, 0.4), (True, 20, 0.95)):
+        for label in np.unique(shown.labels[shown.test == test]).tolist():
+            at = xy[(shown.test == test) & (shown.labels == label)]
+            color, marker = styles[label]
+            thin = {} if marker == "x" else {"linewidths": 0}
+            axes.scatter(at[:, 0], at[:, 1], s=area * width / 7, c=color, marker=marker, alpha=alpha, **thin)
+    middles = {i: np.median(xy[shown.labels == i], axis=0) for i in np.unique(shown.labels[shown.labels >= 0]).tolist()}
+    names = [(figure.classes[i], float(x), float(size[1] - y)) for i, (x, y) in middles.items()]
+    for name, x, y in place_names(names, float(size[0]), float(size[1]), letter=4.3, line=7.5):
+        text = axes.text(x, size[1] - y, name, ha="center", va="center", size=6, weight="bold", parse_math=False)
         text.set_path_effects([withStroke(linewidth=2, foreground=ground)])
     axes.set_axis_off()
-    _draw_foot(canvas, figure, width, 0.8 * width + foot, foot)
+    _draw_foot(canvas, figure, width, high + foot, foot)
     return canvas

@@ -32,6 +32,7 @@ class RunPage:
         header, rows: the table of numbers, one line a run.
         charts: training curves.
         facts: by run, what is needed to make it again.
+        commands: lines to type next. maker: the command that wrote the page.
     """
 
     title: str
@@ -47,6 +48,8 @@ class RunPage:
     rows: Sequence[Sequence[str]] = ()
     charts: Sequence[Chart] = ()
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    commands: str = ""
+    maker: str = "act3d report"
 
 
 def write_run_page(path: str | Path, page: RunPage) -> Path:

@@ -8,7 +8,7 @@ import torch
 from act3d.evaluation.reconstruction import scores_of
 from act3d.report.cloud_picture import view_bounds
 from act3d.report.figure import Figure, Panel
-from act3d.report.viewer import by_value
+from act3d.report.viewer import by_label
 from act3d.use.figures.shapes import (
     Source,
     array,
@@ -22,6 +22,7 @@ from act3d.use.figures.shapes import (
 from act3d.use.shape_predictors import AutoencoderPredictor
 
 CODE_ROWS = 5
+LIT, OTHER = (0xD5, 0x5E, 0x00), (0x9A, 0xA3, 0xAB)  # points of patches with the row's code, and all others
 USAGE_SHAPES = 256  # shapes whose patches are counted
 
 
@@ -90,7 +91,7 @@ def codes(model: AutoencoderPredictor, source: Source, columns: int) -> Figure:
                         array(shown.points[place]),
                         short(shown.names[place]),
                         f"{often[place]} of {token.shape[1]} patches",
-                        by_value(0.05 + 0.95 * lit, 0, 1),
+                        by_label(lit, [OTHER, LIT]),
                     )
                 )
         grid.append(row)
@@ -98,10 +99,10 @@ def codes(model: AutoencoderPredictor, source: Source, columns: int) -> Figure:
     title = f"{live} of {model.model.codes} codes in use, perplexity {perplexity:.1f}"
     note = (
         f"{title}, on {len(token)} shapes with {token.shape[1]} patches each. Perplexity: how many codes there would "
-        "be if all were used equally often. Below, the codes used most, and the shapes that use them most; light "
-        "points lie in patches with this code."
+        "be if all were used equally often. Below, the codes used most, and the shapes that use them most."
     )
-    return Figure("Codes of the codebook", grid, names, note, scale=("other codes", "this code"))
+    legend = [("patches with the row's code", f"#{bytes(LIT).hex()}"), ("all others", f"#{bytes(OTHER).hex()}")]
+    return Figure("Codes of the codebook", grid, names, note, legend)
 
 
 def code_usage(usage: np.ndarray) -> tuple[int, float]:

@@ -15,9 +15,11 @@ from act3d.models.encoder import EncoderModel
 from act3d.models.masking import hidden_count, random_mask
 from act3d.report.cloud_picture import view_bounds
 from act3d.report.figure import Figure, Panel
-from act3d.report.viewer import by_value
+from act3d.report.viewer import by_value, one_color
 from act3d.use.figures.shapes import Source, array, nearest_patch, shapes_of, short
 from act3d.use.shape_predictors import EncoderPredictor, StudentPredictor
+
+PLAIN = one_color((0x9A, 0xA3, 0xAB))  # of panels that the ramp says nothing about
 
 
 @torch.no_grad()
@@ -61,9 +63,9 @@ def masks(
         mean = float(cosine[place].mean())
         grid.append(
             [
-                Panel(cloud, short(shown.names[place]), f"{len(cloud)} points"),
-                Panel(array(seen.flatten(0, 1)), "visible", f"{len(seen)} of {model.patches} patches", bounds=bounds),
-                Panel(array(decoded.points[place]), "predicted", f"{count} hidden patches", bounds=bounds),
+                Panel(cloud, short(shown.names[place]), f"{len(cloud)} points", PLAIN),
+                Panel(array(seen.flatten(0, 1)), "visible", f"{len(seen)} of {model.patches} patches", PLAIN, bounds),
+                Panel(array(decoded.points[place]), "predicted", f"{count} hidden patches", PLAIN, bounds),
                 Panel(
                     cloud[covered], "cosine by patch", f"mean {mean:.3f}, loss {1 - mean:.3f}",
                     by_value(array(of_point)[covered], low, 1), bounds,
@@ -108,7 +110,7 @@ def attention(
     owner = nearest_patch(shown.points, patches)
     grid = []
     for place, cloud in enumerate(array(shown.points)):
-        row = [Panel(cloud, short(shown.names[place]), shown.labels[place])]
+        row = [Panel(cloud, short(shown.names[place]), shown.labels[place], PLAIN)]
         for block in chosen:
             for head in heads or [0]:
                 of_block = weights[block - 1, place]
