@@ -282,10 +282,12 @@ def _draw_map(figure: Figure, width: float, theme: str) -> Any:
         for label in np.unique(shown.labels[shown.test == test]).tolist():
             at = xy[(shown.test == test) & (shown.labels == label)]
             color, marker = styles[label]
-            thin = {} if marker == "x" else {"linewidths": 0}
-            axes.scatter(at[:, 0], at[:, 1], s=area * width / 7, c=color, marker=marker, alpha=alpha, **thin)
+            line = None if marker == "x" else 0.0
+            axes.scatter(at[:, 0], at[:, 1], s=area * width / 7, c=color, marker=marker, alpha=alpha, linewidths=line)
     middles = {i: np.median(xy[shown.labels == i], axis=0) for i in np.unique(shown.labels[shown.labels >= 0]).tolist()}
     names = [(figure.classes[i], float(x), float(size[1] - y)) for i, (x, y) in middles.items()]
+    if len(names) > 6 * width:  # they would hide the map; the legend has them
+        names = []
     for name, x, y in place_names(names, float(size[0]), float(size[1]), letter=4.3, line=7.5):
         text = axes.text(x, size[1] - y, name, ha="center", va="center", size=6, weight="bold", parse_math=False)
         text.set_path_effects([withStroke(linewidth=2, foreground=ground)])
