@@ -47,7 +47,7 @@ def test_vertices_are_the_first_three_words_of_their_lines(rows: list[list[str]]
     except ValueError:
         valid = False
     try:
-        found = obj._vertices(lines)
+        found, _ = obj._vertices(lines)
     except InputError:
         assert not valid
         return

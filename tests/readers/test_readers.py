@@ -258,6 +258,6 @@ def test_broken_files_end_in_one_line(tmp_path: Path, write: Callable[[Path], Pa
 
 
 def test_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
-    (tmp_path / "x.step").write_text("x")
-    with pytest.raises(InputError, match=r"\.step.*\.obj.*\.pcd"):
-        read_shape(tmp_path / "x.step")
+    (tmp_path / "x.doc").write_text("x")
+    with pytest.raises(InputError, match=r"\.doc.*\.obj.*\.pcd"):
+        read_shape(tmp_path / "x.doc")

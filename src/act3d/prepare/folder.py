@@ -7,7 +7,7 @@ from act3d.errors import InputError
 from act3d.files import names_of, printable, unique_names
 from act3d.prepare.copies import choose_test_shapes, copies_note, equal_files, joined, same_stems
 from act3d.prepare.items import UNLABELED, Item, Source
-from act3d.readers.by_suffix import READERS
+from act3d.readers.by_suffix import READERS, UNREAD
 from act3d.readers.find import find_files
 
 SPLIT_FOLDERS = {
@@ -50,7 +50,7 @@ def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_
     places = [place_of(relative, level) for relative in relatives]
     labels = names_of(cls for cls, _ in places)
     classes = sorted(name for name in labels.values() if name)
-    notes = [*found.notes, *_others_note(found.others)]
+    notes = [*found.notes, *others_note(found.others)]
     like_splits = [cls for cls in classes if cls.lower() in SPLIT_FOLDERS]
     if like_splits:
         notes.append(f"{', '.join(like_splits)}: taken for a class, since not all folders beside it are splits")
@@ -79,12 +79,15 @@ def _twins_note(names: list[str], twins: list[list[int]]) -> list[str]:
     return [f"{len(twins)} shapes come in several files ({shown}): all files of a shape get one split"]
 
 
-def _others_note(others: dict[str, int]) -> list[str]:
+def others_note(others: dict[str, int]) -> list[str]:
     """A note on files of other kinds, by suffix."""
     if not others:
         return []
     often = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
-    shown = ", ".join(f"{printable(suffix) or 'no suffix'}: {count}" for suffix, count in often[:SHOWN])
+    shown = ", ".join(
+        f"{printable(suffix) or 'no suffix'}: {count}" + (f", {UNREAD[suffix]}" if suffix in UNREAD else "")
+        for suffix, count in often[:SHOWN]
+    )
     more = ", ..." if len(often) > SHOWN else ""
     return [f"{sum(others.values())} files of other kinds were not read ({shown}{more})"]
 

@@ -9,10 +9,20 @@ import numpy as np
 from act3d.errors import InputError
 from act3d.installing import how_to_install
 from act3d.readers.gltf_file import GltfFile, whole
-from act3d.readers.limits import Budget
+from act3d.readers.gltf_parts import (
+    FAN,
+    LINES,
+    POINTS,
+    STRIP,
+    TRIANGLES,
+    color_of,
+    compose,
+    local_matrix,
+    triangles_of,
+)  # fmt: skip
+from act3d.readers.limits import Budget, read_regular
 from act3d.readers.shape import Shape
 
-POINTS, LINES, TRIANGLES, STRIP, FAN = 0, (1, 2, 3), 4, 5, 6
 DRACO, INSTANCING, HIDDEN = "KHR_draco_mesh_compression", "EXT_mesh_gpu_instancing", "KHR_node_visibility"
 _APPLIED = (DRACO, INSTANCING, HIDDEN, "KHR_mesh_quantization")
 # Extensions that change no geometry, wherever they stand.
@@ -24,13 +34,22 @@ _HARMLESS = re.compile(
 
 
 def read_gltf(path: Path) -> Shape:
+    """See `parse_gltf`."""
+    return parse_gltf(read_regular(path), path.parent)
+
+
+def parse_gltf(data: bytes, folder: Path) -> Shape:
     """The triangles of the scene, with node transforms, instances, morph targets and skins in their rest pose.
+
+    Args:
+        data: Content of a .gltf or .glb file.
+        folder: Where the files lie that it refers to.
 
     Raises:
         InputError: Damaged, or with an extension that changes geometry and is not applied; names it.
     """
     try:
-        scene = _Scene(GltfFile(path))
+        scene = _Scene(GltfFile(data, folder))
         scene.collect()
     except KeyError as error:
         raise InputError(f"is damaged: something lacks its {str(error)[:40]}") from None
@@ -39,7 +58,7 @@ def read_gltf(path: Path) -> Shape:
             raise
         raise InputError(f"is damaged: an entry of its JSON is of another kind ({str(error)[:60]})") from None
     if scene.faces:
-        return Shape(np.concatenate(scene.vertices), np.concatenate(scene.faces), up="y")
+        return scene.shape()
     if scene.points:
         return Shape(np.concatenate(scene.points), up="y")
     raise InputError("holds no faces" + (", only lines" if scene.lines else ""))
@@ -61,12 +80,27 @@ class _Scene:
         self.file = file
         self.vertices: list[np.ndarray] = []
         self.faces: list[np.ndarray] = []
+        self.owners: list[tuple[int, int, np.ndarray]] = []  # node, material, turned faces of each piece of `faces`
         self.points: list[np.ndarray] = []
         self.lines = 0
         self.size = 0
         self.budget = Budget()
         self.parents = self._parents()
         self._worlds: dict[int, np.ndarray] = {}
+
+    def shape(self) -> Shape:
+        """The triangles that were gathered, with their nodes as groups and their materials."""
+        nodes, materials, turned = zip(*self.owners, strict=True)
+        sizes = [len(faces) for faces in self.faces]
+        own, groups = np.unique(nodes, return_inverse=True)
+        used, places = np.unique(materials, return_inverse=True)
+        entries = [self.file.item("materials", place) if place >= 0 else {} for place in used.tolist()]
+        named = [str(self.file.item("nodes", place).get("name") or f"node {place}") for place in own.tolist()]
+        return Shape(
+            np.concatenate(self.vertices), np.concatenate(self.faces), np.repeat(places, sizes),
+            [str(entry.get("name", "")) for entry in entries], np.array([color_of(entry) for entry in entries]),
+            np.repeat(groups, sizes), named, np.concatenate(turned), up="y",
+        )  # fmt: skip
 
     def _parents(self) -> dict[int, int]:
         """Node -> its parent; by the standard every node has one at most, so that copies cannot multiply."""
@@ -113,7 +147,7 @@ class _Scene:
             if len(chain) > len(self.parents):
                 raise InputError("is damaged: a node is its own ancestor")
         for link in reversed(chain):
-            own = _local(self.file.item("nodes", link))
+            own = local_matrix(self.file.item("nodes", link))
             parent = self.parents.get(link)
             self._worlds[link] = own if parent is None else self._worlds[parent] @ own
         return self._worlds[chain[0] if chain else place]
@@ -138,15 +172,20 @@ class _Scene:
                 positions, turns = self._posed(primitive, positions, skin), np.eye(4)[None]
             else:
                 turns = matrices
-            faces = _triangles(index, mode)
+            faces, odd = triangles_of(index, mode)
             self.budget.add(len(turns) * (3 * len(faces) + len(positions)))
             for matrix in turns:
-                self._add(positions @ matrix[:3, :3].T + matrix[:3, 3], faces, mode)
+                moved = positions @ matrix[:3, :3].T + matrix[:3, 3]
+                if mode == POINTS:
+                    self.points.append(moved)
+                    continue
+                mirrored = np.linalg.det(matrix[:3, :3]) < 0
+                self.owners.append(
+                    (place, -1 if "material" not in primitive else whole(primitive, "material", None), odd ^ mirrored)
+                )
+                self._add(moved, faces)
 
-    def _add(self, positions: np.ndarray, faces: np.ndarray, mode: int) -> None:
-        if mode == POINTS:
-            self.points.append(positions)
-            return
+    def _add(self, positions: np.ndarray, faces: np.ndarray) -> None:
         self.vertices.append(positions)
         self.faces.append(faces + self.size)
         self.size += len(positions)
@@ -205,7 +244,7 @@ class _Scene:
             raise InputError(f"is damaged: {INSTANCING} with {sorted(counts)} instances")
         count = counts.pop()
         self.budget.add(count)
-        return _compose(
+        return compose(
             parts.get("TRANSLATION", np.zeros((count, 3))),
             parts.get("ROTATION", np.tile([0.0, 0.0, 0.0, 1.0], (count, 1))),
             parts.get("SCALE", np.ones((count, 3))),
@@ -243,37 +282,3 @@ class _Scene:
         wide = np.concatenate([positions, np.ones((len(positions), 1))], axis=1)
         moved = np.einsum("vij,vj->vi", matrices / total[:, None, None], wide)
         return moved[:, :3]
-
-
-def _triangles(index: np.ndarray, mode: int) -> np.ndarray:
-    """Triangles (T, 3) that an order of vertices stands for; winding does not matter here."""
-    if mode == POINTS or len(index) < 3:
-        return np.empty((0, 3), dtype=np.int64)
-    if mode == TRIANGLES:
-        return index[: len(index) // 3 * 3].reshape(-1, 3)
-    if mode == STRIP:
-        return np.stack([index[:-2], index[1:-1], index[2:]], axis=1)
-    return np.stack([np.full(len(index) - 2, index[0]), index[1:-1], index[2:]], axis=1)
-
-
-def _local(node: dict[str, Any]) -> np.ndarray:
-    """The (4, 4) matrix of a node in its parent."""
-    if "matrix" in node:
-        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    parts = [("translation", (0.0, 0.0, 0.0)), ("rotation", (0.0, 0.0, 0.0, 1.0)), ("scale", (1.0, 1.0, 1.0))]
-    arrays = [np.array(node.get(key, default), dtype=np.float64).reshape(1, len(default)) for key, default in parts]
-    matrix: np.ndarray = _compose(*arrays)[0]
-    return matrix
-
-
-def _compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Matrices (n, 4, 4) from translations (n, 3), quaternions x y z w (n, 4) and scales (n, 3)."""
-    length = np.linalg.norm(rotation, axis=1, keepdims=True)
-    x, y, z, w = (rotation / np.where(length > 0, length, 1.0)).T
-    matrices = np.zeros((len(translation), 4, 4))
-    matrices[:, 0, :3] = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], axis=1)
-    matrices[:, 1, :3] = np.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], axis=1)
-    matrices[:, 2, :3] = np.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], axis=1)
-    matrices[:, :3, :3] *= scale[:, None, :]
-    matrices[:, :3, 3], matrices[:, 3, 3] = translation, 1
-    return matrices

@@ -22,15 +22,14 @@ _JSON, _BIN = 0x4E4F534A, 0x004E4942
 
 
 class GltfFile:
-    """A .gltf or .glb file: `content` is its JSON, `accessor` gives arrays.
+    """The content of a .gltf or .glb file: `content` is its JSON, `accessor` gives arrays.
 
     Raises:
         InputError: No glTF 2.0, damaged, cut off, or with buffers outside the file's folder.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.folder = path.parent
-        data = read_regular(path)
+    def __init__(self, data: bytes, folder: Path) -> None:
+        self.folder = folder
         self._chunk: bytes | None = None
         text = decode(self._glb(data)) if data[:4] == b"glTF" else decode(data)
         try:

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from act3d.channels import from_colors
 from act3d.errors import InputError
 from act3d.readers.by_suffix import Sample, read_shape
 from act3d.readers.las import LAS_SUFFIXES, open_las
@@ -83,9 +84,14 @@ def _read_las(path: Path, label: str) -> LabelledCloud:
     points = np.asarray(las.xyz, dtype=np.float64)
     colors = np.full(points.shape, 128)
     if {"red", "green", "blue"} <= set(names):
-        colors = np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
-        colors = colors // 256 if colors.max(initial=0) > 255 else colors  # las keeps 16 bits a colour
+        colors = _las_colors(las)
     return LabelledCloud(points, colors, np.asarray(las[_label_name(names, label)]))
+
+
+def _las_colors(las: Any) -> np.ndarray:
+    """Colours (n, 3) in 0..255; las keeps 16 bits a colour."""
+    colors = np.stack([np.asarray(las[name]) for name in ("red", "green", "blue")], axis=1)
+    return colors // 256 if colors.max(initial=0) > 255 else colors
 
 
 def _label_name(names: Mapping[str, object], label: str) -> str:
@@ -99,17 +105,24 @@ def _label_name(names: Mapping[str, object], label: str) -> str:
 
 
 def read_scan(path: Path) -> Sample:
-    """All points of a scan, labelled or not, as the file has them; call it through `act3d.readers.guarded`.
+    """All points of a scan, labelled or not, as the file has them, with its colours; call it in a guarded process.
 
     Raises:
         InputError: Unreadable, no points, or some that are not finite.
     """
     if path.suffix.lower() in LAS_SUFFIXES:
         # Heights stand along z by its standard.
-        found = Sample(np.asarray(open_las(path).xyz, dtype=np.float64), "z", "")
+        las = open_las(path)
+        colors = None
+        if {"red", "green", "blue"} <= set(las.point_format.dimension_names):
+            colors = _las_colors(las) / 255
+        found = Sample(np.asarray(las.xyz, dtype=np.float64), "z", "")
     else:
         shape = read_shape(path)
+        colors = shape.point_colors
         found = Sample(shape.vertices, shape.up, shape.turned_from, shape.faces is not None, shape.note)
+    if colors is not None:
+        found = found._replace(beside=from_colors(colors), known=("rgb",))
     if not len(found.points) or not np.isfinite(found.points).all():
         raise InputError("holds no points, or some that are not finite")
     return found

@@ -85,6 +85,9 @@ def read_npz(path: Path) -> Shape:
             if key is None:
                 raise InputError(f"has none of the arrays {', '.join(_KEYS)}, but {', '.join(members)[:100]!r}")
             shape = as_cloud(_member(archive, members[key]))
+            _beside(
+                shape, {key: _member(archive, members[key]) for key in ("rgb", "normals", "parts") if key in members}
+            )
             if "faces" in members:
                 faces = _member(archive, members["faces"])
                 if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
@@ -95,6 +98,22 @@ def read_npz(path: Path) -> Shape:
         raise
     except Exception as error:  # zipfile and its decompressors raise errors of many kinds on damaged archives
         raise InputError(f"is no readable .npz ({type(error).__name__}: {str(error)[:100]})") from None
+
+
+def _beside(shape: Shape, arrays: dict[str, np.ndarray]) -> None:
+    """Put what a .npz holds of its points beside them: `rgb` (0..255, or fractions up to 1), `normals`, `parts`."""
+    for key, array in arrays.items():
+        expected = (len(shape.vertices),) if key == "parts" else (len(shape.vertices), 3)
+        if array.shape != expected or array.dtype.kind not in ("iu" if key == "parts" else "fiu"):
+            raise InputError(f"has {key} of shape {array.shape} and type {array.dtype}; expected {expected}")
+    if "rgb" in arrays:
+        colors = arrays["rgb"].astype(np.float64)
+        shape.point_colors = np.clip(colors / (1 if arrays["rgb"].dtype.kind == "f" else 255), 0, 1)
+    if "normals" in arrays:
+        normals = arrays["normals"].astype(np.float64)
+        shape.point_normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    if "parts" in arrays:
+        shape.point_parts = arrays["parts"].astype(np.int64)
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

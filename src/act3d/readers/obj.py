@@ -8,6 +8,7 @@ import numpy as np
 
 from act3d.errors import InputError
 from act3d.readers.limits import read_regular
+from act3d.readers.obj_parts import face_names, material_colors
 from act3d.readers.shape import Shape, triangulate
 from act3d.readers.text import decode
 
@@ -25,10 +26,14 @@ _VERTEX, _FACE = ("v ", "v\t"), ("f ", "f\t", "fo")
 _DIGITS = 9  # of a vertex number that NumPy reads; longer ones are read one by one
 
 
-def parse_obj(data: bytes) -> Shape:
+def parse_obj(data: bytes, folder: Path | None = None) -> Shape:
     """Vertices and faces of an OBJ file: polygons of any size; negative numbers count from the end.
 
-    A file with vertices and no faces is a cloud.
+    A file with vertices and no faces is a cloud. Groups and materials of faces are kept.
+
+    Args:
+        data: Content of the file.
+        folder: Where the files lie that it names for the colours of its materials; None = colours stay unknown.
     """
     text = decode(data)
     if "\\" in text:
@@ -39,17 +44,25 @@ def parse_obj(data: bytes) -> Shape:
         if ("\n" + word in text or text.startswith(word)) and word in _keywords(text):
             raise InputError(f"holds {what} ({word}), which is not read")
     lines = text.splitlines()
-    vertices = _vertices([line for line in lines if line[:2] in _VERTEX])
+    vertices, colors = _vertices([line for line in lines if line[:2] in _VERTEX])
     faces = [line for line in lines if line[:2] in _FACE]
     corners, sizes = _plain_corners(faces) or _any_corners(lines)
     if not len(sizes):
         unknown = sorted(_keywords(text) - _OTHERS)
         if unknown:
             raise InputError(f"has no faces, but lines that start with {unknown[0][:40]!r}")
-        return Shape(vertices)
+        return Shape(vertices, point_colors=colors)
     if max(corners, default=0) >= len(vertices) or min(corners, default=0) < 0:
         raise InputError(f"a face names a vertex outside 0..{len(vertices) - 1}")
-    return Shape(vertices, triangulate(vertices, np.asarray(corners, dtype=np.int64), np.asarray(sizes))[0])
+    triangles, owner = triangulate(vertices, np.asarray(corners, dtype=np.int64), np.asarray(sizes))
+    shape = Shape(vertices, triangles, point_colors=colors)
+    groups, materials = face_names(text, lines, _FACE)
+    if groups is not None:
+        shape.groups, shape.group_names = groups.places[owner], groups.names
+    if materials is not None:
+        shape.materials, shape.material_names = materials.places[owner], materials.names
+        shape.colors = material_colors(text, folder, materials.names) if folder is not None else None
+    return shape
 
 
 def _keywords(text: str) -> set[str]:
@@ -57,27 +70,34 @@ def _keywords(text: str) -> set[str]:
     return set(re.findall(r"^[^\s#]+", text, flags=re.MULTILINE))
 
 
-def _vertices(lines: list[str]) -> np.ndarray:
-    """Coordinates (V, 3) of lines that start with v; what else they hold (a weight, a color) is left out."""
+def _vertices(lines: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Coordinates (V, 3) of lines that start with v, and colors (V, 3) where all have six numbers or more.
+
+    What else they hold, such as a weight, is left out.
+    """
     joined = " ".join(lines)
     words = joined.split()
     width = len(words) // max(len(lines), 1)
     # Nearly always all lines have equally many words, and no other word has a v.
+    rest: Sequence[Sequence[str]] = []
     regular = width >= 4 and len(words) == width * len(lines) and joined.count("v") == len(lines)
     if regular and words[::width].count("v") == len(lines):
         columns: Sequence[Sequence[str]] = [words[1::width], words[2::width], words[3::width]]
+        rest = [words[place::width] for place in (4, 5, 6)] if width >= 7 else []
     else:
         rows = [line.split(maxsplit=4)[1:4] for line in lines]
         if any(len(row) != 3 for row in rows):
             raise InputError("a vertex line has fewer than three numbers")
         columns = list(zip(*rows, strict=True))
-    vertices = np.empty((len(lines), 3))
+    numbers = np.empty((len(lines), 3 + len(rest)))
     try:
-        for axis, column in enumerate(columns):
-            vertices[:, axis] = list(map(float, column))
+        for axis, column in enumerate([*columns, *rest]):
+            numbers[:, axis] = list(map(float, column))
     except ValueError:
         raise InputError("vertices are not all numbers") from None
-    return vertices
+    colors = numbers[:, 3:]
+    known = len(rest) and np.isfinite(colors).all() and colors.min(initial=0) >= 0 and colors.max(initial=0) <= 1
+    return np.ascontiguousarray(numbers[:, :3]), colors if known else None
 
 
 def _plain_corners(lines: list[str]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -133,4 +153,4 @@ def _any_corners(lines: list[str]) -> tuple[list[int], list[int]]:
 
 def read_obj(path: Path) -> Shape:
     """See `parse_obj`."""
-    return parse_obj(read_regular(path))
+    return parse_obj(read_regular(path), path.parent)

@@ -19,6 +19,8 @@ _TYPES = {
 _CORNERS = ("vertex_indices", "vertex_index")
 _STRIPS = ("tristrips", "tristrip")
 _HARMLESS = ("range_grid", "material", "camera")  # lists that are no faces: the pixels of a range image, ...
+_COLORS = ("red", "green", "blue")
+_PARTS = ("part", "part_id", "label", "segment", "class")  # properties that say which part a vertex belongs to
 Columns = dict[str, Any]  # name -> values (n,), or (values of all lists, lengths (n,)) of a list
 
 
@@ -202,8 +204,29 @@ def read_ply(path: Path) -> Shape:
     if not faces:
         if _size(columns.get("edge", {})):
             raise InputError("holds edges and no faces")
-        return Shape(vertices)
-    return Shape(vertices, np.concatenate(faces))
+        return Shape(vertices, point_normals=_normals(columns["vertex"]), **_of_vertices(columns["vertex"]))
+    return Shape(vertices, np.concatenate(faces), **_of_vertices(columns["vertex"]))
+
+
+def _of_vertices(vertex: Columns) -> dict[str, np.ndarray]:
+    """What a shape keeps of its vertices beside their places: colours in 0..1, and whole numbers of `_PARTS`."""
+    found = {}
+    if all(name in vertex and not isinstance(vertex[name], tuple) for name in _COLORS):
+        colors = np.stack([np.asarray(vertex[name], dtype=np.float64) for name in _COLORS], axis=1)
+        found["point_colors"] = np.clip(colors / (255.0 if colors.max(initial=0) > 1 else 1.0), 0, 1)
+    name = next((name for name in _PARTS if name in vertex and not isinstance(vertex[name], tuple)), None)
+    if name is not None and (vertex[name] == np.round(vertex[name])).all():
+        found["point_parts"] = np.asarray(vertex[name]).astype(np.int64)
+    return found
+
+
+def _normals(vertex: Columns) -> np.ndarray | None:
+    """The normals (V, 3) of a cloud's points, of length 1."""
+    names = ("nx", "ny", "nz")
+    if not all(name in vertex and not isinstance(vertex[name], tuple) for name in names):
+        return None
+    normals = np.stack([np.asarray(vertex[name], dtype=np.float64) for name in names], axis=1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
 def _lists(element: Columns) -> bool:

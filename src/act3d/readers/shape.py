@@ -1,6 +1,7 @@
 """A shape as read from a file, its triangles, and points on its surface."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,14 @@ class Shape:
         faces: (F, 3) int64 triangles, or None.
         materials: (F,) int64 places in `material_names`, or None.
         material_names: Names of the materials as the file gives them ("" for one without a name).
-        colors: (materials, 3) diffuse colours in 0..1.
+        colors: (materials, 3) diffuse colours in 0..1; NaN for a material whose colour is not known (a texture).
+        groups: (F,) int64 places in `group_names`, or None: an OBJ file's groups, a glTF scene's nodes, a CAD file's
+            solids.
+        group_names: Names of the groups as the file gives them.
+        turned: (F,) bool, faces whose corners run clockwise seen from outside; None = no face.
+        point_colors: (V, 3) red, green, blue in 0..1 of every vertex or point, or None.
+        point_normals: (V, 3) unit normals of the points of a cloud, or None.
+        point_parts: (V,) int64, a part number of every vertex or point, or None.
         missing: Pieces that the file names and that could not be found (LDraw).
         up: The up axis that the file declares ("y" for glTF, "z" for 3MF); "" where its format does not declare one.
         turned_from: The axis that an entry of the file says, where the reader has turned the shape to y (Collada).
@@ -28,6 +36,12 @@ class Shape:
     materials: np.ndarray | None = None
     material_names: list[str] = field(default_factory=list)
     colors: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    group_names: list[str] = field(default_factory=list)
+    turned: np.ndarray | None = None
+    point_colors: np.ndarray | None = None
+    point_normals: np.ndarray | None = None
+    point_parts: np.ndarray | None = None
     missing: int = 0
     up: str = ""
     turned_from: str = ""
@@ -135,12 +149,28 @@ def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None, float]:
+class Samples(NamedTuple):
+    """Points of a shape, and where each lies.
+
+    Attributes:
+        points: (count, 3).
+        faces: (count,) the face of each; None for a cloud.
+        area: Of the whole surface; 0 for a cloud.
+        corners: (count, 3) the vertices of each point's face, or (count, 1) its place in the cloud.
+        weights: As `corners`: how much of each vertex there is in the point; they add up to 1.
+    """
+
+    points: np.ndarray
+    faces: np.ndarray | None
+    area: float
+    corners: np.ndarray
+    weights: np.ndarray
+
+
+def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> Samples:
     """`count` points spread evenly over the surface by area, or drawn from a cloud.
 
-    Returns:
-        Points (count, 3), the face of each (count,) or None for a cloud, and the total area (0 for a cloud). A cloud
-        of fewer points gives each of them once before any of them again.
+    A cloud of fewer points gives each of them once before any of them again.
 
     Raises:
         InputError: the shape has no points, no area, or coordinates that are not finite.
@@ -148,7 +178,8 @@ def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> tuple[
     check_vertices(shape)
     if shape.faces is None:
         rounds = [rng.permutation(len(shape.vertices)) for _ in range(-(-count // len(shape.vertices)))]
-        return shape.vertices[np.concatenate(rounds)[:count]], None, 0.0
+        chosen = np.concatenate(rounds)[:count]
+        return Samples(shape.vertices[chosen], None, 0.0, chosen[:, None], np.ones((count, 1)))
     bounds = face_areas(shape.vertices, shape.faces).cumsum()
     if not bounds[-1] > 0:
         raise InputError("its faces have no area")
@@ -157,5 +188,7 @@ def sample_surface(shape: Shape, count: int, rng: np.random.Generator) -> tuple[
     # Fold the unit square onto the triangle.
     beyond = u + v > 1
     u, v = np.where(beyond, 1 - u, u), np.where(beyond, 1 - v, v)
-    a, b, c = (shape.vertices[shape.faces[chosen, i]] for i in range(3))
-    return a + u * (b - a) + v * (c - a), chosen, float(bounds[-1])
+    corners = shape.faces[chosen]
+    a, b, c = (shape.vertices[corners[:, i]] for i in range(3))
+    points = a + u * (b - a) + v * (c - a)
+    return Samples(points, chosen, float(bounds[-1]), corners, np.concatenate([1 - u - v, u, v], axis=1))

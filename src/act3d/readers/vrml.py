@@ -190,6 +190,7 @@ class _Collector:
         self.vertices: list[np.ndarray] = []
         self.faces: list[np.ndarray] = []
         self.materials: list[np.ndarray] = []
+        self.turned: list[np.ndarray] = []
         self.palette: dict[tuple[str, tuple[float, ...]], int] = {}
         self.skipped: set[str] = set()
         self.size = 0
@@ -231,6 +232,9 @@ class _Collector:
         self.budget.add(3 * len(faces) + len(vertices))
         if matrix is not None:
             vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        mirrored = matrix is not None and np.linalg.det(matrix[:3, :3]) < 0
+        clockwise = geometry.fields.get("ccw", [""])[:1] == ["FALSE"]
+        self.turned.append(np.full(len(faces), clockwise != mirrored))
         self.vertices.append(vertices)
         self.faces.append(faces + self.size)
         self.materials.append(np.full(len(faces), self.material(node)))
@@ -285,4 +289,5 @@ def read_wrl(path: Path) -> Shape:
         np.concatenate(collector.materials),
         [name for name, _ in collector.palette],
         np.array([color for _, color in collector.palette]),
+        turned=np.concatenate(collector.turned),
     )
