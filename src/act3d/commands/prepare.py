@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from act3d.errors import InputError
+from act3d.errors import ConfigError, InputError
 from act3d.files import one_writer
 from act3d.lines import say
 from act3d.settings.command import command
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from act3d.prepare.items import Source
+    from act3d.prepare.own_labels import PartNames
     from act3d.prepare.pack import Summary
     from act3d.prepare.s3dis import SceneSummary
 
@@ -50,6 +51,10 @@ def _rooms(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Scen
     from act3d.prepare.rooms import prepare_rooms
     from act3d.progress import Progress
 
+    if settings.channels != "xyz":
+        raise ConfigError("channels: rooms always keep their colours; leave this setting out")
+    if settings.captions or settings.parts or settings.assembly != "one":
+        raise ConfigError("captions, parts and assembly have no meaning for rooms; leave them out")
     classes = Path(settings.classes) if settings.classes else None
     with Progress(text="preparing", unit="rooms") as progress:
         made = prepare_rooms(
@@ -63,19 +68,49 @@ def _rooms(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Scen
 
 
 def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Summary":
+    from act3d.channels import parse_channels
     from act3d.prepare.pack import pack
     from act3d.progress import Progress
 
+    channels = parse_channels(settings.channels, "channels")
     found = _list(root, kind, settings)
     if settings.up != "auto":
         found.up, found.up_asked = settings.up, True
+    workers = settings.workers or os.cpu_count() or 1
+    names, lines = _own_labels(found, kind, settings, workers)
+    found.notes += lines
     with Progress(text="preparing", unit="models") as progress:
         summary = pack(
             found, out, settings.points, settings.seed, settings.dtype, settings.normalization,
-            settings.workers or os.cpu_count() or 1, settings.overwrite, str(settings.source), progress=progress.update,
+            workers, settings.overwrite, str(settings.source), progress=progress.update, channels=channels,
+            part_names=names,
         )  # fmt: skip
     print_summary(summary)
     return summary
+
+
+def _own_labels(
+    found: "Source", kind: str, settings: PrepareSettings, workers: int
+) -> "tuple[PartNames | None, list[str]]":
+    """Give shapes what the user says of them: pieces of assemblies, captions, part labels; and lines about it."""
+    from act3d.prepare import own_labels
+
+    if (settings.parts or settings.assembly == "each") and kind != "folder":
+        option = "parts" if settings.parts else "assembly"
+        raise ConfigError(f"{option}: is for folders of your own; format {kind} says itself what its shapes are")
+    lines: list[str] = []
+    if settings.assembly == "each":
+        files = len(found.items)
+        found.items = own_labels.each_piece(found.items, workers)
+        lines.append(f"{len(found.items)} pieces of {files} files; pieces of a file get one split")
+    if settings.captions:
+        found.items, line = own_labels.add_captions(found.items, str(settings.captions))
+        lines.append(line)
+    names = own_labels.part_names(str(settings.parts)) if settings.parts else None
+    if names is not None:
+        found.parts = own_labels.vocabulary_of(found.items, names, workers)
+        lines.append(f"parts: {', '.join(found.parts[:12])}" + (" ..." if len(found.parts) > 12 else ""))
+    return names, lines
 
 
 def _page(out: Path, kind: str) -> Path:

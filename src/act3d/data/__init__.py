@@ -1,5 +1,6 @@
 """Datasets of point clouds. `open_dataset` looks at a folder and opens it, whatever its layout."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ def open_dataset(
     seed: int = 0,
     normalize: str | None = None,
     subset: str | None = None,
+    channels: Sequence[str] = (),
 ) -> "CloudDataset":
     """Open the dataset at `root`; its layout is recognised by its files.
 
@@ -33,6 +35,8 @@ def open_dataset(
         normalize: "unit_sphere" (each subset centred and scaled) or "none"; by default what the dataset declares.
         subset: A named part of it, such as "core" in the prepared KiCad and Sweet Home 3D collections; the variant of
             ScanObjectNN ("hardest", "objbg", "objonly").
+        channels: Channels of points beside x, y and z ("normal", "rgb"); the dataset's own `channels` are those of
+            them that it stores.
 
     Raises:
         InputError: nothing there that can be opened, a damaged file, or an empty selection.
@@ -40,7 +44,7 @@ def open_dataset(
     from act3d.data.layout import Wanted
     from act3d.data.layouts import open_folder
 
-    return open_folder(folder_of(root), Wanted(split, points, seed, normalize, subset))
+    return open_folder(folder_of(root), Wanted(split, points, seed, normalize, subset, tuple(channels)))
 
 
 def folder_of(root: str | Path) -> Path:

@@ -56,6 +56,7 @@ class CloudDataset:
         split: One split a cloud; empty where they are of none.
         labels: (len,) int64.
         points: Points given per cloud.
+        channels: Channels of points beside x, y and z: points are (B, N, 3 + F), see `act3d.channels`.
         weights: (len,) how often each cloud comes in an epoch; None = every one once.
         fingerprint: A hash of the data; equal fingerprints mean equal bytes.
         meta: JSON-able facts that inference needs: up, source_up, scale, unit, normalization, points, licence, ...
@@ -72,6 +73,7 @@ class CloudDataset:
     fingerprint: str
     meta: dict[str, Any]
     weights: np.ndarray | None = None
+    channels: tuple[str, ...] = ()
 
     def __init__(self, seed: int = 0, normalization: str = "unit_sphere"):
         if normalization not in NORMALIZATIONS:
@@ -111,7 +113,7 @@ class CloudDataset:
         self.epoch = epoch
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points (B, N, 3) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
+        """Points (B, N, 3 + F) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
         raise NotImplementedError
 
     def columns(self) -> dict[str, list[str]]:

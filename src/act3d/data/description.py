@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from act3d.channels import WIDTHS
 from act3d.errors import InputError, reason_of
 from act3d.files import read_json
 
@@ -25,6 +26,11 @@ _WANTED: dict[str, type | tuple[type, ...]] = {
     "name": str, "classes": list, "parts": list, "points": int, "dtype": str, "shards": list, "splits": dict,
     "fingerprint": str, "up": str, "normalization": str,
 }  # fmt: skip
+
+
+def kinds_of(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arrays that every shard of a dataset has."""
+    return ("points", *(kind for kind in ("parts", "channels") if info.get(kind)))
 
 
 def checksum(path: Path) -> str:
@@ -111,7 +117,10 @@ def _check_details(path: Path, info: Mapping[str, Any]) -> None:
     for key in ("classes", "parts"):
         if not all(isinstance(name, str) for name in info[key]) or len(set(info[key])) != len(info[key]):
             raise InputError(f"{path} is damaged: {key!r} is not a list of different names")
-    kinds = ("points", "parts") if info["parts"] else ("points",)
+    channels = info.get("channels", [])
+    if not isinstance(channels, list) or not set(channels) <= set(WIDTHS):
+        raise InputError(f"{path} is damaged: 'channels' is {str(channels)[:60]}; known: {', '.join(WIDTHS)}")
+    kinds = kinds_of(info)
     for shard in info["shards"]:
         names = [shard.get(kind) for kind in kinds] if isinstance(shard, dict) else [None]
         if not all(isinstance(name, str) and Path(name).name == name for name in names):

@@ -26,6 +26,7 @@ class Wanted(NamedTuple):
     seed: int = 0
     normalize: str | None = None
     subset: str | None = None
+    channels: tuple[str, ...] = ()
 
 
 @dataclass

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from act3d.channels import missing_line
 from act3d.data import SAMPLE, open_dataset
 from act3d.data.clouds import CloudDataset
-from act3d.data.views import Selection, Turned
+from act3d.data.views import Selection, Turned, WithChannels
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.files import folders_of
 
@@ -49,6 +50,7 @@ def open_for_model(
     all_points: bool = False,
     labelled: bool = False,
     seed: int = 0,
+    channels: Sequence[str] | None = None,
 ) -> Opened:
     """Open a split of a dataset as a checkpoint's model was trained on its own; `meta` = {} for a fresh model.
 
@@ -65,6 +67,8 @@ def open_for_model(
             else a random choice of `points`.
         labelled: leave out clouds without a class.
         seed: of the random choice.
+        channels: channels of points beside x, y and z, which the data must have; None = as in training, with a warning
+            of those that the data does not have.
 
     Raises:
         ConfigError: no dataset is named, and the checkpoint knows of none.
@@ -75,7 +79,14 @@ def open_for_model(
     wanted = points or trained or usual_points
     how = meta.get("normalization") if normalize == "auto" else normalize
     given = None if all_points or not wanted else int(wanted)
-    clouds = open_dataset(source.root, split, given, seed, how, source.subset or None)
+    needed = tuple(meta.get("channels") or ()) if channels is None else tuple(channels)
+    clouds = open_dataset(source.root, split, given, seed, how, source.subset or None, needed)
+    missing = [name for name in needed if name not in clouds.channels]
+    if missing and channels is not None:
+        raise InputError(
+            f"data.channels: {clouds.name} stores no {' and no '.join(missing)}; prepare it with --channels, "
+            "or leave them out"
+        )
     wanted = int(wanted or clouds.points)
     if clouds.points < wanted:
         raise InputError(f"data.points: {wanted} asked for; {clouds.name} stores {clouds.points} points a cloud")
@@ -84,7 +95,10 @@ def open_for_model(
     stands = str(clouds.meta.get("up") or "y") if up == "auto" else up
     upright = str(meta.get("up") or clouds.meta.get("up") or "y")
     clouds = clouds if stands == upright else Turned(clouds, stands, upright)
-    return Opened(clouds, wanted, source.notes, _differences(meta, clouds, wanted))
+    warnings = _differences(meta, clouds, wanted)
+    if missing:
+        clouds, warnings = WithChannels(clouds, needed), [*warnings, missing_line(missing, clouds.name)]
+    return Opened(clouds, wanted, source.notes, warnings)
 
 
 def choose_source(meta: Mapping[str, Any], root: str, subset: str = "") -> Source:

@@ -6,6 +6,8 @@ A folder holds
   source, licence, the list of shards, counts per split, and the fingerprint;
 - `points-00000.npy` ...: (n, P, 3) float16 (or float32), each cloud centred and scaled into the unit sphere, y up;
 - `parts-00000.npy` ...: (n, P) uint8, only when there are part labels;
+- `channels-00000.npy` ...: (n, P, F) int8, only when there are channels beside x, y and z (`act3d.channels`); the
+  column `channels` of the table says which of them a cloud's source had;
 - `clouds.csv`: one row a cloud, in the order of the shards: name, class, split, the original centre (cx, cy, cz; less
   `offset`, which the description has where models lie far from zero) and scale, and whatever the source knows (faces,
   area, family, core, licence);
@@ -15,12 +17,14 @@ Opening reads the description and the table; a cloud is read by its place, witho
 cloud of a shard is read, the shard is checked against its checksum.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from act3d.channel_values import from_bytes, recast
+from act3d.channels import width_of
 from act3d.data.clouds import CloudDataset, Stored, choose_points
 from act3d.data.description import (
     DESCRIPTION,
@@ -28,6 +32,7 @@ from act3d.data.description import (
     check_file,
     checksum,
     fingerprint_of,
+    kinds_of,
     read_description,
     read_table,
 )
@@ -62,6 +67,7 @@ class PackedDataset(CloudDataset):
         seed: Seed of the random subsets.
         normalize: "unit_sphere" or "none" (original coordinates); by default what the dataset declares.
         subset: Name of a 0/1 column of the table; only rows with 1 are kept ("core" in the two Debian collections).
+        channels: Channels that points are given with, beside x, y and z; among those that are stored.
 
     Raises:
         InputError: the folder is no packed dataset, damaged, or the selection is empty or impossible.
@@ -75,6 +81,7 @@ class PackedDataset(CloudDataset):
         seed: int = 0,
         normalize: str | None = None,
         subset: str | None = None,
+        channels: Sequence[str] = (),
     ):
         self.root = Path(root)
         info = read_description(self.root)
@@ -84,6 +91,9 @@ class PackedDataset(CloudDataset):
         if absent:
             raise InputError(f"{self.root / TABLE} has no column {absent[0]!r}")
         self.stored = int(info["points"])
+        self.stored_channels = tuple(info.get("channels", ()))
+        # Those that are not stored are not given: who opened the dataset says so.
+        self.channels = tuple(name for name in channels if name in self.stored_channels)
         self._open_shards(info)
         self.rows = self._select(info, split, subset)
         self.points = self.stored if points is None else points
@@ -100,11 +110,14 @@ class PackedDataset(CloudDataset):
         self.fingerprint = info["fingerprint"]
         kept = ("up", "source_up", "source_formats", "offset", "scale", "unit", "licence", "source")
         self.describe(**{key: info.get(key) for key in kept})
+        if self.channels:
+            self.meta["channels"] = list(self.channels)
 
     def _open_shards(self, info: dict[str, Any]) -> None:
         self._shards: list[np.ndarray] = []
         self._part_shards: list[np.ndarray] = []
-        sums, kinds = info.get("checksums", {}), ("points", "parts") if info["parts"] else ("points",)
+        self._channel_shards: list[np.ndarray] = []
+        sums, kinds = info.get("checksums", {}), kinds_of(info)
         self._unchecked = {
             number: {self.root / shard[kind]: sums.get(shard[kind]) for kind in kinds}
             for number, shard in enumerate(info["shards"])
@@ -114,6 +127,9 @@ class PackedDataset(CloudDataset):
             self._shards.append(open_shard(self.root / shard["points"], (count, self.stored, 3), info["dtype"]))
             if info["parts"]:
                 self._part_shards.append(open_shard(self.root / shard["parts"], (count, self.stored), "uint8"))
+            if self.channels:
+                shape = (count, self.stored, width_of(self.stored_channels))
+                self._channel_shards.append(open_shard(self.root / shard["channels"], shape, "int8"))
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         if len(self.table["name"]) != self._starts[-1]:
             raise InputError(f"{self.root / TABLE} has {len(self.table['name'])} rows for {self._starts[-1]} clouds")
@@ -148,18 +164,26 @@ class PackedDataset(CloudDataset):
         picks = np.stack([choose_points(self.seed, epoch, int(i), self.stored, self.points) for i in rows])
         points = np.empty((*picks.shape, 3), dtype=np.float32)
         parts = np.empty(picks.shape, dtype=np.int64) if self._part_shards else None
+        beside = np.empty((*picks.shape, width_of(self.channels)), dtype=np.float32)
         for number, here, inside in self._by_shard(places):
             # Flat places of the wanted points, so that only their pages are touched.
             flat = inside[:, None] * self.stored + picks[here]
             points[here] = self._shards[number].reshape(-1, 3)[flat]
             if parts is not None:
                 parts[here] = self._part_shards[number].reshape(-1)[flat]
-        return self._as_declared(points, places), parts
+            if self.channels:
+                shard = self._channel_shards[number]
+                every = from_bytes(shard.reshape(-1, shard.shape[2])[flat])
+                beside[here] = recast(every, self.stored_channels, self.channels)
+        points = self._as_declared(points, places)
+        return np.concatenate([points, beside], axis=2) if self.channels else points, parts
 
     def columns(self) -> dict[str, list[str]]:
         return {name: [values[row] for row in self.rows] for name, values in self.table.items()}
 
-    def stored_alike(self) -> Stored:
+    def stored_alike(self) -> Stored | None:
+        if self.channels:
+            return None
         half = self._shards[0].dtype == np.float16 and self.normalization != "none"
         return Stored(self.stored, np.dtype(np.float16 if half else np.float32), ordered=False)
 
@@ -221,7 +245,7 @@ def _check(base: Path) -> list[Found]:
         return [found]
     check_by_opening(found, lambda split: _without_checks(base, split), ())
     found.variant, found.fingerprint = str(info["name"]), None
-    kinds = ("points", "parts") if info["parts"] else ("points",)
+    kinds = kinds_of(info)
     names = [shard[kind] for shard in info["shards"] for kind in kinds]
     try:
         sums = {name: checksum(base / name) for name in [*names, TABLE]}

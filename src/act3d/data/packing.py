@@ -20,6 +20,7 @@ from act3d.data.description import (
     VERSION,
     checksum,
     fingerprint_of,
+    kinds_of,
     read_description,
     sealed,
 )
@@ -40,7 +41,7 @@ LOST_RADII = 100_000.0  # at this distance float32 keeps less than float16 keeps
 class Cloud:
     """One cloud ready to be stored: `points` (P, 3) in the unit sphere, its original centre and scale, its row.
 
-    `note` is what its reader took for granted; it is not stored.
+    `note` is what its reader took for granted; it is not stored. `channels` are (P, F) int8, see `act3d.channels`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Cloud:
     split: str = "train"
     extra: dict[str, str] = field(default_factory=dict)
     note: str = ""
+    channels: np.ndarray | None = None
 
 
 @dataclass
@@ -113,6 +115,7 @@ class PackedWriter:
         parts: Part vocabulary; empty for none.
         shard_size: Items per shard.
         overwrite: Replace a finished dataset at `out`, but only once the new one is complete.
+        channels: Channels of points beside x, y and z.
 
     Raises:
         InputError: `out` holds something that would be lost.
@@ -128,13 +131,15 @@ class PackedWriter:
         parts: Sequence[str] = (),
         shard_size: int = 256,
         overwrite: bool = False,
+        channels: Sequence[str] = (),
     ):
         if dtype not in ("float16", "float32"):
             raise InputError(f"dtype {dtype!r} is not known; allowed: float16, float32")
         self.out = Path(out).absolute()
         self.items, self.points, self.dtype, self.parts = items, points, dtype, list(parts)
-        self.shard_size, self.overwrite = shard_size, overwrite
-        text = json.dumps([dict(plan), items, points, dtype, self.parts, shard_size], sort_keys=True)
+        self.shard_size, self.overwrite, self.channels = shard_size, overwrite, list(channels)
+        every = [dict(plan), items, points, dtype, self.parts, shard_size, *([self.channels] if channels else [])]
+        text = json.dumps(every, sort_keys=True)
         self.plan = hashlib.sha256(text.encode()).hexdigest()
         self.complete = self._check_out()
         self.work = self.out.with_name(f".{self.out.name}.partial")
@@ -199,6 +204,8 @@ class PackedWriter:
             arrays["points"] = np.stack([cloud.points for cloud in clouds]).astype(self.dtype)
             if self.parts:
                 arrays["parts"] = np.stack([np.asarray(cloud.parts) for cloud in clouds]).astype(np.uint8)
+            if self.channels:
+                arrays["channels"] = np.stack([np.asarray(cloud.channels) for cloud in clouds]).astype(np.int8)
         for kind, array in arrays.items():
             with atomic_path(self.work / f"{kind}-{shard:05d}.npy") as path, path.open("wb") as file:
                 np.save(file, array)
@@ -238,7 +245,7 @@ class PackedWriter:
             failures += content["failures"]
             if content["rows"]:
                 entry: dict[str, Any] = {"count": len(content["rows"])}
-                for kind in ("points", "parts") if self.parts else ("points",):
+                for kind in kinds_of({"parts": self.parts, "channels": self.channels}):
                     entry[kind] = f"{kind}-{shard:05d}.npy"
                     checksums[entry[kind]] = checksum(self.work / entry[kind])
                 shards.append(entry)
@@ -268,6 +275,7 @@ class PackedWriter:
             "version": VERSION,
             **info,
             "parts": self.parts,
+            **({"channels": self.channels} if self.channels else {}),
             "class_parts": {cls: sorted(present[cls]) for cls in info["classes"] if cls in present},
             "points": self.points,
             "dtype": self.dtype,

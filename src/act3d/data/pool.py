@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from act3d.channels import width_of
 from act3d.data.clouds import CloudDataset, Stored
 from act3d.data.views import Turned
 from act3d.errors import InputError
@@ -35,7 +36,7 @@ class Pool(CloudDataset):
         self.starts = np.concatenate([[0], np.cumsum([len(source) for source in sources])]).astype(np.int64)
         titles = _distinct([source.name for source in sources])
         titled = list(zip(titles, sources, strict=True))
-        self.name, self.points = "+".join(titles), first.points
+        self.name, self.points, self.channels = "+".join(titles), first.points, first.channels
         self.classes = [f"{title}: {name}" for title, source in titled for name in source.classes]
         self.parts, self.class_parts = [], {}
         self.names = [f"{title}: {name}" for title, source in titled for name in source.names]
@@ -73,7 +74,7 @@ class Pool(CloudDataset):
         }
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
-        points = np.empty((len(rows), self.points, 3), dtype=np.float32)
+        points = np.empty((len(rows), self.points, 3 + width_of(self.channels)), dtype=np.float32)
         for source, here, inside in self._by_source(rows):
             points[here] = source.read(inside, epoch)[0]
         return points, None

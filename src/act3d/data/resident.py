@@ -45,7 +45,7 @@ def is_resident(choice: str, clouds: CloudDataset, device: torch.device) -> bool
         return True
     if choice == "always":
         reason = f"its clouds take {needed / 1e9:.1f} GB, {device} has {free / 1e9:.1f} GB free" if needed else ""
-        reason = reason or "its clouds differ in their number of points, or are random every time"
+        reason = reason or "its clouds differ in their number of points, are random every time, or have channels"
         raise ConfigError(f"data.resident: always is not possible for {clouds.name}: {reason}; use auto")
     return False
 

@@ -5,12 +5,14 @@ blue, label. `scenes.json` beside them names the classes; without it the names `
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from act3d.channel_values import from_colors, recast
 from act3d.data.description import check_file, check_seal, checksum, sealed
 from act3d.data.layout import Found, Layout, Part
 from act3d.data.reading import open_npy
@@ -27,6 +29,7 @@ S3DIS_CLASSES = [
 S3DIS_HELD_OUT = "Area_5"
 UNLABELLED = -1
 COLUMNS = 7
+ROOM_CHANNELS = ("rgb",)  # what points have beside x, y and z, see `act3d.channels`
 
 
 @dataclass
@@ -37,6 +40,14 @@ class Room:
     points: np.ndarray
     colors: np.ndarray
     labels: np.ndarray
+
+    def with_channels(self, channels: Sequence[str], chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Points (m, 3 + F) float32 at places `chosen`, with their colours where "rgb" is asked for."""
+        points = self.points[chosen]
+        if not channels:
+            return points
+        colors = from_colors(self.colors[chosen].astype(np.float32) / 255)
+        return np.concatenate([points, recast(colors, ROOM_CHANNELS, channels)], axis=1)
 
 
 @dataclass

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from act3d.channels import width_of
 from act3d.data.clouds import CloudDataset, generator_of
-from act3d.data.rooms import UNLABELLED, Grid, Room, RoomFolder
+from act3d.data.rooms import ROOM_CHANNELS, UNLABELLED, Grid, Room, RoomFolder
 from act3d.errors import InputError
 
 TRIES = 50  # random centres looked at before the fullest block so far is taken
@@ -26,9 +27,10 @@ class SceneBlocks(CloudDataset):
         min_points: A block with fewer points is drawn again.
         coverage: How many times an epoch draws as many points as the rooms have.
         seed: Seed of all draws.
+        channels: What points have beside x, y and z: rooms have "rgb".
 
     Raises:
-        InputError: A room is damaged, or no point has a label.
+        InputError: Channels that rooms do not have, a room is damaged, or no point has a label.
     """
 
     def __init__(
@@ -40,10 +42,16 @@ class SceneBlocks(CloudDataset):
         min_points: int = 1024,
         coverage: float = 1.0,
         seed: int = 0,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__(seed, "none")
         self.points, self.block, self.min_points = points, block, min_points
         self.name, self.fingerprint, self.meta = folder.name, folder.fingerprint, {**folder.meta, "points": points}
+        self.channels = tuple(channels)
+        if lacking := [name for name in channels if name not in ROOM_CHANNELS]:
+            raise InputError(f"data.channels: rooms have no {lacking[0]}; they have xyz and {', '.join(ROOM_CHANNELS)}")
+        if channels:
+            self.meta["channels"] = list(channels)
         self.classes, self.parts, self.class_parts = list(folder.classes), list(folder.classes), {}
         self.rooms: list[Room] = [folder.read(room) for room in rooms]
         if not self.rooms:
@@ -63,12 +71,12 @@ class SceneBlocks(CloudDataset):
             raise InputError(f"{folder.root}: no point of {len(self.rooms)} rooms has a label")
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
-        points = np.empty((len(rows), self.points, 3), dtype=np.float32)
+        points = np.empty((len(rows), self.points, 3 + width_of(self.channels)), dtype=np.float32)
         labels = np.empty((len(rows), self.points), dtype=np.int64)
         for place, row in enumerate(rows.tolist()):
             room = self.rooms[self.owner[row]]
             center, chosen = self._draw(row, epoch)
-            points[place] = room.points[chosen]
+            points[place] = room.with_channels(self.channels, chosen)
             points[place, :, :2] -= center
             labels[place] = room.labels[chosen]
         return points, labels

@@ -5,13 +5,14 @@ All functions take a batch of points with shape (B, N, 3) on any device. Inferen
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from act3d.channels import WIDTHS
 from act3d.data.frames import NORMALIZATIONS, UP_AXES, rotation_to_y_up
 from act3d.errors import ConfigError, InputError
 
@@ -36,7 +37,9 @@ def normalize_unit_sphere(points: Tensor) -> Tensor:
 
 
 def normalize(points: Tensor, how: str) -> Tensor:
-    """Apply the normalization named `how` ("unit_sphere" or "none") to `points` (B, N, 3)."""
+    """Apply the normalization named `how` ("unit_sphere" or "none") to `points` (B, N, 3); channels stay."""
+    if points.shape[-1] > 3:
+        return torch.cat([normalize(points[..., :3], how), points[..., 3:]], dim=-1)
     if how == "unit_sphere":
         return normalize_unit_sphere(points)
     if how == "none":
@@ -136,8 +139,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
-def augmentation(name: str) -> Augmentation:
-    """The augmentation called `name`; several in a row are joined by "+", as in "rotate_y+scale_shift"."""
+def augmentation(name: str, channels: Sequence[str] = ()) -> Augmentation:
+    """The augmentation called `name`; several in a row are joined by "+", as in "rotate_y+scale_shift".
+
+    Points with channels are moved as those without; their normals turn with them.
+    """
     unknown = [part for part in name.split("+") if part not in AUGMENTATIONS]
     if unknown:
         raise ConfigError(f"augmentation {unknown[0]!r} is not known; allowed: {', '.join(AUGMENTATIONS)}, joined by +")
@@ -145,7 +151,27 @@ def augmentation(name: str) -> Augmentation:
 
     def apply(points: Tensor) -> Tensor:
         for step in steps:
-            points = step(points)
+            points = step(points) if not channels else _moved(step, points, "normal" in channels)
         return points
 
     return apply
+
+
+def _moved(step: Augmentation, points: Tensor, normals: bool) -> Tensor:
+    """Move the coordinates of points (B, N, 3 + F); with `normals`, columns 3 to 5 are normals and turn too."""
+    if not normals:
+        return torch.cat([step(points[..., :3]), points[..., 3:]], dim=-1)
+    # Where the origin and the axes go says what the step is: p -> p A + t. A normal n goes to n A^-T, of length 1.
+    axes = torch.eye(4, 3, device=points.device, dtype=points.dtype).roll(1, 0).expand(len(points), 4, 3)
+    moved = step(torch.cat([points[..., :3], axes], dim=1))
+    linear = moved[:, -3:] - moved[:, -4:-3]
+    turned = points[..., 3:6] @ torch.linalg.inv(linear).transpose(1, 2)
+    turned = turned / turned.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return torch.cat([moved[:, :-4], turned, points[..., 6:]], dim=-1)
+
+
+def drop_channels(points: Tensor, channels: Sequence[str], rate: float) -> Tensor:
+    """Points (B, N, 3 + F) with each channel of each cloud set to 0, not known, with probability `rate`."""
+    kept = torch.rand(len(points), 1, len(channels), device=points.device) >= rate
+    widths = torch.tensor([WIDTHS[name] for name in channels], device=points.device)
+    return torch.cat([points[..., :3], points[..., 3:] * kept.repeat_interleave(widths, dim=2)], dim=-1)

@@ -1,12 +1,14 @@
 """Views of a dataset: some of its clouds, clouds held out of training, and the farthest points of every cloud."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from act3d.channel_values import recast
 from act3d.data.clouds import CloudDataset, Stored
 from act3d.data.frames import rotation_to_y_up
 from act3d.data.rooms import UNLABELLED
@@ -29,6 +31,7 @@ class Selection(CloudDataset):
         self.names = [source.names[row] for row in self.chosen]
         self.split = [source.split[row] for row in self.chosen] if source.split else []
         self.weights = None if source.weights is None else source.weights[self.chosen]
+        self.channels = source.channels
 
     def about(self) -> dict[str, Any]:
         return self.source.about()
@@ -65,11 +68,33 @@ class Turned(Selection):
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read(rows, epoch)
-        return points @ self.rotation.T, parts
+        if not self.channels:
+            return points @ self.rotation.T, parts
+        turned = points.copy()
+        for start in (0, 3) if "normal" in self.channels else (0,):  # normals come first, see `act3d.channels`
+            turned[..., start : start + 3] = points[..., start : start + 3] @ self.rotation.T
+        return turned, parts
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         points, parts = super().read_whole(rows)
         return (points @ self.rotation.T).astype(points.dtype), parts
+
+
+class WithChannels(Selection):
+    """The clouds of a dataset with other channels: those that it does not give are 0, not known."""
+
+    def __init__(self, source: CloudDataset, channels: Sequence[str]) -> None:
+        super().__init__(source, np.arange(len(source)))
+        self.channels = tuple(channels)
+        self.meta = {**source.meta, "channels": list(channels)}
+
+    def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
+        points, parts = super().read(rows, epoch)
+        beside = recast(points[..., 3:], self.source.channels, self.channels)
+        return np.concatenate([points[..., :3], beside], axis=-1), parts
+
+    def stored_alike(self) -> Stored | None:
+        return None
 
 
 class PartClouds(Selection):
@@ -161,13 +186,13 @@ def draw_training(points: Tensor, count: int) -> Tensor:
     wide = widened(count, stored)
     if wide < stored:
         start = int(torch.randint(stored, ()))
-        points = gather(points, farthest_point_sample(points, wide, start))
+        points = gather(points, farthest_point_sample(coordinates(points), wide, start))
     return draw_random(points, count)
 
 
 def draw_random(points: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """A random choice of points in random order, for every cloud its own: (B, P, 3) -> (B, N, 3)."""
-    batch, stored, _ = points.shape
+    batch, stored = points.shape[:2]
     # Ranks from the generator's device, which may be the CPU although the points are elsewhere.
     device = points.device if generator is None else generator.device
     order = torch.rand(batch, stored, generator=generator, device=device).argsort(dim=1)[:, :count]
@@ -178,7 +203,12 @@ def draw_test(points: Tensor, count: int) -> Tensor:
     """Farthest points from the first one on: (B, P, 3) -> (B, N, 3)."""
     if points.shape[1] == count:
         return points
-    return gather(points, farthest_point_sample(points, count))
+    return gather(points, farthest_point_sample(coordinates(points), count))
+
+
+def coordinates(points: Tensor) -> Tensor:
+    """x, y, z (B, N, 3) of points that may have channels behind them."""
+    return points if points.shape[-1] == 3 else points[..., :3].contiguous()
 
 
 def fixed_points(clouds: CloudDataset, count: int, batch_size: int = 64, limit: int = 0) -> Tensor:
@@ -212,6 +242,7 @@ class Farthest(CloudDataset):
         self.name, self.fingerprint, self.meta = source.name, source.fingerprint, source.meta
         self.classes, self.parts, self.class_parts = source.classes, source.parts, source.class_parts
         self.names, self.labels, self.points = source.names, source.labels, self.kept.shape[1]
+        self.channels = source.channels
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, None]:
         return self.kept[rows], None

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from act3d.channels import width_of
 from act3d.data.clouds import CloudDataset
 from act3d.data.loading import BatchPlan, epoch_length, make_loader
 from act3d.data.opening import open_for_model
@@ -50,7 +51,9 @@ class Clouds(NamedTuple):
 def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:
     """Open a split of the dataset or datasets that `data` describes, or of another one with the same treatment."""
     opened = [
-        open_for_model({}, each, split, data.points, data.normalize, data.subset, seed=seed).clouds
+        open_for_model(
+            {}, each, split, data.points, data.normalize, data.subset, seed=seed, channels=data.channels_beside
+        ).clouds
         for each in ([root] if root else folders_of(data.root))
     ]
     weights = data.weights if isinstance(data, PoolConfig) else ()
@@ -148,7 +151,9 @@ class EvaluationBatches:
     def _fits(self, clouds: CloudDataset, device: torch.device) -> bool:
         if self.choice != "auto" or device.type != "cuda":
             return self.choice == "always"
-        needed = len(clouds) // processes.world() * clouds.points * 3 * torch.float32.itemsize
+        needed = (
+            len(clouds) // processes.world() * clouds.points * (3 + width_of(clouds.channels)) * torch.float32.itemsize
+        )
         return needed <= SHARE * torch.cuda.mem_get_info(device)[0]
 
 

@@ -1,6 +1,6 @@
 """The interface of all recipes, which the loop trains."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from act3d.data.clouds import CloudDataset
-from act3d.data.transforms import augmentation
+from act3d.data.transforms import augmentation, drop_channels
 from act3d.engine import processes
 from act3d.engine.batches import EvaluationBatches, Loader, train_loader
 from act3d.engine.run_folder import RunFolder
@@ -47,10 +47,18 @@ class Recipe:
             settings.data, settings.optim, shortened(settings.trainer), settings.seed,
         )  # fmt: skip
         self.evaluated = EvaluationBatches(self.data.resident)
-        self.augment: Callable[[Tensor], Tensor] = augmentation(self.data.augment)
+        self.augment = self._augmentation(clouds.channels)
         self.device = torch.device("cpu")
         self.meta: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
+
+    def _augmentation(self, channels: Sequence[str]) -> Callable[[Tensor], Tensor]:
+        """What training points go through: the augmentation; channels are dropped at random, so that a model works
+        without them."""
+        augment = augmentation(self.data.augment, channels)
+        if not channels:
+            return augment
+        return lambda points: drop_channels(augment(points), channels, self.data.channel_drop)
 
     # ------------------------------------------------------------------ what a subclass says
 

@@ -1,5 +1,6 @@
 """Scores of a classifier: logits of whole datasets, one fixed vote, accuracies and confusion."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
-from act3d.data.transforms import scale_shift
-from act3d.data.views import draw_random, draw_test, widened
+from act3d.data.transforms import augmentation
+from act3d.data.views import coordinates, draw_random, draw_test, widened
 from act3d.geometry import farthest_point_sample, gather
 from act3d.models.classifier import Classifier
 
@@ -93,17 +94,17 @@ def vote(
             continue
         wide = widened(count, points.shape[1])
         if wide < points.shape[1]:
-            points = gather(points, farthest_point_sample(points, wide))
+            points = gather(points, farthest_point_sample(coordinates(points), wide))
         total = torch.zeros(())
         for _ in range(votes):
-            varied = _varied(draw_random(points, count, generator), generator)
+            varied = _varied(draw_random(points, count, generator), generator, clouds.channels)
             total = total + model(model.patchify(varied)).float().cpu()
         parts.append(total / votes)
     return torch.cat(parts)
 
 
-def _varied(points: Tensor, generator: torch.Generator) -> Tensor:
+def _varied(points: Tensor, generator: torch.Generator, channels: Sequence[str]) -> Tensor:
     """`scale_shift` drawn from a generator, so that the state of torch's own does not matter."""
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return scale_shift(points)
+        return augmentation("scale_shift", channels)(points)

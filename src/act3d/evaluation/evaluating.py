@@ -136,7 +136,7 @@ def _mistakes(clouds: CloudDataset, predicted: np.ndarray) -> list[Mistake]:
     found = []
     for start in range(0, len(wrong), 64):
         rows = wrong[start : start + 64]
-        points = clouds.fetch(rows.tolist(), 0)["points"][:, :MISTAKE_POINTS].numpy()
+        points = clouds.fetch(rows.tolist(), 0)["points"][:, :MISTAKE_POINTS, :3].numpy()
         found += [
             Mistake(clouds.names[row], int(clouds.labels[row]), int(predicted[row]), cloud)
             for row, cloud in zip(rows, points, strict=True)

@@ -69,6 +69,7 @@ def predict_parts(
         for _ in range(votes - 1):
             low, high = VOTE_SCALE
             scale = low + (high - low) * torch.rand(len(points), 1, 1, generator=generator)
-            total = total + model(points * scale.to(device), label).softmax(dim=2)
+            scaled = torch.cat([points[..., :3] * scale.to(device), points[..., 3:]], dim=2)  # channels stay
+            total = total + model(scaled, label).softmax(dim=2)
         found = total.masked_fill(~allowed[label].unsqueeze(1), -1).argmax(dim=2)
         yield found.cpu().numpy(), batch["parts"].numpy(), batch["label"].numpy()

@@ -5,7 +5,7 @@
 - legacy: validation is on the test set itself and its best epoch is the result, as most of the field does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from act3d.data.clouds import CloudDataset
@@ -39,7 +39,10 @@ def open_protocol(
     Raises:
         InputError: nothing there, too few clouds, or fewer stored points than are to be drawn.
     """
-    return open_splits(lambda split, _: open_stored(data, split, labelled), data, protocol, select, seed, test_split)
+    beside = data.channels_beside
+    return open_splits(
+        lambda split, _: open_stored(data, split, labelled, beside), data, protocol, select, seed, test_split
+    )
 
 
 def open_splits(
@@ -70,11 +73,12 @@ def open_splits(
     return Splits(rest, held, test)
 
 
-def open_stored(data: CloudChoice, split: str, labelled: bool = True) -> CloudDataset:
+def open_stored(data: CloudChoice, split: str, labelled: bool = True, channels: Sequence[str] = ()) -> CloudDataset:
     """Open a split with all stored points, always in the same order: evaluation must not depend on a run's seed."""
     opened = open_for_model(
-        {}, data.root, split, data.points, data.normalize, data.subset, all_points=True, labelled=labelled
-    )
+        {}, data.root, split, data.points, data.normalize, data.subset, all_points=True, labelled=labelled,
+        channels=channels,
+    )  # fmt: skip
     return opened.clouds
 
 

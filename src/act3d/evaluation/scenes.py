@@ -60,11 +60,19 @@ def score_rooms(
     table: dict[str, Any] = {}
     written: list[str] = []
     votes = 1 if limit else votes
+    channels = getattr(model, "channels", ())
     for name in rooms[: limit or None]:
         room = folder.read(name)
         began = time.monotonic()
         found = segment_room(
-            model, room.points, len(folder.classes), cut.points, cut.batch_size, cut.block, cut.stride, votes
+            model,
+            room.with_channels(channels),
+            len(folder.classes),
+            cut.points,
+            cut.batch_size,
+            cut.block,
+            cut.stride,
+            votes,
         )
         seconds = time.monotonic() - began
         whole.add(found, room.labels)
@@ -87,7 +95,9 @@ def score_rooms(
 def _score_blocks(model: nn.Module, folder: RoomFolder, name: str, cut: Cut, scores: SceneScores, limit: int) -> None:
     """Add random blocks of a room, always the same, drawn as those of training are."""
     device = next(model.parameters()).device
-    blocks = SceneBlocks(folder, [name], cut.points, cut.block, cut.min_points, cut.coverage, seed=0)
+    blocks = SceneBlocks(
+        folder, [name], cut.points, cut.block, cut.min_points, cut.coverage, 0, getattr(model, "channels", ())
+    )
     rows = np.arange(len(blocks))[: limit * cut.batch_size or None]
     for start in range(0, len(rows), cut.batch_size):
         batch = blocks.fetch(rows[start : start + cut.batch_size].tolist(), 0)

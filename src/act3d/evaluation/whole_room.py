@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from act3d.channels import width_of
 from act3d.data.rooms import Grid
 from act3d.errors import InputError
 
@@ -92,7 +93,7 @@ def segment_room(
 
     Args:
         model: Takes clouds (B, N, 3), gives logits (B, N, classes); put it in eval mode first.
-        points: (n, 3), z up, in the unit the model was trained in.
+        points: (n, 3), or (n, 3 + F) for a model with channels; z up, in the unit the model was trained in.
         classes: Number of classes.
         count, batch_size: Points of a cloud and clouds at once.
         block, stride: Width of a block, and the distance from one to the next.
@@ -106,8 +107,9 @@ def segment_room(
     Raises:
         InputError: Not (n, 3) finite points, or a stride that leaves gaps.
     """
-    if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
-        raise InputError(f"a room must be finite points (n, 3), n > 0; got {points.shape}")
+    width = 3 + width_of(getattr(model, "channels", ()))
+    if points.ndim != 2 or points.shape[1] != width or not len(points) or not np.isfinite(points).all():
+        raise InputError(f"a room must be finite points (n, {width}), n > 0; got {points.shape}")
     if not 0 < stride <= block:
         raise InputError(f"stride {stride} must be above 0 and at most the block's width, {block}")
     device = next(model.parameters()).device

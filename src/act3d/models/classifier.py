@@ -1,10 +1,12 @@
 """The classifier: a student's encoder over all patches, and a head."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
+from act3d.channels import width_of
 from act3d.geometry import Patches
 from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
 from act3d.models.patch_embedding import PatchEmbedding
@@ -38,6 +40,7 @@ class Classifier(EncoderModel):
         dropout: In the head of three layers, in training.
         global_tokens: The encoder is ReCon's, with its class, image and text token, whose gradient is not stopped; the
             head reads [class, image and text token, maximum over patches] (ReCon, section 4). The tokens always train.
+        channels: What points have beside x, y and z, see `PointEncoder`.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -56,6 +59,7 @@ class Classifier(EncoderModel):
         transfer: str = "full",
         dropout: float = 0.5,
         global_tokens: bool = False,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -66,16 +70,16 @@ class Classifier(EncoderModel):
         self.classes, self.patches, self.patch_size, self.width = classes, patches, patch_size, width
         self.transfer = transfer
         if global_tokens:
+            if channels:
+                raise ValueError(f"channels = {list(channels)}: ReCon's encoder takes x, y and z only")
             if embed_width or not normed_residual:
                 raise ValueError("global_tokens = True: ReCon's encoder has normed residuals and no embed_width")
             self.encoder = ReconEncoder(width, depth, heads, drop_path, stop_gradient=False)
         else:
-            self.encoder = PointEncoder(
-                width, depth, heads, drop_path, embed_width=embed_width, normed_residual=normed_residual
-            )
+            self.encoder = PointEncoder(width, depth, heads, drop_path, True, embed_width, normed_residual, channels)
         self.side: PatchEmbedding | None = None
         if transfer == "side":
-            self.side = PatchEmbedding(width)
+            self.side = PatchEmbedding(width, width_of(channels))
             self.side_projection = nn.Linear(width, width, bias=False)
             self.side_alpha = nn.Parameter(torch.zeros(1))  # sigmoid(0): half of each at the start
             self.side.apply(init_weights)

@@ -1,10 +1,12 @@
 """The point encoder: the 3D Transformer that is pretrained and that all downstream tasks use."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn
 
+from act3d.channels import WIDTHS, columns_of, width_of
 from act3d.errors import InputError
 from act3d.geometry import Patches, gather, patchify
 from act3d.kernels.linear import Linear
@@ -53,6 +55,7 @@ class PointEncoder(nn.Module):
         class_token: Put a class token in front (Point-MAE has none).
         embed_width: Width of the patch embedding, if a linear layer takes it to `width` (Point-BERT); None = no layer.
         normed_residual: Blocks add to what they have normed (ReCon).
+        channels: What points have beside x, y and z, see `act3d.channels`.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class PointEncoder(nn.Module):
         class_token: bool = True,
         embed_width: int | None = None,
         normed_residual: bool = False,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
         # What a downstream model needs to build the same encoder; drop-path and class token are its own choice.
@@ -74,8 +78,10 @@ class PointEncoder(nn.Module):
             "embed_width": embed_width,
             "normed_residual": normed_residual,
         }
-        self.width = width
-        self.patch_embedding = PatchEmbedding(embed_width or width)
+        if channels:
+            self.config["channels"] = list(channels)
+        self.width, self.channels = width, tuple(channels)
+        self.patch_embedding = PatchEmbedding(embed_width or width, width_of(channels))
         self.reduce = Linear(embed_width, width) if embed_width else None
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
@@ -131,8 +137,8 @@ class PointEncoder(nn.Module):
         if visible is not None:
             centers = gather(centers, visible)
             if embed_visible_only:
-                batch, _, size, _ = neighborhoods.shape
-                neighborhoods = gather(neighborhoods.flatten(2), visible).view(batch, -1, size, 3)
+                batch, _, size, inputs = neighborhoods.shape
+                neighborhoods = gather(neighborhoods.flatten(2), visible).view(batch, -1, size, inputs)
         tokens = self.embed_patches(neighborhoods)
         if visible is not None and not embed_visible_only:
             tokens = gather(tokens, visible)
@@ -153,11 +159,25 @@ class PointEncoder(nn.Module):
         other = getattr(source, "encoder", None)
         if not isinstance(other, PointEncoder):
             raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
-        if other.config != self.config:
+        if {**other.config, "channels": None} != {**self.config, "channels": None}:
             raise InputError(f"the encoder to start from is {other.config}; this one is {self.config}")
         own, theirs = self.state_dict(), other.state_dict()
+        if other.channels != self.channels:
+            theirs[_FIRST] = recast_weight(theirs[_FIRST], other.channels, self.channels)
         self.load_state_dict({name: theirs.get(name, value) for name, value in own.items()})
         return [name for name in own if name not in theirs]
+
+
+_FIRST = "patch_embedding.first_conv.0.weight"
+
+
+def recast_weight(weight: torch.Tensor, own: Sequence[str], wanted: Sequence[str]) -> torch.Tensor:
+    """A first layer (C, 3 + F, 1) for points with other channels: 0 for those that it did not know."""
+    here = columns_of(own)
+    beside = weight[:, 3:]
+    none = [torch.zeros_like(weight[:, :1]).expand(-1, WIDTHS[name], -1) for name in wanted]
+    parts = [beside[:, here[name]] if name in here else zeros for name, zeros in zip(wanted, none, strict=True)]
+    return torch.cat([weight[:, :3], *parts], dim=1)
 
 
 class EncoderModel(nn.Module):
@@ -180,9 +200,16 @@ class EncoderModel(nn.Module):
         super().__init__()
         self.alignment: TextSide | None = None
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What points have beside x, y and z."""
+        return getattr(self.encoder, "channels", ())
+
     def patchify(self, points: torch.Tensor) -> Patches:
-        """Cut points (B, N, 3), N >= G and M, into neighborhoods (B, G, M, 3) around centers (B, G, 3)."""
-        return patchify(points, self.patches, self.patch_size)
+        """Cut points (B, N, 3 + F), N >= G and M, into neighborhoods (B, G, M, 3 + F) around centers (B, G, 3)."""
+        if not self.channels:
+            return patchify(points, self.patches, self.patch_size)
+        return patchify(points[..., :3].contiguous(), self.patches, self.patch_size, beside=points[..., 3:])
 
     def patch_features(self, patches: Patches) -> torch.Tensor:
         """Encoder features of every patch (B, G, C), nothing hidden."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from act3d.errors import InputError
 from act3d.kernels.dispatch import folds_batch_norm
 from act3d.kernels.linear import pointwise
 from act3d.kernels.patch_embedding import embed_patches
@@ -18,12 +19,15 @@ class PatchEmbedding(nn.Module):
 
     Args:
         width: C, of a patch's feature.
+        beside: F, numbers that a point has beside x, y and z.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, beside: int = 0) -> None:
         super().__init__()
-        self.width = width
-        self.first_conv = nn.Sequential(nn.Conv1d(3, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1))
+        self.width, self.inputs = width, 3 + beside
+        self.first_conv = nn.Sequential(
+            nn.Conv1d(3 + beside, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 256, 1)
+        )
         self.second_conv = nn.Sequential(
             nn.Conv1d(512, 512, 1), nn.BatchNorm1d(512), nn.ReLU(), nn.Conv1d(512, width, 1)
         )
@@ -37,13 +41,15 @@ class PatchEmbedding(nn.Module):
         """Embed every patch.
 
         Args:
-            neighborhoods: Tensor with shape (B, G, M, 3), coordinates relative to each center.
+            neighborhoods: Tensor with shape (B, G, M, 3 + F), coordinates relative to each center, then channels.
 
         Returns:
             Tensor with shape (B, G, C).
         """
-        batch, patches, size, _ = neighborhoods.shape
-        points = neighborhoods.reshape(-1, 3)  # (B, G, M, 3) -> (B G M, 3)
+        batch, patches, size, inputs = neighborhoods.shape
+        if inputs != self.inputs:
+            raise InputError(f"points have {inputs} numbers each; this model takes {self.inputs}")
+        points = neighborhoods.reshape(-1, inputs)  # (B, G, M, 3 + F) -> (B G M, 3 + F)
         conv1, norm1, _, conv2 = self.first_conv
         conv3, norm2, _, conv4 = self.second_conv
         if folds_batch_norm(points, norm1, norm2):  # the same with less work, on the CPU

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from act3d.channels import width_of
 from act3d.errors import InputError
 from act3d.geometry import Patches, interpolate
 from act3d.kernels.linear import pointwise
@@ -28,17 +29,21 @@ class Propagation(nn.Module):
     and not to the N points after it: W sum_k w_k f_k = sum_k w_k (W f_k).
     """
 
-    def __init__(self, width: int, widths: tuple[int, int]) -> None:
+    def __init__(self, width: int, widths: tuple[int, int], beside: int = 0) -> None:
         super().__init__()
-        self.mlp_convs = nn.ModuleList([nn.Conv1d(3 + width, widths[0], 1), nn.Conv1d(widths[0], widths[1], 1)])
+        self.inputs = 3 + beside  # numbers of a point
+        self.mlp_convs = nn.ModuleList(
+            [nn.Conv1d(3 + beside + width, widths[0], 1), nn.Conv1d(widths[0], widths[1], 1)]
+        )
         self.mlp_bns = nn.ModuleList(nn.BatchNorm1d(w) for w in widths)
 
     def forward(self, points: torch.Tensor, centers: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-        """Points (B, N, 3), centers (B, G, 3), features (B, G, C) -> rows (B N, widths[1])."""
+        """Points (B, N, 3 + F), centers (B, G, 3), features (B, G, C) -> rows (B N, widths[1])."""
         conv1, conv2 = self.mlp_convs
-        projected = pointwise(conv1, features, slice(3, None), bias=False)  # (B, G, C) -> (B, G, 1536)
-        mixed = interpolate(points.detach(), centers.detach(), projected, NEIGHBORS)  # (B, N, 1536)
-        x = mixed.flatten(0, 1) + pointwise(conv1, points.reshape(-1, 3), slice(0, 3))
+        projected = pointwise(conv1, features, slice(self.inputs, None), bias=False)  # (B, G, C) -> (B, G, 1536)
+        places = points if self.inputs == 3 else points[..., :3].contiguous()
+        mixed = interpolate(places.detach(), centers.detach(), projected, NEIGHBORS)  # (B, N, 1536)
+        x = mixed.flatten(0, 1) + pointwise(conv1, points.reshape(-1, self.inputs), slice(0, self.inputs))
         x = F.relu(self.mlp_bns[0](x))
         return F.relu(self.mlp_bns[1](pointwise(conv2, x)))
 
@@ -56,6 +61,7 @@ class Segmenter(EncoderModel):
         feature_blocks: Blocks (from 1) whose features are joined; by default three, evenly spaced.
         head_widths: Of the two layers that bring features to points, and of the two that decide.
         dropout: In front of the last hidden layer.
+        channels: What points have beside x, y and z, see `PointEncoder`; the head sees them too.
     """
 
     kind: ClassVar[str] = "segmenter"
@@ -75,6 +81,7 @@ class Segmenter(EncoderModel):
         feature_blocks: Sequence[int] | None = None,
         head_widths: Sequence[int] = (1536, 1024, 512, 256),
         dropout: float = 0.5,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
         blocks = list(feature_blocks) if feature_blocks else even_blocks(depth)
@@ -87,9 +94,7 @@ class Segmenter(EncoderModel):
         self.classes, self.categories = classes, categories
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.feature_blocks = tuple(blocks)
-        self.encoder = PointEncoder(
-            width, depth, heads, drop_path, class_token=False, embed_width=embed_width, normed_residual=normed_residual
-        )
+        self.encoder = PointEncoder(width, depth, heads, drop_path, False, embed_width, normed_residual, channels)
         joined, (first, local, hidden, last) = width * len(blocks), head_widths
         self.local_width = local
         self.label_conv_cls = (
@@ -99,7 +104,7 @@ class Segmenter(EncoderModel):
             if categories
             else None
         )
-        self.propagation_0_cls = Propagation(joined, (first, local))
+        self.propagation_0_cls = Propagation(joined, (first, local), width_of(channels))
         self.convs1_cls = nn.Conv1d(local + 2 * joined + (CATEGORY_WIDTH if categories else 0), hidden, 1)
         self.convs2_cls = nn.Conv1d(hidden, last, 1)
         self.convs3_cls = nn.Conv1d(last, classes, 1)

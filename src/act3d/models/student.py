@@ -1,5 +1,6 @@
 """Stage II of ACT: the masked student that learns to predict the teacher's features."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -57,6 +58,7 @@ class Student(EncoderModel):
         teacher: Config of an autoencoder that this student carries along (released files hold theirs), so that it
             can compute its own loss. In training the teacher stays outside, and out of the student's checkpoint.
         alignment: Arguments of the `TextHead` of a student that learns from names as well; None = no head.
+        channels: What points have beside x, y and z, see `PointEncoder`.
     """
 
     kind: ClassVar[str] = "student"
@@ -77,6 +79,7 @@ class Student(EncoderModel):
         embed_visible_only: bool = False,
         teacher: dict[str, Any] | None = None,
         alignment: dict[str, Any] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
@@ -85,7 +88,7 @@ class Student(EncoderModel):
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.shallow_block = shallow_block if cls_loss else None
         self.embed_visible_only = embed_visible_only
-        self.encoder = PointEncoder(width, depth, heads, drop_path)
+        self.encoder = PointEncoder(width, depth, heads, drop_path, channels=channels)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
         self.decoder_pos_embed = position_mlp(width)
         self.decoder_cls_pos = (

@@ -83,7 +83,8 @@ class Source:
 
     def formats(self) -> dict[str, str]:
         """`up` by suffix, for those it is true of: files that do not say their own axis, or all if it was asked for."""
-        suffixes = sorted({PurePath(item.member or item.path).suffix.lower() for item in self.items})
+        archives = self.kind == "sweethome3d"
+        suffixes = sorted({PurePath(item.member if archives else item.path).suffix.lower() for item in self.items})
         return {suffix: self.up for suffix in suffixes if self.up_asked or suffix not in SAID_UP}
 
 

@@ -4,20 +4,23 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from act3d.channel_values import to_bytes
 from act3d.data.description import TABLE, read_table
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
 from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
 from act3d.prepare.folder import up_notes
 from act3d.prepare.items import Item, Source, random_for
+from act3d.prepare.own_labels import PartNames, only_piece, sample_parts
 from act3d.readers.by_suffix import read_shape
 from act3d.readers.guarded import Lost, limits_for, read_all
+from act3d.readers.point_channels import channel_values
 from act3d.readers.shape import Shape, sample_surface
 from act3d.readers.up_axis import to_y_up
 
@@ -34,6 +37,9 @@ class Settings:
     scale: float
     parts: bool
     dtype: str
+    channels: tuple[str, ...] = ()
+    part_names: PartNames | None = None
+    vocabulary: tuple[str, ...] = ()
 
 
 @dataclass
@@ -60,7 +66,14 @@ class Summary:
 
 
 def _read(item: Item, kind: str) -> Shape:
-    return sweethome3d.read_member(item.path, item.member) if kind == "sweethome3d" else read_shape(item.path)
+    if kind == "sweethome3d":
+        return sweethome3d.read_member(item.path, item.member)
+    return only_piece(_whole(item.path), item.member) if item.member else read_shape(item.path)
+
+
+@lru_cache(maxsize=1)  # pieces of an assembly come one after the other
+def _whole(path: Path) -> Shape:
+    return read_shape(path)
 
 
 def make_cloud(item: Item, settings: Settings) -> Cloud:
@@ -72,21 +85,32 @@ def make_cloud(item: Item, settings: Settings) -> Cloud:
         if item.rotation is not None:
             shape.vertices = shape.vertices @ np.array(item.rotation).reshape(3, 3).T
         shape.vertices = to_y_up(shape.vertices, up, turned_from) * settings.scale
-        points, faces, area = sample_surface(shape, settings.points, random_for(settings.seed, item.name))
+        if shape.point_normals is not None:  # clouds have no rotation of their own: catalogs with one hold meshes
+            shape.point_normals = to_y_up(shape.point_normals, up, turned_from)
+        samples = sample_surface(shape, settings.points, random_for(settings.seed, item.name))
+        points, faces, area = samples[:3]
         center = points.mean(axis=0)
         points = points - center
         scale = float(np.sqrt((points**2).sum(axis=1).max()))
         if not (np.isfinite(scale) and scale > 0):
             raise InputError("its extent is zero or not finite")
-    parts = kicad.face_parts(shape)[faces] if settings.parts and faces is not None else None
+    parts = None
+    if settings.part_names is not None:
+        parts = sample_parts(shape, samples, item.name, settings.part_names, settings.vocabulary)
+    elif settings.parts and faces is not None:
+        parts = kicad.face_parts(shape)[faces]
     count = 0 if shape.faces is None else len(shape.faces)
     extra = {"vertices": str(len(shape.vertices)), "faces": str(count), "area": f"{area:.6g}"} | item.extra
     if shape.missing:
         extra["missing"] = str(shape.missing)
     # In the type that is stored: a quarter of the bytes on their way from process to process.
     stored = (points / scale).astype(settings.dtype)
+    beside = None
+    if settings.channels:
+        values, known = channel_values(shape, samples, settings.channels)
+        beside, extra["channels"] = to_bytes(values), " ".join(known)
     note = f"{item.path.suffix} files: {shape.note}" if shape.note else ""
-    return Cloud(item.name, stored, center, scale, parts, item.cls, item.split, extra, note)
+    return Cloud(item.name, stored, center, scale, parts, item.cls, item.split, extra, note, beside)
 
 
 def shard_size_for(items: int) -> int:
@@ -106,6 +130,8 @@ def pack(
     origin: str = "",
     shard_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    channels: tuple[str, ...] = (),
+    part_names: PartNames | None = None,
 ) -> Summary:
     """Read, sample and store all items of `source` at `out`; see `act3d.commands.prepare` for the arguments.
 
@@ -114,16 +140,22 @@ def pack(
     if points < 1:
         raise ConfigError(f"points is {points}; it must be at least 1")
     start = time.perf_counter()
-    settings = Settings(source.kind, points, seed, source.up, source.up_asked, source.scale, bool(source.parts), dtype)
+    settings = Settings(
+        source.kind, points, seed, source.up, source.up_asked, source.scale, bool(source.parts), dtype, channels,
+        part_names, tuple(source.parts) if part_names else (),
+    )  # fmt: skip
     declared = {
         "name": source.name, "classes": source.classes, "up": "y", "source_up": source.up,
         "source_formats": source.formats(), "scale": source.scale,
         "unit": source.unit, "normalization": normalization, "source": origin, "licence": source.licence, "seed": seed,
     }  # fmt: skip
-    plan: dict[str, Any] = {"settings": asdict(settings), "items": [item.state() for item in source.items]}
+    later = {"channels", "part_names", "vocabulary"}  # datasets without them were prepared before there were any
+    decides = {key: value for key, value in asdict(settings).items() if key not in later or value}
+    plan: dict[str, Any] = {"settings": decides, "items": [item.state() for item in source.items]}
     plan |= {key: value for key, value in declared.items() if key != "source"}
     count = len(source.items)
-    writer = PackedWriter(out, plan, count, points, dtype, source.parts, shard_size or shard_size_for(count), overwrite)
+    size = shard_size or shard_size_for(count)
+    writer = PackedWriter(out, plan, count, points, dtype, source.parts, size, overwrite, channels)
     pending = writer.pending()
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
@@ -166,4 +198,7 @@ def summarize(out: Path, description: dict[str, Any], seconds: float, notes: lis
     incomplete = sum(value != "" for value in table.get("missing", []))
     if incomplete:
         notes = [*notes, f"{incomplete} models lack pieces that could not be found: column missing of {TABLE}"]
+    for name in description.get("channels", []):
+        with_it = sum(name in row.split() for row in table["channels"])
+        notes = [*notes, f"{name}: {with_it} of {len(table['channels'])} clouds have it, in the others it is 0"]
     return Summary(out, description["clouds"], counts, failures, seconds, description["fingerprint"], notes)

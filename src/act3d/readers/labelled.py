@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from act3d.channels import from_colors
+from act3d.channel_values import from_colors
 from act3d.errors import InputError
 from act3d.readers.by_suffix import Sample, read_shape
 from act3d.readers.las import LAS_SUFFIXES, open_las

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from act3d.channels import from_colors, width_of
+from act3d.channel_values import from_colors
+from act3d.channels import width_of
 from act3d.readers.shape import Samples, Shape
 
 

@@ -51,6 +51,7 @@ class ActPretraining(Pretraining):
             shallow_block=student.shallow_block,
             embed_visible_only=student.embed_visible_only,
             alignment=alignment_of(settings),
+            channels=settings.data.channels_beside,
         )
 
     def compile_parts(self) -> None:
@@ -82,7 +83,7 @@ class ActPretraining(Pretraining):
         """Return the loss for points (B, N, 3): cut once, seen whole by the teacher and in part by the student."""
         patches = self._patches(points, batch)
         with torch.no_grad():
-            target = batch["targets"].float() if "targets" in batch else self._features(patches)  # (B, G, D)
+            target = batch["targets"].float() if "targets" in batch else self._features(self._seen_by_teacher(patches))
         mask = draw_mask(patches.centers, self.hidden, self.settings.mask)
         output = self.model(patches, mask, self.hidden)
         return self.beside_names({"loss": self.model.loss(output, target, self.criterion)}, patches, batch)
@@ -90,6 +91,12 @@ class ActPretraining(Pretraining):
     def use(self, points: Tensor, batch: dict[str, Tensor]) -> object:
         """Embed points: nothing is hidden."""
         return self.model.embed(self._patches(points, batch))
+
+    def _seen_by_teacher(self, patches: Patches) -> Patches:
+        """Patches without channels beside x, y and z, which the teacher does not know."""
+        if not self.model.channels:
+            return patches
+        return patches._replace(neighborhoods=patches.neighborhoods[..., :3].contiguous())
 
     def _patches(self, points: Tensor, batch: dict[str, Tensor]) -> Patches:
         """Cut points (B, N, 3); those of a view (B, G, M, 3) are cut already."""

@@ -1,5 +1,6 @@
 """Fine-tuning: a student's encoder becomes a classifier (ACT, section 4.1)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from act3d.files import write_json
 from act3d.lines import say
 from act3d.models.classifier import Classifier
 from act3d.models.recon import ReconEncoder
-from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start
+from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start, noted, settle_channels
 from act3d.settings.tasks import ClassifierConfig
 
 
@@ -67,14 +68,16 @@ class ClassifierTraining(Recipe):
             InputError: data that cannot be used.
             CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
         """
-        data, config = settings.data, settings.classifier
+        config, kept = settings.classifier, folder.kept_start(resume)
+        data = settle_channels(settings.data, settings.checkpoint, kept)
         clouds = open_protocol(data, settings.protocol, settings.select, settings.seed, settings.test_split)
         if len(clouds.train.classes) < 2:
             raise InputError(f"{data.root} has one class, {clouds.train.classes[0]}; a classifier needs two")
         if len(clouds.train) < 2:
             raise InputError(f"{data.root} has {len(clouds.train)} training cloud; batch norms need two")
-        kept = folder.kept_start(resume)
-        model, start = build_classifier(settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept)
+        model, start = build_classifier(
+            settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept, data.channels_beside
+        )
         if not config.resample:
             clouds = clouds._replace(train=Farthest(clouds.train, data.points))
         _note_augmentation(clouds.train.name, data.augment)
@@ -133,14 +136,19 @@ def classification_losses(model: Any, points: Tensor, label: Tensor, smoothing: 
 
 
 def build_classifier(
-    checkpoint: str, config: ClassifierConfig, classes: int, seed: int, kept: Path | None = None
+    checkpoint: str,
+    config: ClassifierConfig,
+    classes: int,
+    seed: int,
+    kept: Path | None = None,
+    channels: Sequence[str] = (),
 ) -> tuple[Classifier, dict[str, Any]]:
     """Return a classifier with the checkpoint's encoder, or a fresh one, and where it starts from.
 
     Raises:
         CheckpointError: missing, damaged, or no point encoder in it.
     """
-    start = encoder_start(checkpoint, config, kept)
+    start = encoder_start(checkpoint, config, kept, channels)
     if isinstance(getattr(start.source, "encoder", None), ReconEncoder):
         start.about["global_tokens"] = True
     torch.manual_seed(seed)  # initial weights
@@ -155,7 +163,7 @@ def build_classifier(
         global_tokens=start.about.get("global_tokens", False),
     )
     start.fill(model)
-    return model, start.about
+    return model, noted(start.about, channels)
 
 
 def _note_augmentation(dataset: str, augment: str) -> None:

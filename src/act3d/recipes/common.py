@@ -1,7 +1,7 @@
 """What several recipes share: facts of a checkpoint, where an encoder starts from, and which weights are tested."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,11 @@ from act3d.data.clouds import CloudDataset
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import CheckpointError, InputError
+from act3d.files import weights_file
+from act3d.lines import say
 from act3d.models.encoder import PointEncoder
+from act3d.native_header import read_header
+from act3d.settings.data import DataConfig
 from act3d.supervision import supervision_of
 
 
@@ -30,6 +34,7 @@ def checkpoint_meta(clouds: CloudDataset, command: str, seed: int, protocol: str
         "offset": kept.get("offset"),
         "scale": kept.get("scale"),
         "licence": kept.get("licence"),
+        **({"channels": list(clouds.channels)} if clouds.channels else {}),
         "data": clouds.about(),
         "seed": seed,
         "protocol": protocol,
@@ -65,21 +70,23 @@ class Start(NamedTuple):
             raise CheckpointError(f"checkpoint: {self.about['checkpoint']}: {error}") from None
 
 
-def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Start:
+def encoder_start(checkpoint: str, config: Any, kept: Path | None = None, channels: Sequence[str] = ()) -> Start:
     """Find out where an encoder starts from.
 
     Args:
         checkpoint: a run folder or weights of any model with a point encoder; empty = from scratch.
         config: `width`, `depth` and `heads` from scratch.
+        channels: what points have beside x, y and z, whatever the checkpoint's had; said aloud where they differ.
         kept: a resumed run's `start.json`: its weights come from its own state, so the checkpoint is not needed again.
 
     Raises:
         CheckpointError: missing, damaged, or no point encoder in it.
     """
-    scratch = {"width": config.width, "depth": config.depth, "heads": config.heads}
+    beside = {"channels": list(channels)} if channels else {}
+    scratch = {"width": config.width, "depth": config.depth, "heads": config.heads, **beside}
     if kept is not None and kept.exists():
         about: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-        return Start(about, about["encoder"] or scratch)
+        return Start(about, (about["encoder"] or scratch) | beside)
     if not checkpoint:
         return Start({"kind": "scratch", "checkpoint": "", "encoder": None}, scratch)
     loaded = checkpoints.load(checkpoint)
@@ -87,10 +94,39 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None) -> Sta
     encoder = getattr(source, "encoder", None)
     if not isinstance(encoder, PointEncoder):
         raise CheckpointError(f"checkpoint: {checkpoint} holds {source.kind!r}, which has no point encoder")
-    about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": dict(encoder.config)}
+    size = {key: value for key, value in encoder.config.items() if key != "channels"}
+    about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": size}
     if supervision := supervision_of(loaded.meta):
         about["supervision"] = supervision
-    return Start(about, dict(encoder.config), source, loaded.meta)
+    if encoder.channels != tuple(channels):
+        here, there = (",".join(["xyz", *names]) for names in (channels, encoder.channels))
+        say(f"act3d: points have {here} here; {checkpoint} was trained with {there}", error=True)
+    return Start(about, size | beside, source, loaded.meta)
+
+
+def noted(about: dict[str, Any], channels: Sequence[str]) -> dict[str, Any]:
+    """What a start says of itself, with its channels where it has some."""
+    return {**about, "channels": ",".join(["xyz", *channels])} if channels else about
+
+
+def settle_channels(data: DataConfig, checkpoint: str, kept: Path | None = None) -> DataConfig:
+    """Return the data with `channels` "auto" replaced by those of the checkpoint that is started from.
+
+    Args:
+        data, checkpoint: of the settings.
+        kept: a resumed run's `start.json`, which holds what was settled when it began.
+    """
+    if data.channels != "auto":
+        return data
+    if kept is not None and kept.exists():
+        return data.model_copy(update={"channels": json.loads(kept.read_text(encoding="utf-8")).get("channels", "xyz")})
+    beside: list[str] = []
+    if checkpoint:
+        try:
+            beside = (read_header(weights_file(checkpoint)).get("meta") or {}).get("channels") or []
+        except CheckpointError:  # a released file, which knows x, y and z only; what is missing is said later
+            beside = []
+    return data.model_copy(update={"channels": ",".join(["xyz", *beside])})
 
 
 def best_or_last(recipe: Recipe, folder: RunFolder | None) -> tuple[nn.Module, str]:

@@ -19,7 +19,7 @@ from act3d.evaluation.protocol import Splits, open_splits, protocol_name
 from act3d.evaluation.segmentation import PartScores
 from act3d.files import write_json
 from act3d.models.segmenter import Segmenter
-from act3d.recipes.common import best_or_last, checkpoint_meta
+from act3d.recipes.common import best_or_last, checkpoint_meta, settle_channels
 from act3d.recipes.segmenter import build_segmenter
 from act3d.settings.tasks import Protocol, Select
 from act3d.settings.training import DataConfig
@@ -80,11 +80,11 @@ class PartTraining(Recipe):
             CheckpointError: the checkpoint is missing, damaged, or does not fit.
         """
         leave_out = settings.segmenter.leave_out
-        clouds = open_parts(
-            settings.data, settings.protocol, settings.select, settings.seed, settings.test_split, leave_out
-        )
+        kept = folder.kept_start(resume)
+        data = settle_channels(settings.data, settings.checkpoint, kept)
+        clouds = open_parts(data, settings.protocol, settings.select, settings.seed, settings.test_split, leave_out)
         labels, categories = clouds.train.parts, clouds.train.classes
-        model, start = build_segmenter(settings, labels, categories, folder.kept_start(resume))
+        model, start = build_segmenter(settings, labels, categories, kept, data.channels_beside)
         return cls(settings, model, clouds, start)
 
     def keep_inputs(self, folder: RunFolder) -> None:

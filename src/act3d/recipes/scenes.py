@@ -20,7 +20,7 @@ from act3d.evaluation.scenes import NUMBERS, Cut, score_rooms
 from act3d.evaluation.segmentation import SceneScores
 from act3d.files import atomic_path, write_json
 from act3d.models.segmenter import Segmenter
-from act3d.recipes.common import best_or_last, checkpoint_meta
+from act3d.recipes.common import best_or_last, checkpoint_meta, settle_channels
 from act3d.recipes.segmenter import build_segmenter
 from act3d.settings.segmentation import SceneConfig
 from act3d.settings.tasks import Protocol, Select
@@ -55,8 +55,10 @@ def open_scenes(data: DataConfig, scenes: SceneConfig, protocol: Protocol, selec
         validation = [train[i] for i in sorted(chosen)]
         train = [room for room in train if room not in validation]
 
+    beside = data.channels_beside
+
     def blocks(rooms: list[str], draw: int) -> SceneBlocks:
-        return SceneBlocks(folder, rooms, data.points, scenes.block, scenes.min_points, scenes.coverage, draw)
+        return SceneBlocks(folder, rooms, data.points, scenes.block, scenes.min_points, scenes.coverage, draw, beside)
 
     return Scenes(folder, blocks(train, seed), blocks(validation, 0) if validation else None, test)
 
@@ -115,8 +117,10 @@ class SceneTraining(Recipe):
             InputError: data that cannot be used.
             CheckpointError: the checkpoint is missing, damaged, or does not fit.
         """
-        rooms = open_scenes(settings.data, settings.scenes, settings.protocol, settings.select, settings.seed)
-        model, start = build_segmenter(settings, rooms.train.classes, [], folder.kept_start(resume))
+        kept = folder.kept_start(resume)
+        data = settle_channels(settings.data, settings.checkpoint, kept)
+        rooms = open_scenes(data, settings.scenes, settings.protocol, settings.select, settings.seed)
+        model, start = build_segmenter(settings, rooms.train.classes, [], kept, data.channels_beside)
         return cls(settings, model, rooms, start, render)
 
     def keep_inputs(self, folder: RunFolder) -> None:

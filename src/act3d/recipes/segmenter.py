@@ -7,11 +7,15 @@ from typing import Any
 import torch
 
 from act3d.models.segmenter import Segmenter
-from act3d.recipes.common import encoder_start
+from act3d.recipes.common import encoder_start, noted
 
 
 def build_segmenter(
-    settings: Any, labels: Sequence[str], categories: Sequence[str], kept: Path | None = None
+    settings: Any,
+    labels: Sequence[str],
+    categories: Sequence[str],
+    kept: Path | None = None,
+    channels: Sequence[str] = (),
 ) -> tuple[Segmenter, dict[str, Any]]:
     """Return a segmenter with the checkpoint's encoder, or a fresh one, and where it starts from.
 
@@ -23,22 +27,24 @@ def build_segmenter(
         labels: names of parts or classes of points.
         categories: categories of shapes; none for scenes.
         kept: a resumed run's `start.json`.
+        channels: what points have beside x, y and z.
 
     Raises:
         CheckpointError: missing, damaged, or no point encoder in it.
     """
     config = settings.segmenter
-    start = encoder_start(settings.checkpoint, config, kept)
+    start = encoder_start(settings.checkpoint, config, kept, channels)
     source = start.source
-    if isinstance(source, Segmenter) and _knows(source, start.meta, labels, categories):
-        return source, start.about
+    alike = isinstance(source, Segmenter) and source.channels == tuple(channels)
+    if alike and _knows(source, start.meta, labels, categories):
+        return source, noted(start.about, channels)
     torch.manual_seed(settings.seed)  # initial weights
     model = Segmenter(
         len(labels), len(categories), config.patches, config.patch_size, **start.size, drop_path=config.drop_path,
         head_widths=config.head_widths, dropout=config.dropout,
     )  # fmt: skip
     start.fill(model)
-    return model, start.about
+    return model, noted(start.about, channels)
 
 
 def _knows(model: Segmenter, meta: Mapping[str, Any], labels: Sequence[str], categories: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from act3d.channels import parse_channels
 from act3d.errors import ConfigError
 from act3d.files import folders_of
 from act3d.settings.model import Section, option
@@ -46,6 +47,16 @@ class CloudChoice(DatasetChoice):
     batch_size: int = option(64, "clouds at once", unit="clouds", ge=1)
 
 
+def check_xyz(data: "DataConfig", what: str) -> None:
+    """Check that points are asked for without channels.
+
+    Raises:
+        ConfigError: they are not; `what` takes x, y and z only.
+    """
+    if data.channels_beside:
+        raise ConfigError(f"data.channels: {data.channels}; {what} takes xyz only")
+
+
 class DataConfig(CloudChoice):
     """The clouds to train on."""
 
@@ -63,10 +74,29 @@ class DataConfig(CloudChoice):
         "different ones, so their losses differ a little",
     )
     augment: str = option("none", 'augmentation of training clouds, joined by "+": scale_shift, rotate_y, rotate_x ...')
+    channels: str = option(
+        "auto",
+        "what points have: xyz, with normal and rgb behind it where the dataset stores them, as in xyz,normal,rgb; "
+        "auto = as the checkpoint that is started from, else xyz",
+    )
+    channel_drop: float = option(
+        0.25, "probability that a training cloud goes without a channel, so that a model works without it", ge=0, le=1
+    )
     val_split: str = option(
         "holdout", 'what to validate on: "holdout" = a part of `split` kept out of training, "none", or a split\'s name'
     )
     val_fraction: float = option(0.1, 'share of every class that "holdout" keeps out of training', gt=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        if self.channels != "auto":
+            parse_channels(self.channels)
+        return self
+
+    @property
+    def channels_beside(self) -> tuple[str, ...]:
+        """The channels beside x, y and z."""
+        return () if self.channels == "auto" else parse_channels(self.channels)
 
 
 class PoolConfig(DataConfig):

@@ -53,6 +53,23 @@ class PrepareSettings(Settings, command="prepare"):
     test_fraction: float = option(
         0.2, "part of each class that becomes the test split when the folders name none", ge=0, lt=1
     )
+    captions: Place = option(
+        "",
+        "table with a text a shape, for act3d align: CSV, JSON or parquet with the columns name (or file) and caption",
+    )
+    parts: Place = option(
+        "",
+        "part labels: groups (OBJ groups, glTF nodes, CAD solids), materials, points (a whole-number property of PLY "
+        "vertices, parts of npz), or your own CSV with the columns group and part, and file where files differ",
+    )
+    assembly: Literal["one", "each"] = option(
+        "one", "a file of several groups, nodes or solids becomes one shape, or each of them one"
+    )
+    channels: str = option(
+        "xyz",
+        "what is stored of every point: xyz, with normal and rgb behind it where files have them, as in "
+        "xyz,normal,rgb. A mesh has the normals of its faces and the colours of its materials or vertices",
+    )
     dtype: Literal["float16", "float32"] = option(
         "float16", "number type on disk; float16 is precise to 0.0005 of the radius"
     )

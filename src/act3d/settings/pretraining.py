@@ -6,7 +6,7 @@ from pydantic import model_validator
 
 from act3d.errors import ConfigError
 from act3d.settings.alignment import AlignBesideConfig, TextConfig
-from act3d.settings.data import PoolConfig
+from act3d.settings.data import PoolConfig, check_xyz
 from act3d.settings.model import Section, option
 from act3d.settings.places import Existing, Place
 from act3d.settings.training import (
@@ -45,6 +45,7 @@ class AutoencodeSettings(TrainingSettings, command="autoencode"):
     @model_validator(mode="after")
     def _check_patches(self) -> Self:
         check_patches(self.autoencoder, self.data.points)
+        check_xyz(self.data, "stage I")
         return self
 
 
@@ -185,6 +186,10 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
             raise ConfigError(f"teacher.cache: true is for method act; {self.method} does not learn features")
         if self.teacher.cache and self.data.resident == "always":
             raise ConfigError("data.resident: always is not possible with teacher.cache; use auto")
+        if self.method != "act":
+            check_xyz(self.data, f"method {self.method}")
+        elif self.teacher.cache:
+            check_xyz(self.data, "teacher.cache")
         if self.loss.cls_loss:
             if not self.mask.ratio:
                 raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")

@@ -10,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from act3d.channels import width_of
 from act3d.checkpoints import stored_state
 from act3d.kernels.onednn import flop_formulas
 from act3d.tables import Cell, Table, Tabular
@@ -84,7 +85,10 @@ def count_flops(model: Any, points: int) -> int:
     """Operations of one forward pass over one cloud, from points to the model's main output."""
     # The counter follows gradients of what a module is given, and fails where frozen and trained weights meet.
     model = copy.deepcopy(model).requires_grad_(False)
-    cloud = torch.rand(1, points, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    cloud = (
+        torch.rand(1, points, 3 + width_of(getattr(model, "channels", ())), generator=torch.Generator().manual_seed(0))
+        - 0.5
+    )
     counter = FlopCounterMode(display=False, custom_mapping=flop_formulas())
     # The plain form of attention is made of matrix products, which every version of the counter knows.
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:

@@ -106,6 +106,8 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
+    if channels := getattr(model, "channels", ()):
+        raise CheckpointError(f"{path}: a model of points with {', '.join(channels)} cannot be exported to ONNX yet")
     model = model.float().eval()
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]

@@ -181,6 +181,8 @@ def _write(model: Any, path: Path, backend: str, mark: str) -> None:
         require(package)
     import onnx
 
+    if model.channels:
+        raise CheckpointError(f"{path}: a model of points with {', '.join(model.channels)} runs in PyTorch only")
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(3, 2 * max(model.patches, model.patch_size), 3, generator=generator) * 2 - 1
     patches, runner = patchify(points, model.patches, model.patch_size), FromPatches(model).eval()

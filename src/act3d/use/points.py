@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from act3d.channels import missing_line, width_of
 from act3d.errors import InputError
 from act3d.files import printable
 from act3d.geometry import Patches, patchify
@@ -29,13 +30,17 @@ Mask: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 
 class Target(Protocol):
-    """The target of points: the device and precision of tensors, and a function that reads a file as a cloud (N, 3)."""
+    """The target of points: the device and precision of tensors, what its points have beside x, y, z, and a
+    function that reads a file as a cloud (N, 3 + F)."""
 
     @property
     def device(self) -> torch.device: ...
 
     @property
     def dtype(self) -> torch.dtype: ...
+
+    @property
+    def channels(self) -> Sequence[str]: ...
 
     def read(self, path: str | os.PathLike[str]) -> Tensor: ...
 
@@ -86,7 +91,8 @@ def read_with_notes(
     from act3d.readers.by_suffix import read_sample
     from act3d.readers.guarded import Lost, limits_for, read_one
 
-    found = read_one(partial(read_sample, count=count, seed=seed), Path(path), limits_for(path))
+    read = partial(read_sample, count=count, seed=seed, channels=tuple(meta.get("channels") or ()))
+    found = read_one(read, Path(path), limits_for(path))
     if isinstance(found, Lost):
         raise InputError(f"{printable(path)}: {found.reason}")
     return in_training_frame(found, Path(path), meta, up, 'up="x", "y" or "z"')
@@ -107,12 +113,22 @@ def in_training_frame(
         Points (count, 3) float32, and lines that say what was inferred of files of this suffix.
     """
     from act3d.data.transforms import prepare_cloud
-    from act3d.readers.up_axis import choose_up, to_y_up, up_note
+    from act3d.readers.up_axis import choose_up, rotation_to_y_up, to_y_up, up_note
 
     axis = choose_up(path.suffix, sample.up, meta, up)
     turned_from = "" if axis.by == "file" else sample.turned_from
     notes = [up_note(axis, path.suffix, asking), f"{path.suffix} files: {sample.note}" if sample.note else ""]
     points = prepare_cloud(to_y_up(sample.points, axis.axis, turned_from), meta, up="y")
+    channels = tuple(meta.get("channels") or ())
+    if channels:
+        assert sample.beside is not None
+        beside = sample.beside.copy()
+        if "normal" in channels:
+            upright = rotation_to_y_up(meta.get("up") or "y")
+            beside[:, :3] = to_y_up(beside[:, :3], axis.axis, turned_from) @ upright
+        points = torch.cat([points, torch.from_numpy(beside).float()], dim=1)
+        missing = [name for name in channels if name not in sample.known]
+        notes.append(missing_line(missing, f"a {path.suffix} file") if missing else "")
     return points, [note for note in notes if note]
 
 
@@ -142,7 +158,8 @@ def as_groups(points: Points, target: Target, at_least: int = 1) -> list[Group]:
     else:
         whole = _tensor(points, target, "points")
         if whole.ndim == 3:
-            check_points(whole)
+            whole = _complete(whole, target)
+            check_points(whole[..., :3] if target.channels else whole)
             return [Group(list(range(len(whole))), _filled(whole.to(target.device, target.dtype), at_least))]
         clouds = [_cloud(whole, target, "points")]
     by_size: dict[int, list[int]] = {}
@@ -161,12 +178,18 @@ def as_patches(points: Points, target: Target, patches: int, patch_size: int) ->
         Patches with (B, G, M, 3) neighborhoods and (B, G, 3) centers, in the order given.
     """
     groups = as_groups(points, target, max(patches, patch_size))
-    cut = [patchify(group.points, patches, patch_size) for group in groups]
+    cut = [_cut(group.points, patches, patch_size) for group in groups]
     if len(cut) == 1:
         return cut[0]
     order = torch.tensor([place for group in groups for place in group.places]).argsort()
     neighborhoods, centers = (torch.cat(parts)[order.to(parts[0].device)] for parts in zip(*cut, strict=True))
     return Patches(neighborhoods, centers)
+
+
+def _cut(points: Tensor, patches: int, patch_size: int) -> Patches:
+    if points.shape[-1] == 3:
+        return patchify(points, patches, patch_size)
+    return patchify(points[..., :3].contiguous(), patches, patch_size, beside=points[..., 3:])
 
 
 def as_mask(mask: Mask, patches: Patches) -> Tensor:
@@ -213,10 +236,23 @@ def _unlisted(points: Any) -> Any:
 def _cloud(item: Any, target: Target, name: str) -> Tensor:
     """One cloud (N, 3), checked."""
     cloud = _tensor(item, target, name)
-    if cloud.ndim != 2 or cloud.shape[1] != 3:
-        raise InputError(f"{name} has shape {tuple(cloud.shape)}; expected (N, 3) or (B, N, 3), or a list of (N, 3)")
-    check_points(cloud[None], name)
+    cloud = _complete(cloud, target)
+    width = 3 + width_of(target.channels)
+    if cloud.ndim != 2 or cloud.shape[1] != width:
+        raise InputError(
+            f"{name} has shape {tuple(cloud.shape)}; expected (N, {width}) or (B, N, {width}), "
+            f"or a list of (N, {width})"
+        )
+    check_points(cloud[None, :, :3], name)
     return cloud
+
+
+def _complete(cloud: Tensor, target: Target) -> Tensor:
+    """Add channels that a model was trained with, as not known, to points (..., 3) that have none; warns of it."""
+    if not target.channels or cloud.shape[-1] != 3:
+        return cloud
+    warnings.warn(missing_line(list(target.channels), "an array of x, y and z"), stacklevel=3)
+    return torch.cat([cloud, cloud.new_zeros(*cloud.shape[:-1], width_of(target.channels))], dim=-1)
 
 
 def _tensor(item: Any, target: Target, name: str) -> Tensor:

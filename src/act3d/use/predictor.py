@@ -49,6 +49,8 @@ class Predictor(Generic[M]):
     ) -> None:
         self.model: M = model.eval()
         self.meta: dict[str, Any] = dict(meta or {})
+        if self.channels:
+            self.meta["channels"] = list(self.channels)
         self.left_over, self.missing, self.path = list(left_over), list(missing), path
 
     @property
@@ -65,6 +67,11 @@ class Predictor(Generic[M]):
     def dtype(self) -> torch.dtype:
         """Precision of the model's weights."""
         return next(self.model.parameters()).dtype
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the model's points have beside x, y and z, see `act3d.channels`."""
+        return tuple(getattr(self.model, "channels", ()))
 
     @property
     def points(self) -> int:

@@ -4,6 +4,8 @@ import glob
 from collections.abc import Mapping
 from pathlib import Path
 
+from act3d.channel_values import recast
+from act3d.channels import missing_line
 from act3d.errors import InputError
 from act3d.files import printable, unique_names
 from act3d.progress import Progress
@@ -70,11 +72,16 @@ def label_scans(
                 axis = choose_up(file.suffix, scan.up, meta, None if up == "auto" else up)
                 notes = [up_note(axis, file.suffix), "of meshes the vertices are labelled" if scan.of_mesh else ""]
                 notes.append(f"{file.suffix} files: {scan.note}" if scan.note else "")
+                missing = [channel for channel in predictor.channels if channel not in scan.known]
+                notes.append(missing_line(missing, file.name) if missing else "")
                 for note in notes:
                     if note not in said:  # what is inferred is said once
                         said.add(note)
                         progress.say(f"act3d: {note}")
-                labels = predictor.segment_scan(scan.points * float(meta.get("scale") or 1.0), axis.axis, batch_size)
+                beside = None if scan.beside is None else recast(scan.beside, scan.known, predictor.channels)
+                labels = predictor.segment_scan(
+                    scan.points * float(meta.get("scale") or 1.0), axis.axis, batch_size, beside
+                )
                 report.files.append(write_ply(path, scan.points, labels, predictor.names))
                 report.labels[name] = labels
             progress.advance()

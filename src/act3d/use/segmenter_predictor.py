@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act3d.channels import width_of
 from act3d.errors import InputError
 from act3d.evaluation.whole_room import segment_room
 from act3d.models.segmenter import Segmenter
@@ -91,19 +92,26 @@ class SegmenterPredictor(Predictor[Segmenter]):
         labels = [self.best_labels(cloud, number) for cloud, number in zip(logits, numbers, strict=False)]
         return torch.stack(labels) if isinstance(logits, Tensor) else labels
 
-    def segment_scan(self, points: NDArray[Any], up: str = "z", batch_size: int = 16) -> NDArray[np.int64]:
+    def segment_scan(
+        self, points: NDArray[Any], up: str = "z", batch_size: int = 16, beside: NDArray[Any] | None = None
+    ) -> NDArray[np.int64]:
         """The label of every point of a whole scan, by blocks as in training, and votes.
 
         Args:
             points: (n, 3), in the unit of the training rooms, anywhere in space.
             up: The scan's up axis.
             batch_size: Blocks at once.
+            beside: (n, F) in -1..1, the model's channels; by default they are not known.
 
         Returns:
             int64 array (n,).
         """
         upright = to_z_up(np.asarray(points, dtype=np.float64), up)
         upright = (upright - upright.min(axis=0)).astype(np.float32)  # near the origin float32 has digits enough
+        if self.channels:
+            if beside is None:
+                beside = np.zeros((len(upright), width_of(self.channels)))
+            upright = np.concatenate([upright, beside.astype(np.float32)], axis=1)
         block, stride = float(self.meta.get("block", 1.0)), float(self.meta.get("stride", 0.5))
         return segment_room(self.model, upright, self.model.classes, self.points, batch_size, block, stride, VOTES)
 

@@ -71,7 +71,7 @@ class Shapes:
         if reading.normalize != "auto":
             meta["normalization"] = reading.normalize
         paths = [self.items[place].path for place in places]
-        read = partial(read_sample, count=count)
+        read = partial(read_sample, count=count, channels=predictor.channels)
         with closing(read_all(read, paths, lambda path: limits_for(path, workers), max(workers, 1))) as results:
             for block in blocks:
                 good: list[int] = []

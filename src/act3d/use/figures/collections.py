@@ -60,7 +60,7 @@ def embedding_map(model: Encoder, source: Source, limit: int, method: str, seed:
     return Figure(
         "Map of embeddings",
         note=f"{note}, by {how}: neighbours are similar, distances between groups mean little.",
-        map=EmbeddingMap(xy, labels, [short(name) for name in shown.names], opaque, list(array(shown.points))),
+        map=EmbeddingMap(xy, labels, [short(name) for name in shown.names], opaque, list(array(shown.points[..., :3]))),
         classes=classes,
     )
 
@@ -89,7 +89,7 @@ def neighbors(
     for query in range(len(found[0][0].names)):
         for (asked, stored, similarity), called in zip(found, names, strict=True):
             name, label = asked.names[query], asked.labels[query]
-            row = [Panel(array(asked.points[query]), short(name), label)]
+            row = [Panel(array(asked.points[query][:, :3]), short(name), label)]
             others = [i for i in np.argsort(-similarity[query], kind="stable") if stored.names[i] != name]
             for i in others[:count]:
                 mark = ("right" if stored.labels[i] == label else "wrong") if label and stored.labels[i] else ""
@@ -98,7 +98,7 @@ def neighbors(
                     if stored.labels[i]
                     else f"{similarity[query, i]:.3f}"
                 )
-                row.append(Panel(array(stored.points[i]), short(stored.names[i]), note, mark=mark))
+                row.append(Panel(array(stored.points[i][:, :3]), short(stored.names[i]), note, mark=mark))
             grid.append(row)
             row_names.append(f"{called} finds, nearest to {short(name)}")
     return Figure(
@@ -129,7 +129,7 @@ def parts(model: SegmenterPredictor, source: Source, rows: int) -> Figure:
     order = spread_rows(clouds.labels, rows)
     some = Selection(clouds, order)
     some.class_parts = clouds.class_parts
-    points = array(some.fetch(list(range(len(some))), 0)["points"])
+    points = array(some.fetch(list(range(len(some))), 0)["points"][..., :3])
     palette, used = class_colors(clouds.parts), set()
     grid = []
     predicted = predict_parts(model.model, some, np.arange(len(some)), 16)

@@ -94,7 +94,7 @@ def short(name: str) -> str:
 
 def nearest_patch(points: Tensor, patches: Patches) -> Tensor:
     """The patch that each point belongs to: the one whose center is nearest; points (B, N, 3) -> (B, N)."""
-    return torch.cdist(points, patches.centers).argmin(dim=2)
+    return torch.cdist(points[..., :3], patches.centers).argmin(dim=2)
 
 
 def array(tensor: Tensor) -> Any:

@@ -55,9 +55,9 @@ def masks(
     owner = nearest_patch(shown.points, patches)
     low = np.floor(20 * float(cosine.min())) / 20
     grid = []
-    for place, cloud in enumerate(array(shown.points)):
+    for place, cloud in enumerate(array(shown.points[..., :3])):
         bounds, hidden = view_bounds(cloud), mask[place]
-        seen = patches.neighborhoods[place][~hidden] + patches.centers[place][~hidden][:, None]
+        seen = patches.neighborhoods[place][~hidden][..., :3] + patches.centers[place][~hidden][:, None]
         of_patch = torch.ones(model.patches, device=student.device).scatter(0, output.hidden[place], cosine[place])
         of_point, covered = of_patch[owner[place]], hidden[owner[place]].cpu().numpy()
         mean = float(cosine[place].mean())
@@ -109,7 +109,7 @@ def attention(
             raise InputError(f"{what} {wrong[0]}: this encoder has {most}; allowed are 1 to {most}")
     owner = nearest_patch(shown.points, patches)
     grid = []
-    for place, cloud in enumerate(array(shown.points)):
+    for place, cloud in enumerate(array(shown.points[..., :3])):
         row = [Panel(cloud, short(shown.names[place]), shown.labels[place], PLAIN)]
         for block in chosen:
             for head in heads or [0]:
