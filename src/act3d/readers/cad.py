@@ -1,6 +1,7 @@
 """STEP and IGES through cascadio (OpenCASCADE), an optional dependency: surfaces become triangles, units metres."""
 
 from pathlib import Path
+from typing import Literal
 
 from act3d.errors import InputError, MissingDependency
 from act3d.installing import how_to_install
@@ -25,7 +26,7 @@ def read_cad(path: Path) -> Shape:
         import cascadio
     except ImportError:
         raise MissingDependency(f"STEP and IGES need cascadio: {how_to_install('cad')}") from None
-    kind = "step" if path.suffix.lower() in CAD_SUFFIXES[:2] else "iges"
+    kind: Literal["step", "iges"] = "step" if path.suffix.lower() in CAD_SUFFIXES[:2] else "iges"
     data = read_regular(path)
     found: bytes = cascadio.load(
         data, kind, tol_linear=DEFLECTION, tol_angular=ANGLE, tol_relative=True, use_parallel=False

@@ -208,9 +208,9 @@ def read_ply(path: Path) -> Shape:
     return Shape(vertices, np.concatenate(faces), **_of_vertices(columns["vertex"]))
 
 
-def _of_vertices(vertex: Columns) -> dict[str, np.ndarray]:
+def _of_vertices(vertex: Columns) -> dict[str, Any]:
     """What a shape keeps of its vertices beside their places: colours in 0..1, and whole numbers of `_PARTS`."""
-    found = {}
+    found: dict[str, Any] = {}
     if all(name in vertex and not isinstance(vertex[name], tuple) for name in _COLORS):
         colors = np.stack([np.asarray(vertex[name], dtype=np.float64) for name in _COLORS], axis=1)
         found["point_colors"] = np.clip(colors / (255.0 if colors.max(initial=0) > 1 else 1.0), 0, 1)
