@@ -129,7 +129,7 @@ def test_near_coordinates_need_no_offset(tmp_path: Path) -> None:
 
 def test_suffixes_left_alone_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes(tmp_path / "in" / "a")
-    for name in ("x.doc", "y.STEP", "z.mtl", "README", "bad\n.new\nline"):
+    for name in ("x.doc", "y.DOC", "z.mtl", "README", "bad\n.new\nline"):
         (tmp_path / "in" / "a" / name).write_text("x")
     prepare(tmp_path / "in", tmp_path / "out", points=8, workers=1)
     shown = "5 files of other kinds were not read (.doc: 2, no suffix: 1, .mtl: 1, .new\\nline: 1)"
