@@ -137,7 +137,7 @@ def test_a_classifier_learns_colours_works_without_and_says_so(
     with pytest.raises(InputError, match=r"expected \(N, 6\)"):
         model.embed(torch.rand(64, 5))
     capsys.readouterr()
-    predict(str(out), str(bare))
+    predict(str(bare), checkpoint=str(out))
     assert "a .obj file has no rgb" in capsys.readouterr().err
     # What a checkpoint knows is the default; another choice is said aloud.
     short = TrainerConfig(epochs=1, accelerator="cpu", fast_dev_run=True)
