@@ -47,7 +47,9 @@ class SafetensorsFile:
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor on the CPU."""
-        return self._file.get_tensor(name)
+        # Old safetensors makes it where torch makes tensors just now: without memory while a model is built so.
+        with torch.device("cpu"):
+            return self._file.get_tensor(name)
 
 
 class TorchFile:
