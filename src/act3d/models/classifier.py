@@ -62,7 +62,9 @@ class Classifier(EncoderModel):
         channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
+        if channels:
+            self.config["channels"] = list(channels)
         if transfer not in TRANSFERS:
             raise ValueError(f"transfer = {transfer!r}; allowed are {', '.join(TRANSFERS)}")
         if classes < 2:

@@ -89,8 +89,10 @@ class Segmenter(EncoderModel):
             raise ValueError(f"feature_blocks = {blocks}; allowed are 1 to {depth}, the encoder's blocks")
         if len(head_widths) != 4:
             raise ValueError(f"head_widths = {list(head_widths)}; four widths are needed")
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__", "blocks")}
+        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__", "blocks", "channels")}
         self.config: dict[str, Any] = {**arguments, "feature_blocks": blocks, "head_widths": list(head_widths)}
+        if channels:
+            self.config["channels"] = list(channels)
         self.classes, self.categories = classes, categories
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.feature_blocks = tuple(blocks)

@@ -82,7 +82,9 @@ class Student(EncoderModel):
         channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
+        if channels:
+            self.config["channels"] = list(channels)
         if cls_loss and not 1 <= shallow_block <= depth:
             raise ValueError(f"shallow_block = {shallow_block}; allowed are 1 to {depth}, the encoder's blocks")
         self.patches, self.patch_size, self.width = patches, patch_size, width
