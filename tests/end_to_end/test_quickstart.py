@@ -122,6 +122,7 @@ def test_a_folder_of_an_older_version_is_still_finished(result, place, tmp_path,
         settings = yaml.safe_load(config.read_text())
         # As if neither had been known: one that the preset sets, and one that it leaves alone.
         del settings["trainer"]["fit_start"], settings["trainer"]["compile"]
+        settings["trainer"]["sync_batchnorm"] = False  # the default then; one process shares nothing with others
         config.write_text(yaml.safe_dump(settings))
     assert run(place, out=str(old)).metrics == result.metrics
     assert capsys.readouterr().err.count("finished already") == 2

@@ -141,14 +141,17 @@ def run_stage(run: Any, settings: TrainingSettings, whole: str) -> "RunResult":
     return result
 
 
+_NO_OTHER_RECIPE = ("teacher.checkpoint", "trainer.sync_batchnorm")
+
+
 def changed_sections(found: TrainingSettings, wanted: TrainingSettings, written: Mapping[str, Any]) -> list[str]:
     """Return the sections in which a run's settings differ from those that are wanted, or the table would mix recipes.
 
     Only settings that the run's file holds count: one of an older version lacks some. The path of the teacher does not
-    count either: it changes when the folder is moved.
+    count either: it changes when the folder is moved. Nor does what several processes share: these runs have one.
     """
     values = [flatten(settings.model_dump()) for settings in (found, wanted)]
-    keys = [key for key in written if "." in key and key in values[0] and key != "teacher.checkpoint"]
+    keys = [key for key in written if "." in key and key in values[0] and key not in _NO_OTHER_RECIPE]
     return sorted({key.partition(".")[0] for key in keys if values[0][key] != values[1][key]})
 
 
