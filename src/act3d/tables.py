@@ -25,6 +25,14 @@ _TEX = str.maketrans(
 )  # fmt: skip
 
 
+def count_text(count: int | None) -> str | None:
+    """A large number in three digits: 834, 36.9 k, 1.24 M; None = nothing to show."""
+    if count is None or count < 1000:
+        return None if count is None else str(count)
+    value, unit = (count / 1e3, "k") if count < 999_500 else (count / 1e6, "M")
+    return f"{value:.3g} {unit}" if value < 999.5 else f"{value:.0f} {unit}"
+
+
 @dataclass
 class Table:
     """Rows under named columns.

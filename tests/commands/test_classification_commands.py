@@ -212,7 +212,7 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert probed[0].name == "ACT probe"
     assert frozen[0].published == probed[0].published == {}  # published numbers are of full fine-tuning
     compare([f"best={tmp_path}/act-*"], metrics=["oa"], out=str(tmp_path / "t.md"))
-    assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
+    assert "| best | oa | 86.33 | 1.53 | 88.00 | 3 |  | scanobjectnn-hardest | abc |" in (tmp_path / "t.md").read_text()
 
 
 def test_compare_scenes(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ ROWS = {
     "act/finetune-modelnet-8k": ("ModelNet", "modelnet40", 8192, 512, "scale_shift"),
     "small/finetune": ("shapes", "shapes", 1024, 32, "scale_shift"),
 }
-ON_TOP = {"mlp3": "mlp3", "linear": "linear", "side": "side", "bitfit": "bitfit", "scratch": "full"}
+TRANSFERS = ("mlp3", "linear", "side", "bitfit", "lora", "adapter")
+ON_TOP = {name: name for name in TRANSFERS} | {"scratch": "full"}
 OVERLAYS = {f"{size}/finetune-{name}": transfer for size in ("act", "small") for name, transfer in ON_TOP.items()}
 FEW = {"act/fewshot": "full", "act/fewshot-mlp3": "mlp3", "act/fewshot-linear": "linear", "small/fewshot": "full"}
 FAST = ["--trainer.fast_dev_run", "true", "--trainer.accelerator", "cpu"]

@@ -74,7 +74,7 @@ def test_it_learns(shapes: DataConfig, tmp_path: Path, capsys: pytest.CaptureFix
     assert (out / "metrics.csv").read_text().startswith("step,epoch,loss,train_oa,lr")
 
 
-@pytest.mark.parametrize("transfer", ["full", "mlp3", "linear", "side", "bitfit"])
+@pytest.mark.parametrize("transfer", ["full", "mlp3", "linear", "side", "bitfit", "lora", "adapter"])
 def test_every_transfer_starts_from_a_student(transfer: Any, shapes: DataConfig, student: Path, tmp_path: Path) -> None:
     config = SMALL.model_copy(
         update={"transfer": transfer, "width": 999, "heads": 9, "label_smoothing": 0.1}

@@ -284,3 +284,18 @@ def test_presets_hold_settings_that_exist(preset: str) -> None:
     if preset.startswith("act/"):
         assert (settings.data.points, settings.segmenter.patches, settings.optim.lr) == (2048, 128, 2e-4)
         assert (settings.trainer.epochs, settings.data.batch_size) == ((300, 16), (60, 32))[preset == "act/scenes"]
+
+
+def test_other_parameters_of_a_trained_segmenter_are_trained(parts: Run, tmp_path: Path) -> None:
+    plan = {"epochs": 1, "max_steps": 1}
+    parts(tmp_path / "first", plan=plan)
+    low_rank = parts(tmp_path / "lora", checkpoint=str(tmp_path / "first"), plan=plan, model={"transfer": "lora"})
+    found = json.loads((tmp_path / "lora" / "results.json").read_text())
+    assert (found["transfer"], found["start"]["kind"]) == ("lora", "segmenter")
+    first, then = (checkpoints.load(tmp_path / name).model for name in ("first", "lora"))
+    assert torch.equal(first.encoder.blocks[1].attn.qkv.weight, then.encoder.blocks[1].attn.qkv.weight)
+    head = sum(p.numel() for name, p in then.named_parameters() if not name.startswith("encoder."))
+    assert found["parameters"]["trained"] == head + 2 * (4 * (16 + 48) + 4 * (16 + 64))  # blocks, rank, qkv, fc1
+    assert (low_rank.out / "checkpoints").is_dir()
+    parts(tmp_path / "full", checkpoint=str(tmp_path / "lora"), plan=plan)  # its updates are inside the weights now
+    assert not any("lora" in name for name in checkpoints.load(tmp_path / "full").model.state_dict())

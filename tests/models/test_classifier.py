@@ -9,10 +9,11 @@ import torch
 from act3d import load, save
 from act3d.errors import InputError
 from act3d.models.autoencoder import Autoencoder
-from act3d.models.classifier import TRANSFERS, Classifier
+from act3d.models.classifier import Classifier
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
+from act3d.models.transfer import TRANSFERS
 from benchmarks.textbook import heads
 from tests.helpers import compare, copy_weights, randomize
 
@@ -66,6 +67,10 @@ def test_a_step_moves_what_trains_and_nothing_else(transfer: str) -> None:
     elif transfer == "bitfit":
         assert all(name.endswith(("bias", "cls_token", "cls_pos")) for name in encoder)
         assert "encoder.blocks.0.mlp.fc1.bias" in moved
+    elif transfer in ("lora", "adapter"):  # the first step moves only what is zero at the start
+        added = {name for name in encoder if name.endswith(("lora_b", "adapter_up.weight", "adapter_up.bias"))}
+        assert added
+        assert encoder == added | {"encoder.cls_token", "encoder.cls_pos"}
     else:
         assert encoder == {"encoder.cls_token", "encoder.cls_pos"}
     assert any(name.startswith("head.") for name in moved)
@@ -73,7 +78,7 @@ def test_a_step_moves_what_trains_and_nothing_else(transfer: str) -> None:
     assert trainable(model) >= {"encoder.cls_token", "encoder.cls_pos", "head.0.weight"}
 
 
-@pytest.mark.parametrize("transfer", ["mlp3", "linear", "side", "bitfit"])
+@pytest.mark.parametrize("transfer", ["mlp3", "linear", "side", "bitfit", "lora", "adapter"])
 def test_a_frozen_encoder_stays_in_eval_mode(transfer: str) -> None:
     model = Classifier(3, **SMALL, transfer=transfer, drop_path=0.9).train()
     assert not any(module.training for module in model.encoder.modules())
@@ -121,7 +126,7 @@ def test_refuses_what_does_not_fit() -> None:
         model.start_from(PointBERT(8, 8, 16, 2, 2, embed_width=12, codes=20))
     with pytest.raises(InputError, match=r"'normed_residual': True"):
         model.start_from(Classifier(3, **SMALL, normed_residual=True))
-    with pytest.raises(ValueError, match="allowed are full, mlp3, linear, side, bitfit"):
+    with pytest.raises(ValueError, match="allowed are full, mlp3, linear, side, bitfit, lora, adapter"):
         Classifier(3, transfer="half")
     with pytest.raises(ValueError, match="at least 2"):
         Classifier(1)

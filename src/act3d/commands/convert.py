@@ -7,6 +7,7 @@ from act3d import checkpoints
 from act3d.data.reading import read_lines
 from act3d.errors import ConfigError
 from act3d.lines import say
+from act3d.models.few_weights import merge_lora
 from act3d.settings.command import command
 from act3d.settings.using import ConvertSettings
 
@@ -25,6 +26,8 @@ class ConvertReport:
 def convert(settings: ConvertSettings) -> ConvertReport:
     """Write any checkpoint that act3d reads as one native file, which says what it is and needs nothing else.
 
+    Low-rank updates of transfer lora are put into the weights.
+
     Returns:
         What was written, left over and missing.
 
@@ -35,7 +38,7 @@ def convert(settings: ConvertSettings) -> ConvertReport:
     if not out.endswith(".safetensors"):
         raise ConfigError(f"out: {out} must end in .safetensors")
     loaded = checkpoints.load(checkpoint)
-    model, meta = loaded.model, dict(loaded.meta)
+    model, meta = merge_lora(loaded.model), dict(loaded.meta)
     names = _names(settings.classes)
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:

@@ -95,6 +95,7 @@ def print_report(report: "EvaluationReport", protocol: str = "") -> None:
 
 
 def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: EvaluateSettings, seconds: float) -> None:
+    from act3d.engine.optimizer import parameter_counts
     from act3d.report.confusion import write_confusion
 
     model, meta, folder = loaded.model, loaded.meta, RunFolder(settings.out)
@@ -115,6 +116,7 @@ def _write(report: "EvaluationReport", loaded: "Checkpoint[Any]", settings: Eval
         warnings=report.warnings,
         start=meta.get("start"),
         transfer=getattr(model, "transfer", ""),
+        parameters=parameter_counts(model),
         points=report.data["points"],
         seed=meta.get("seed", settings.seed),
         data=report.data,

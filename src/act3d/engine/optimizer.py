@@ -34,6 +34,12 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Return how many numbers training changes ("trained"), and how many the model's parameters are ("all")."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    return {"trained": sum(n for n, trains in counts if trains), "all": sum(n for n, _ in counts)}
+
+
 def build_optimizer(model: nn.Module, optim: OptimConfig, fused: bool = True) -> torch.optim.AdamW:
     """Return AdamW over the trainable parameters of `model`.
 

@@ -12,6 +12,7 @@ from act3d.engine.batch_statistics import estimate_statistics, trained_norms, un
 from act3d.engine.clock import Clock
 from act3d.engine.log import MetricsLog
 from act3d.engine.loggers import log_picture, open_loggers, takes_pictures
+from act3d.engine.optimizer import parameter_counts
 from act3d.engine.prepared import Prepared
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
@@ -277,5 +278,6 @@ class Run(Prepared):
             data={**clouds.about(), "lives_on": self.loader.lives_on},
             duration_s=round(position.duration_s, 1),
             clouds_per_s=round(position.clouds / max(position.training_s, 1e-9), 2),
+            parameters=parameter_counts(recipe.model),
             **recipe.facts,
         )

@@ -9,7 +9,7 @@ from act3d.errors import InputError
 from act3d.evaluation.finished_runs import OLD_NAMES, Run
 from act3d.evaluation.published import METHODS, RESULTS, published
 from act3d.supervision import supervision_note
-from act3d.tables import Table, Tabular
+from act3d.tables import Table, Tabular, count_text
 
 # What is shown of a run unless other metrics are asked for: the first of these of which it has the first.
 MAIN = (
@@ -40,7 +40,8 @@ _FREE = (
 class Row:
     """One line of the table: the seeds of one setting, in one metric.
 
-    values: by run, in percent. published: method -> as published.
+    values: by run, in percent. published: method -> as published. trained: parameters that the runs trained, if they
+    say so.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     values: list[float]
     seeds: list[int]
     published: dict[str, str] = field(default_factory=dict)
+    trained: int | None = None
 
     @property
     def mean(self) -> float:
@@ -77,11 +79,11 @@ class Comparison(list[Row], Tabular):
 
     def table(self) -> Table:
         """Return one line a row: mean, spread and best over seeds beside published numbers."""
-        header = ["row", "metric", "mean", "±", "best", "seeds", "dataset", "data", "protocol", "published"]
+        header = ["row", "metric", "mean", "±", "best", "seeds", "trained", "dataset", "data", "protocol", "published"]
         lines = [
             [
                 row.name, row.metric, round(row.mean, 2), None if row.spread is None else round(row.spread, 2),
-                round(row.best, 2), len(row.seeds), row.dataset, row.fingerprint, row.protocol,
+                round(row.best, 2), len(row.seeds), count_text(row.trained), row.dataset, row.fingerprint, row.protocol,
                 ", ".join(f"{method} {value}" for method, value in row.published.items()),
             ]
             for row in self
@@ -98,6 +100,7 @@ class Comparison(list[Row], Tabular):
                 "spread": None if row.spread is None else round(row.spread, 2),
                 "best": round(row.best, 2),
                 "seeds": row.seeds,
+                "trained": row.trained,
                 "dataset": row.dataset,
                 "fingerprint": row.fingerprint,
                 "protocol": row.protocol,
@@ -188,6 +191,7 @@ def _check_row(name: str, runs: list[Run]) -> None:
 def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
     rows = []
     dataset, fingerprint = runs[0].data
+    trained = (runs[0].results.get("parameters") or {}).get("trained")
     few = runs[0].results["metrics"].get("settings", {})
     for metric in metrics or _main(runs[0]):
         found = [(run.seed, _number(run, metric)) for run in runs]
@@ -195,15 +199,12 @@ def _rows_of(name: str, runs: list[Run], metrics: list[str]) -> list[Row]:
         if values:
             seeds, numbers = [seed for seed, _ in values], [value for _, value in values]
             beside = _published(runs[0], metric)
-            rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside))
+            rows.append(Row(name, metric, dataset, fingerprint, runs[0].protocol, numbers, seeds, beside, trained))
     for setting in few if "oa" in metrics or not metrics else ():  # few-shot: one row a setting
         means = [run.results["metrics"]["settings"][setting]["mean"] for run in runs]
         beside = _published(runs[0], "oa", setting)
-        rows.append(
-            Row(
-                f"{name} {setting}", "oa", dataset, fingerprint, runs[0].protocol, means, [r.seed for r in runs], beside
-            )
-        )
+        seeds, row = [run.seed for run in runs], f"{name} {setting}"
+        rows.append(Row(row, "oa", dataset, fingerprint, runs[0].protocol, means, seeds, beside, trained))
     return rows
 
 
@@ -213,11 +214,11 @@ def _main(run: Run) -> tuple[str, ...]:
 
 def _published(run: Run, metric: str, setting: str = "") -> dict[str, str]:
     """Published numbers of the same kind: of full fine-tuning, so not beside frozen encoders or probes."""
-    dataset = run.data[0]
+    dataset, transfer = run.data[0], run.results.get("transfer")
     rooms = [str(room) for room in run.results.get("test_rooms", [])]
     if metric == "miou" and dataset == "s3dis" and rooms and all(room.startswith("Area_5_") for room in rooms):
-        return RESULTS["s3dis Area_5"]
-    if metric != "oa" or run.results.get("transfer") != "full":
+        return RESULTS["s3dis Area_5"] if transfer in (None, "", "full") else {}  # runs of before said nothing
+    if metric != "oa" or transfer != "full":
         return {}
     return published(dataset, run.results.get("points"), setting)
 

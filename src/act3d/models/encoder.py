@@ -10,6 +10,7 @@ from act3d.channels import WIDTHS, columns_of, width_of
 from act3d.errors import InputError
 from act3d.geometry import Patches, gather, patchify
 from act3d.kernels.linear import Linear
+from act3d.models.few_weights import is_added, merged_state
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.text_head import TextHead, TextSide
 from act3d.models.transformer import Block, drop_path_rates, position_mlp
@@ -151,21 +152,29 @@ class PointEncoder(nn.Module):
             source: A model of act3d with an `encoder`: a student of any method, a classifier, a segmenter.
 
         Returns:
-            Names of parameters that the source does not have (Point-MAE has no class token): they keep their values.
+            Names of parameters that the source does not have (Point-MAE has no class token): they keep their values,
+            as do low-rank updates and adapters. Low-rank updates of the source are taken over within its weights.
 
         Raises:
-            InputError: The source has no point encoder, or one of another size.
+            InputError: The source has no point encoder, one of another size, or adapters that this one has not.
         """
         other = getattr(source, "encoder", None)
         if not isinstance(other, PointEncoder):
             raise InputError(f"a {getattr(source, 'kind', type(source).__name__)!r} has no point encoder to start from")
         if {**other.config, "channels": None} != {**self.config, "channels": None}:
             raise InputError(f"the encoder to start from is {other.config}; this one is {self.config}")
-        own, theirs = self.state_dict(), other.state_dict()
+        own, theirs = self.state_dict(), merged_state(other)
         if other.channels != self.channels:
             theirs[_FIRST] = recast_weight(theirs[_FIRST], other.channels, self.channels)
+        if adapters := [name for name in theirs if is_added(name) and name not in own]:
+            raise InputError(
+                f"the encoder to start from has adapters ({adapters[0]}); give it transfer = adapter, or its own start"
+            )
+        shapes = [name for name in own if name in theirs and own[name].shape != theirs[name].shape]
+        if shapes:
+            raise InputError(f"the encoder to start from has adapters of another width ({shapes[0]})")
         self.load_state_dict({name: theirs.get(name, value) for name, value in own.items()})
-        return [name for name in own if name not in theirs]
+        return [name for name in own if name not in theirs and not is_added(name)]
 
 
 _FIRST = "patch_embedding.first_conv.0.weight"

@@ -11,7 +11,9 @@ from act3d.channels import width_of
 from act3d.errors import InputError
 from act3d.geometry import Patches, interpolate
 from act3d.kernels.linear import pointwise
-from act3d.models.encoder import EncoderModel, PointEncoder
+from act3d.models.encoder import PointEncoder
+from act3d.models.few_weights import FEW, few_config
+from act3d.models.transfer import TransferModel
 
 NEIGHBORS = 3  # centers that a point's features are mixed from
 CATEGORY_WIDTH = 64
@@ -48,7 +50,7 @@ class Propagation(nn.Module):
         return F.relu(self.mlp_bns[1](pointwise(conv2, x)))
 
 
-class Segmenter(EncoderModel):
+class Segmenter(TransferModel):
     """A label for every point of a cloud. Two heads in one model: with categories it labels parts, without, scenes.
 
     Args:
@@ -62,6 +64,9 @@ class Segmenter(EncoderModel):
         head_widths: Of the two layers that bring features to points, and of the two that decide.
         dropout: In front of the last hidden layer.
         channels: What points have beside x, y and z, see `PointEncoder`; the head sees them too.
+        transfer: Which parameters of the encoder are trained, see `TransferModel`; linear: the head is one layer.
+        lora_rank, lora_targets: Of the transfer lora, see `add_lora`.
+        adapter_width: Width of the bottlenecks of the transfer adapter.
     """
 
     kind: ClassVar[str] = "segmenter"
@@ -82,6 +87,10 @@ class Segmenter(EncoderModel):
         head_widths: Sequence[int] = (1536, 1024, 512, 256),
         dropout: float = 0.5,
         channels: Sequence[str] = (),
+        transfer: str = "full",
+        lora_rank: int = 4,
+        lora_targets: Sequence[str] = ("qkv", "fc1"),
+        adapter_width: int = 16,
     ) -> None:
         super().__init__()
         blocks = list(feature_blocks) if feature_blocks else even_blocks(depth)
@@ -89,16 +98,19 @@ class Segmenter(EncoderModel):
             raise ValueError(f"feature_blocks = {blocks}; allowed are 1 to {depth}, the encoder's blocks")
         if len(head_widths) != 4:
             raise ValueError(f"head_widths = {list(head_widths)}; four widths are needed")
-        arguments = {k: v for k, v in locals().items() if k not in ("self", "__class__", "blocks", "channels")}
+        left_out = ("self", "__class__", "blocks", "channels", "transfer", *FEW)
+        arguments = {k: v for k, v in locals().items() if k not in left_out and k != "left_out"}
         self.config: dict[str, Any] = {**arguments, "feature_blocks": blocks, "head_widths": list(head_widths)}
+        self.config |= few_config(transfer, lora_rank, lora_targets, adapter_width)
         if channels:
             self.config["channels"] = list(channels)
+        if transfer != "full":
+            self.config["transfer"] = transfer
         self.classes, self.categories = classes, categories
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.feature_blocks = tuple(blocks)
         self.encoder = PointEncoder(width, depth, heads, drop_path, False, embed_width, normed_residual, channels)
-        joined, (first, local, hidden, last) = width * len(blocks), head_widths
-        self.local_width = local
+        self.set_transfer(transfer, lora_rank, lora_targets, adapter_width)
         self.label_conv_cls = (
             nn.Sequential(
                 nn.Conv1d(categories, CATEGORY_WIDTH, 1, bias=False), nn.BatchNorm1d(CATEGORY_WIDTH), nn.LeakyReLU(0.2)
@@ -106,10 +118,19 @@ class Segmenter(EncoderModel):
             if categories
             else None
         )
-        self.propagation_0_cls = Propagation(joined, (first, local), width_of(channels))
-        self.convs1_cls = nn.Conv1d(local + 2 * joined + (CATEGORY_WIDTH if categories else 0), hidden, 1)
+        self._add_head(width * len(blocks), head_widths, dropout, width_of(channels))
+
+    def _add_head(self, joined: int, head_widths: Sequence[int], dropout: float, beside: int) -> None:
+        """Layers from features of patches (joined) and of whole clouds (2 joined [+ 64]) to labels; beside: F."""
+        whole = 2 * joined + (CATEGORY_WIDTH if self.categories else 0)
+        self.linear_cls = nn.Conv1d(joined + whole, self.classes, 1) if self.transfer == "linear" else None
+        if self.linear_cls is not None:
+            return
+        first, self.local_width, hidden, last = head_widths
+        self.propagation_0_cls = Propagation(joined, (first, self.local_width), beside)
+        self.convs1_cls = nn.Conv1d(self.local_width + whole, hidden, 1)
         self.convs2_cls = nn.Conv1d(hidden, last, 1)
-        self.convs3_cls = nn.Conv1d(last, classes, 1)
+        self.convs3_cls = nn.Conv1d(last, self.classes, 1)
         self.bns1_cls, self.bns2_cls = nn.BatchNorm1d(hidden), nn.BatchNorm1d(last)
         self.dropout = nn.Dropout(dropout)
 
@@ -132,6 +153,12 @@ class Segmenter(EncoderModel):
         """Points (B, N, 3), cut into patches, and category (B,) -> logits (B, N, K)."""
         levels = self.level_features(patches)  # (B, G, 3 C)
         whole = self.cloud_features(levels, category)  # (B, 6 C [+ 64])
+        if self.linear_cls is not None:  # W [mixed, whole] = mixed W_patches + W_whole whole: mixed after the product
+            split = levels.shape[2]
+            patch_logits = pointwise(self.linear_cls, levels, slice(0, split), bias=False)  # (B, G, 3 C) -> (B, G, K)
+            places = points[..., :3].contiguous().detach()
+            mixed = interpolate(places, patches.centers.detach(), patch_logits, NEIGHBORS)  # (B, N, K)
+            return mixed + pointwise(self.linear_cls, whole, slice(split, None)).unsqueeze(1)
         local = self.propagation_0_cls(points, patches.centers, levels)  # (B N, 1024)
         return self.classify(local, whole, points.shape[1])
 
@@ -139,11 +166,12 @@ class Segmenter(EncoderModel):
         """Features (B, G, 3 C) of every patch after each of the feature blocks, normed and joined."""
         x = self.encoder.embed_patches(patches.neighborhoods)
         pos = self.encoder.pos_embed(patches.centers)
+        beside = self.beside(patches.neighborhoods)
         kept = []
         for number, block in enumerate(self.encoder.blocks, start=1):
             x = block(x + pos)
             if number in self.feature_blocks:
-                kept.append(self.encoder.norm(x))
+                kept.append(self.mixed(self.encoder.norm(x), beside))
         return torch.cat(kept, dim=2)
 
     def cloud_features(self, features: torch.Tensor, category: torch.Tensor | None) -> torch.Tensor:

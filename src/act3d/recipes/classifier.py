@@ -20,7 +20,14 @@ from act3d.files import write_json
 from act3d.lines import say
 from act3d.models.classifier import Classifier
 from act3d.models.recon import ReconEncoder
-from act3d.recipes.common import best_or_last, checkpoint_meta, encoder_start, noted, settle_channels
+from act3d.recipes.common import (
+    best_or_last,
+    checkpoint_meta,
+    encoder_start,
+    noted,
+    settle_channels,
+    transfer_arguments,
+)
 from act3d.settings.tasks import ClassifierConfig
 
 
@@ -158,9 +165,10 @@ def build_classifier(
         config.patch_size,
         **start.size,
         drop_path=config.drop_path,
-        transfer=config.transfer,
+        **transfer_arguments(config),
         dropout=config.dropout,
         global_tokens=start.about.get("global_tokens", False),
+        head=None if config.head == "auto" else config.head,
     )
     start.fill(model)
     return model, noted(start.about, channels)

@@ -129,6 +129,11 @@ def settle_channels(data: DataConfig, checkpoint: str, kept: Path | None = None)
     return data.model_copy(update={"channels": ",".join(["xyz", *beside])})
 
 
+def transfer_arguments(config: Any) -> dict[str, Any]:
+    """Return the arguments of a classifier or segmenter that say which parameters of the encoder are trained."""
+    return {name: getattr(config, name) for name in ("transfer", "lora_rank", "lora_targets", "adapter_width")}
+
+
 def best_or_last(recipe: Recipe, folder: RunFolder | None) -> tuple[nn.Module, str]:
     """Return the weights that are tested, in eval mode on the recipe's device: the best by validation, else the last.
 

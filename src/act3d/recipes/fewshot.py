@@ -17,6 +17,7 @@ from act3d import checkpoints
 from act3d.data.fewshot import Fold
 from act3d.data.views import draw_random, fixed_points, widened
 from act3d.engine.loop import train
+from act3d.engine.optimizer import parameter_counts
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import mix
@@ -153,6 +154,7 @@ def run_fold(
         "test_shapes": len(task.test),
         "start": start,
         **recipe.facts,
+        "parameters": parameter_counts(model),
         "settings": mark,
         "duration_s": round(time.monotonic() - began, 1),
     }

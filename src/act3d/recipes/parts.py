@@ -61,6 +61,7 @@ class PartTraining(Recipe):
         self.facts = {
             "task": "parts",
             "start": start,
+            "transfer": settings.segmenter.transfer,
             "splits": {"train": data.split, "test": settings.test_split},
             "normalization": train.normalization,
             "clouds": {"train": len(train), "test": len(clouds.test)},

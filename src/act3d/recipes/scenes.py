@@ -98,6 +98,7 @@ class SceneTraining(Recipe):
         self.facts = {
             "task": "scenes",
             "start": start,
+            "transfer": settings.segmenter.transfer,
             "test_rooms": rooms.test,
             "clouds": {"rooms": len(train.rooms), "blocks": len(train), "test": len(rooms.test)},
             "protocol_name": protocol_name(settings.protocol, settings.select),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from act3d.models.segmenter import Segmenter
-from act3d.recipes.common import encoder_start, noted
+from act3d.recipes.common import encoder_start, noted, transfer_arguments
 
 
 def build_segmenter(
@@ -35,13 +35,24 @@ def build_segmenter(
     config = settings.segmenter
     start = encoder_start(settings.checkpoint, config, kept, channels)
     source = start.source
+    transfer = transfer_arguments(config)
     alike = isinstance(source, Segmenter) and source.channels == tuple(channels)
-    if alike and _knows(source, start.meta, labels, categories):
+    whole = alike and _knows(source, start.meta, labels, categories)
+    same = whole and source.transfer == config.transfer
+    if same and all(source.config.get(name, value) == value for name, value in transfer.items()):
         return source, noted(start.about, channels)
     torch.manual_seed(settings.seed)  # initial weights
+    if whole:  # other parameters are trained than those that trained it
+        model = Segmenter(**{**source.config, **transfer})
+        start.fill(model)
+        head = {
+            k: v for k, v in source.state_dict().items() if k in model.state_dict() and not k.startswith("encoder.")
+        }
+        model.load_state_dict(head, strict=False)
+        return model, noted(start.about, channels)
     model = Segmenter(
         len(labels), len(categories), config.patches, config.patch_size, **start.size, drop_path=config.drop_path,
-        head_widths=config.head_widths, dropout=config.dropout,
+        head_widths=config.head_widths, dropout=config.dropout, **transfer,
     )  # fmt: skip
     start.fill(model)
     return model, noted(start.about, channels)

@@ -9,10 +9,10 @@ from act3d.settings.data import DataConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
 from act3d.settings.tasks import CHECKPOINT_HELP, Select, TransferSettings
-from act3d.settings.training import FreshEncoderConfig, OptimConfig, check_patches
+from act3d.settings.training import OptimConfig, TransferConfig, check_patches
 
 
-class SegmenterConfig(FreshEncoderConfig, section="segmenter"):
+class SegmenterConfig(TransferConfig, section="segmenter"):
     """The segmenter. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
     task: Literal["auto", "parts", "scenes"] = option(

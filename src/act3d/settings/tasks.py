@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.settings.data import DataConfig, FoldData, check_disjoint
 from act3d.settings.model import Section, Settings, option
 from act3d.settings.places import Place, Weights
-from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConfig, TrainingSettings, check_patches
+from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings, TransferConfig, check_patches
 
 Protocol = Literal["standard", "legacy"]
 Select = Literal["last", "best"]
@@ -23,17 +23,17 @@ PROTOCOL_HELP = (
 )
 
 
-class ClassifierConfig(FreshEncoderConfig, section="classifier"):
+class ClassifierConfig(TransferConfig, section="classifier"):
     """The classifier. Width, depth and heads are used from scratch only; a checkpoint has its own."""
 
-    transfer: Literal["full", "mlp3", "linear", "side", "bitfit"] = option(
-        "full",
-        "which encoder parameters are trained beside the head: all (full); none (mlp3, linear); a side network's "
-        "(side); the biases (bitfit)",
-    )
     patches: int = option(64, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=4)
-    dropout: float = option(0.5, "dropout in the head of three layers", ge=0, lt=1)
+    head: Literal["auto", "mlp3", "mlp2", "linear"] = option(
+        "auto",
+        "layers of the head: three with batch norms (mlp3), two (mlp2, Point-BERT's), or one (linear); auto = one for "
+        "the transfers linear, lora and adapter, else three",
+    )
+    dropout: float = option(0.5, "dropout in a head of several layers", ge=0, lt=1)
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
     resample: bool = option(
         True, "find the farthest points again every step (released); false = once at the start, much faster on CPUs"

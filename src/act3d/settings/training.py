@@ -103,6 +103,27 @@ class FreshEncoderConfig(Section):
         return self
 
 
+class TransferConfig(FreshEncoderConfig):
+    """Which parameters of the encoder are trained beside the head."""
+
+    transfer: Literal["full", "mlp3", "linear", "side", "bitfit", "lora", "adapter"] = option(
+        "full",
+        "which encoder parameters are trained beside the head: all (full); none, with a head of several layers (mlp3) "
+        "or one (linear); a side network's (side); the biases (bitfit); low-rank updates (lora); bottlenecks (adapter)",
+    )
+    lora_rank: int = option(4, "rank of the updates of transfer lora", ge=1)
+    lora_targets: list[Literal["qkv", "proj", "fc1", "fc2"]] = option(
+        ["qkv", "fc1"], "layers of every block that transfer lora updates: of attention (qkv, proj), of the MLP"
+    )
+    adapter_width: int = option(16, "width of the bottlenecks of transfer adapter", unit="channels", ge=1)
+
+    @model_validator(mode="after")
+    def _check_lora_targets(self) -> Self:
+        if not self.lora_targets or len(set(self.lora_targets)) < len(self.lora_targets):
+            raise ConfigError(f"{self.section}.lora_targets: {self.lora_targets} must be some of qkv, proj, fc1, fc2")
+        return self
+
+
 class StudentConfig(Section, section="student"):
     """The 3D Transformer that is pretrained. Its patches are the teacher's."""
 

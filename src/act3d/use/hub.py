@@ -10,6 +10,7 @@ from act3d.checkpoints.native import read_header
 from act3d.errors import MissingDependency
 from act3d.files import write_text
 from act3d.installing import how_to_install
+from act3d.models.few_weights import merge_lora
 from act3d.use.load import load, predictor_for, save
 from act3d.use.predictor import Predictor
 
@@ -101,7 +102,9 @@ def _mixin() -> Any:
         """A model of act3d on its way to the Hub."""
 
         def __init__(self, model: nn.Module | Predictor[Any], licence: str = "") -> None:
-            self.predictor = model if isinstance(model, Predictor) else predictor_for(model)
+            known = model if isinstance(model, Predictor) else predictor_for(model)
+            merged = merge_lora(known.model)
+            self.predictor = known if merged is known.model else predictor_for(merged, known.meta)
             self.meta = self.predictor.meta | ({"licence": licence} if licence else {})
 
         def _save_pretrained(self, save_directory: Path) -> None:

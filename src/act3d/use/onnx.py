@@ -20,6 +20,7 @@ from act3d.files import atomic_path
 from act3d.geometry import Patches, gather, knn, patchify
 from act3d.installing import how_to_install
 from act3d.kernels.dispatch import exporting
+from act3d.models.few_weights import merge_lora
 
 OPSET = 18
 OUTPUTS: dict[str, tuple[str, ...]] = {
@@ -108,7 +109,7 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
         require(package)
     if channels := getattr(model, "channels", ()):
         raise CheckpointError(f"{path}: a model of points with {', '.join(channels)} cannot be exported to ONNX yet")
-    model = model.float().eval()
+    model = merge_lora(model.float().eval())
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]
     least = max(model.patches, model.patch_size)

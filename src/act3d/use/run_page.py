@@ -20,6 +20,7 @@ from act3d.report.class_colors import hex_colors
 from act3d.report.pieces import Chart, EmbeddingMap, Shape
 from act3d.report.run_page import RunPage, retrieval_headline
 from act3d.supervision import supervision_note
+from act3d.tables import count_text
 from act3d.use.alike import retrieval, small_clouds
 from act3d.use.figures.shapes import Source, array, shapes_of, short
 from act3d.use.load import load
@@ -185,11 +186,14 @@ def facts_of(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:
     """Return what is needed to make a run again."""
     data = result.get("data", {})
     versions = ", ".join(f"{name} {version}" for name, version in result.get("versions", {}).items())
+    counts = result.get("parameters") or {}
+    trained = f"{count_text(counts['trained'])} of {count_text(counts['all'])}" if counts else ""
     facts = {
         "Command": f"act3d {result.get('command', '?')} --config {folder / 'config.yaml'}",
         "Data": f"{data.get('name', '?')}, fingerprint {data.get('fingerprint', '?')}",
         "Protocol": str(result.get("protocol_name") or result.get("protocol", "")),
         "Seed": str(result.get("seed", "")),
+        "Trained parameters": trained,
         "Time": duration(float(result.get("duration_s", 0))),
         "Versions": versions,
     }
