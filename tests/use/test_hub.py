@@ -67,3 +67,30 @@ def test_no_such_folder_or_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         act3d.from_pretrained(str(tmp_path / "nowhere"), local_files_only=True)
     with pytest.raises(CheckpointError, match="someone/student: cannot be had from the Hub"):
         act3d.load("hub:someone/student")
+
+
+def test_the_card_of_a_run_has_its_results_in_the_form_of_the_hub(student_file: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    from act3d.files import write_json
+
+    run = tmp_path / "run"
+    weights = run / "checkpoints" / "best.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(student_file.read_bytes())
+    write_json(run / "results.json", {"metrics": {"probe": 71.5, "epochs": 3, "confusion": [[1]]}})
+    folder = act3d.save_pretrained(act3d.load(run), tmp_path / "hub")
+    (result,) = ModelCard.load(folder / "README.md").data.eval_results
+    assert (result.metric_value, result.metric_type, result.dataset_name) == (71.5, "accuracy", "boxes")
+    assert act3d.load(folder / "model.safetensors").meta["metrics"] == {"probe": 71.5}
+
+
+def test_a_dataset_has_a_card() -> None:
+    from huggingface_hub import DatasetCard
+
+    from act3d.use.dataset_card import dataset_card
+
+    card = DatasetCard(dataset_card("sample"))
+    assert card.data.pretty_name == "sample"
+    assert card.data.size_categories == ["n<1K"]
+    assert "train 448" in card.text

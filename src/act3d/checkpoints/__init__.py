@@ -8,11 +8,15 @@ from typing import Any, Generic, TypeVar, overload
 import torch
 from torch import nn
 
+from act3d.checkpoints.difference import base_state, save_difference
+from act3d.checkpoints.hub_file import fetch
 from act3d.checkpoints.native import load_native, load_stored_state, read_header, save, stored_state
 from act3d.checkpoints.released import SCANOBJECTNN_CLASSES, load_released
 from act3d.device import choose_device
 from act3d.errors import CheckpointError
-from act3d.files import weights_file as resolve
+from act3d.files import weights_file
+from act3d.known_models import KnownModel, missing_weights, named_model
+from act3d.native_header import written_by_act3d
 
 POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
 M = TypeVar("M", bound=nn.Module)
@@ -38,22 +42,32 @@ class Checkpoint(Generic[M]):
 
 
 @overload
-def load(path: str | Path, device: str | torch.device | None = None) -> Checkpoint[Any]: ...
+def load(
+    path: str | Path, device: str | torch.device | None = None, *, base: str | Path | None = None
+) -> Checkpoint[Any]: ...
 
 
 @overload
 def load(
-    path: str | Path, device: str | torch.device | None = None, *, expect: type[M] | tuple[type[M], ...] | None
+    path: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    expect: type[M] | tuple[type[M], ...] | None,
+    base: str | Path | None = None,
 ) -> Checkpoint[M]: ...
 
 
-def load(path: str | Path, device: str | torch.device | None = None, expect: Any = None) -> Checkpoint[Any]:
-    """The model of a checkpoint, in eval mode: a native file, a run folder, or a released file.
+def load(
+    path: str | Path, device: str | torch.device | None = None, expect: Any = None, *, base: str | Path | None = None
+) -> Checkpoint[Any]:
+    """The model of a checkpoint, in eval mode: a native file, a run folder, a released file, or a name.
 
     Args:
-        path: `.safetensors` written by act3d, a run folder (its best weights), or a released `.pth`.
+        path: `.safetensors` written by act3d, a run folder (its best weights), a released file (`.pth` or
+            `.safetensors`), `hub:OWNER/NAME`, or a name of `act3d.known_models`.
         device: Where to put it: a name for `choose_device`; CPU by default.
         expect: The class that the model must have, or a tuple of classes; by default any.
+        base: Where the base of a checkpoint of a difference is, if it is not where it was.
 
     Raises:
         CheckpointError: Missing, truncated or foreign file, one that covers less than its model, or a model of
@@ -61,23 +75,51 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
         InputError: No such device.
     """
     target = None if device is None else choose_device(device)
-    path = resolve(path)
+    path, row = find(path)
     try:
         with path.open("rb") as file:
             start = file.read(9)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(start) == 9 and start[8:9] == b"{":  # safetensors: 8 bytes of length, then JSON
-        model, meta = load_native(path)
+    is_safetensors = len(start) == 9 and start[8:9] == b"{"  # 8 bytes of length, then JSON
+    if is_safetensors and written_by_act3d(path):
+        model, meta = load_native(path, base_state(path, base, load))
         found = Checkpoint(model, meta, [], list(meta.get("missing", [])), path)
+    elif base is not None:
+        raise CheckpointError(f"{path} is whole; it takes no base")
     else:
-        loaded = load_released(path)
-        meta = released_meta(loaded.model, path) | ({"missing": loaded.missing} if loaded.missing else {})
-        found = Checkpoint(loaded.model, meta, loaded.left_over, loaded.missing, path)
+        found = _load_foreign(path, row)
     _refuse_others(found, expect)
     if target is not None:
         found.model.to(target)
     return found
+
+
+def find(path: str | Path) -> tuple[Path, KnownModel | None]:
+    """The weights file that a path or name means, fetched from the Hub if it is there; and its row of the table.
+
+    Raises:
+        CheckpointError: Nothing of that name, or it cannot be had.
+    """
+    named = named_model(str(path))
+    if named is not None:
+        repository, row = named
+        return fetch(repository, **({} if row is None else {"revision": row.revision})), row
+    if not Path(path).exists() and Path(path).suffix != ".ckpt":  # the state of a run has words of its own
+        raise CheckpointError(missing_weights(str(path)))
+    return weights_file(path), None
+
+
+def _load_foreign(path: Path, row: KnownModel | None) -> Checkpoint[Any]:
+    """A file that act3d did not write: its content says which model it is, the table how clouds are given to it."""
+    loaded = load_released(path)
+    model: Any = loaded.model
+    if row is not None:  # weights do not depend on how many patches a cloud is cut into
+        model.patches = model.config["patches"] = row.patches
+    meta = released_meta(model, path) | ({"missing": loaded.missing} if loaded.missing else {})
+    if row is not None:
+        meta |= row.facts()
+    return Checkpoint(model, meta, loaded.left_over, loaded.missing, path)
 
 
 def _refuse_others(found: Checkpoint[Any], expect: Any) -> None:
@@ -112,7 +154,7 @@ def released_meta(model: Any, path: Path) -> dict[str, Any]:
 
 def assumptions(meta: Mapping[str, Any]) -> list[str]:
     """What `released_meta` takes for granted about a model's clouds, as a line to be said; nothing for native files."""
-    if not meta.get("released"):
+    if not meta.get("released") or "name" in meta:  # a name of the table: it says so
         return []
     how = "as they are stored" if meta.get("normalization") == "none" else "in the unit sphere"
     return [f"a released file does not say how clouds are to be given: {meta.get('points')} points, {how}, are assumed"]
@@ -126,7 +168,7 @@ __all__ = [
     "load_released",
     "load_stored_state",
     "read_header",
-    "resolve",
     "save",
+    "save_difference",
     "stored_state",
 ]

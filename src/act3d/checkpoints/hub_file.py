@@ -7,7 +7,6 @@ from act3d.errors import CheckpointError, MissingDependency
 from act3d.installing import how_to_install
 
 FILE = "model.safetensors"
-PREFIX = "hub:"  # hub:OWNER/NAME is a checkpoint there
 
 
 def fetch(name: str, **options: Any) -> Path:

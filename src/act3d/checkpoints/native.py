@@ -29,6 +29,8 @@ from act3d.models.teachers import Backbone
 from act3d.native_header import FORMAT, first_line, read_header
 from act3d.version import VERSION
 
+State = dict[str, torch.Tensor]
+
 MOST_PATCHES, MOST_CORNERS = 1 << 16, 1 << 20  # of a cloud, and points in all of them: no tensor tells how many
 
 
@@ -77,7 +79,13 @@ def _fit(wanted: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], 
             raise CheckpointError(f"{where}: {len(names)} parameters {what}: {shown}")
 
 
-def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None) -> Path:
+def save(
+    model: nn.Module,
+    path: str | Path,
+    meta: dict[str, Any] | None = None,
+    state: State | None = None,
+    about: dict[str, Any] | None = None,
+) -> Path:
     """Write a model with its config into one safetensors file, whole or not at all.
 
     Args:
@@ -85,6 +93,8 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
         path: File to write; replaced if it exists.
         meta: JSON-able facts to keep beside the weights: class names, normalization, points, data, licence ...;
             `missing` if parameters were never loaded and hold random numbers.
+        state: The tensors to write; by default all that `stored_state` gives.
+        about: Further entries of the header.
 
     Returns:
         The path.
@@ -95,8 +105,9 @@ def save(model: nn.Module, path: str | Path, meta: dict[str, Any] | None = None)
         "config": model.config,
         "meta": dict(meta or {}),
         "act3d": VERSION,
+        **(about or {}),
     }
-    state = {k: v.detach().cpu().contiguous() for k, v in stored_state(model).items()}
+    state = {k: v.detach().cpu().contiguous() for k, v in (stored_state(model) if state is None else state).items()}
     header = json.loads(json.dumps(header))  # as a reader will see it
     header["digest"] = digest_of(header, state)
     with atomic_path(path) as temporary:
@@ -114,17 +125,27 @@ def digest_of(header: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> s
     return digest.hexdigest()
 
 
-def load_native(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode; and its meta."""
+def load_native(path: str | Path, base: Mapping[str, torch.Tensor] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the model that a native checkpoint describes and fill it: on the CPU, in eval mode; and its meta.
+
+    Args:
+        path: The file.
+        base: Tensors by the model's names that the file leaves out; those in the file come first.
+    """
     header = read_header(path)
     try:
         with safe_open(Path(path), framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file ({first_line(error)})") from error
+    stored = state
+    state = {**(base or {}), **stored}
     model = _built(header, state, path)
-    _fit(stored_state(model), state, str(path))
-    if "digest" in header and header["digest"] != digest_of(header, state):
+    wanted = stored_state(model)
+    if base:  # it may have what this model has not: a class token, a decoder
+        state = {name: value for name, value in state.items() if name in wanted or name in stored}
+    _fit(wanted, state, str(path))
+    if "digest" in header and header["digest"] != digest_of(header, stored):
         raise CheckpointError(f"{path}: damaged: its contents are not what was written (another digest)")
     model.load_state_dict(_as_wanted(model, state), strict=False, assign=True)
     return model.eval(), check_facts(header.get("meta") or {}, path)

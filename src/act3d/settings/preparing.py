@@ -106,6 +106,9 @@ class CheckDataSettings(Settings, command="check-data"):
         "file for a page that shows the shapes or rooms, their sizes and odd ones out; empty = ROOT.shapes.html beside "
         "the folder, but none for the sample; none = no page",
     )
+    card: Place = option(
+        "", "file for the card of a prepared dataset for the Hugging Face Hub, README.md; empty = none"
+    )
 
 
 class QuickstartSettings(Settings, command="quickstart"):

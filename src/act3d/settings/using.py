@@ -183,7 +183,7 @@ class ConvertSettings(Settings, command="convert"):
     positionals = ("checkpoint",)
 
     checkpoint: Weights = option(
-        ..., "a released .pth file of ACT, Point-MAE, Point-BERT or ReCon, or a native checkpoint"
+        ..., "a released file of ACT, Point-MAE, Point-BERT or ReCon, one of torch-pointcloud, or a native checkpoint"
     )
     out: Place = option(..., "file to write, .safetensors")
     classes: Place = option(
@@ -191,6 +191,10 @@ class ConvertSettings(Settings, command="convert"):
     )
     licence: str = option("", "of the weights, to be kept inside")
     points: int = option(0, "points a cloud that the model was trained with; 0 = as in its recipe", unit="points", ge=0)
+    difference_from: Weights = option(
+        "", "write only what differs from the encoder of this checkpoint, which is then needed to load the file"
+    )
+    base: Weights = option("", "of a checkpoint that is such a difference: where its base is, if not where it was")
 
 
 class InspectSettings(Settings, command="inspect"):

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from act3d.channels import width_of
 from act3d.checkpoints import stored_state
 from act3d.kernels.onednn import flop_formulas
+from act3d.native_header import written_by_act3d
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.facts import short
 from act3d.use.load import load
@@ -68,7 +69,7 @@ def inspect_checkpoint(checkpoint: str) -> InspectReport:
     assert path is not None
     return InspectReport(
         str(path),
-        "released" if found.meta.get("released") and path.suffix != ".safetensors" else "native",
+        "native" if path.suffix == ".safetensors" and written_by_act3d(path) else "released",
         found.kind,
         model.config,
         {name: value for name, value in found.meta.items() if name != "settings"},

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from act3d import checkpoints
-from act3d.checkpoints.hub_file import PREFIX, fetch
 from act3d.errors import CheckpointError
 from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
@@ -34,21 +33,28 @@ PREDICTORS: dict[type[nn.Module], type[Predictor[Any]]] = {
 
 
 @overload
-def load(path: str | Path, device: str | torch.device | None = None) -> Predictor[Any]: ...
+def load(
+    path: str | Path, device: str | torch.device | None = None, *, base: str | Path | None = None
+) -> Predictor[Any]: ...
 
 
 @overload
-def load(path: str | Path, device: str | torch.device | None = None, *, expect: type[P]) -> P: ...
+def load(
+    path: str | Path, device: str | torch.device | None = None, *, expect: type[P], base: str | Path | None = None
+) -> P: ...
 
 
-def load(path: str | Path, device: str | torch.device | None = None, expect: Any = None) -> Predictor[Any]:
-    """The predictor of a checkpoint: a native file, a run folder, or a released file.
+def load(
+    path: str | Path, device: str | torch.device | None = None, expect: Any = None, *, base: str | Path | None = None
+) -> Predictor[Any]:
+    """The predictor of a checkpoint: a native file, a run folder, a released file, or a model that has a name.
 
     Args:
-        path: `.safetensors` written by act3d, a run folder (its best weights), a released `.pth`, or `hub:OWNER/NAME`:
-            a model on the Hugging Face Hub.
+        path: `.safetensors` written by act3d, a run folder (its best weights), a released file, `hub:OWNER/NAME` (a
+            model on the Hugging Face Hub), or a name of `act3d.list_models()`.
         device: `cpu`, `cuda:0` ..., `mps`, or `auto`: CUDA where there is one, else MPS or the CPU; the CPU by default.
         expect: The predictor's class, such as `ClassifierPredictor`; by default any.
+        base: Where the base of a checkpoint of a difference is, if it is not where it was.
 
     Raises:
         CheckpointError: Missing, truncated or foreign file, one that covers less than its model, or another kind of
@@ -58,9 +64,7 @@ def load(path: str | Path, device: str | torch.device | None = None, expect: Any
     wanted = None if expect is None else tuple(model for model, made in PREDICTORS.items() if issubclass(made, expect))
     if expect is not None and issubclass(expect, AlignedPredictor):
         wanted = (EncoderModel,)  # any of them may have learnt names
-    if str(path).startswith(PREFIX):
-        path = fetch(str(path).removeprefix(PREFIX))
-    found = checkpoints.load(path, device, expect=wanted)
+    found = checkpoints.load(path, device, expect=wanted, base=base)
     predictor = predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
     if expect is not None and not isinstance(predictor, expect):  # a segmenter has an encoder too
         lacks = (
