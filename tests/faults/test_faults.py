@@ -6,7 +6,7 @@ from tests.faults import table
 from tests.faults.children import warm_up
 from tests.faults.interrupted import Stage
 
-pytest.importorskip("faiss")
+pytest.importorskip("lancedb")
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 

@@ -42,7 +42,7 @@ def test_two_commands_never_write_one_result(
     command: str, meshes: Path, student_file: Path, tmp_path: Path, capsys: Any
 ) -> None:
     if command == "index":
-        pytest.importorskip("faiss")
+        pytest.importorskip("lancedb")
     out = tmp_path / "result.npz"
     words = [command, str(meshes), "--checkpoint", str(student_file), "--out", str(out)]
     with one_writer(out):
@@ -118,7 +118,7 @@ def test_mistakes_end_in_one_line(
 
 
 def test_index_and_search(meshes: Path, student_file: Path, tmp_path: Path, capsys: Any) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     index = tmp_path / "index"
     words = ["index", str(meshes), "--checkpoint", str(student_file), "--out", str(index)]
     assert main(words) == 0
@@ -216,7 +216,7 @@ def test_doctor(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_of_files_that_are_no_utf8(
     meshes: Path, student_file: Path, classifier_file: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     pytest.importorskip("pyarrow")
     (meshes / "rod" / "rod0.obj").rename(meshes / "rod" / os.fsdecode(b"caf\xe9\n.obj"))
     index, model = str(tmp_path / "index"), ["--checkpoint", str(student_file)]
@@ -236,7 +236,7 @@ def test_names_of_files_that_are_no_utf8(
 def test_names_that_look_alike_stay_apart(
     meshes: Path, student_file: Path, classifier_file: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     (meshes / "rod" / "rod0.obj").rename(meshes / "rod" / "a\n.obj")
     (meshes / "rod" / "rod1.obj").rename(meshes / "rod" / r"a\n.obj")
     os.utime(meshes / "rod" / "a\n.obj", (1, 1))

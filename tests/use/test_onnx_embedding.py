@@ -142,7 +142,7 @@ def test_rows_of_an_interrupted_run_by_another_backend_are_not_taken(
 def test_an_index_is_searched_by_its_own_backend(
     meshes: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    pytest.importorskip("faiss")
+    pytest.importorskip("lancedb")
     words = ["index", str(meshes), "--checkpoint", str(weights), "--out", str(tmp_path / "i")]
     assert main([*words, "--backend", "onnx-int8"]) == 0
     assert "onnx-int8 against float32 PyTorch, 6 of the shapes" in capsys.readouterr().out

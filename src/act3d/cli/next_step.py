@@ -126,7 +126,9 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
     ),
     "index": lambda s, _: ["search", SHAPE, "--index", s.out, "--page", "found.html"],
     "search": lambda s, _: (
-        _again("search", s, "--page", "found.html", bool(s.page)) or ["search", SHAPE, "--index", s.index]
+        ["search", SHAPE, "--index", s.index]
+        if s.page or not s.shape
+        else _again("search", s, "--page", "found.html", False)
     ),
     "predict": _after_prediction,
     "export": lambda s, _: _again("export", s, "--int8", "", s.int8) or ["inspect", s.checkpoint],

@@ -34,7 +34,8 @@ def _about(name: str) -> str:
 def _usage(name: str) -> str:
     model = settings_of(name)
     needed = required_settings(model)
-    words = [key.upper() if key in model.positionals else f"--{key} TEXT" for key in needed]
+    words = [f"[{key.upper()}]" for key in model.positionals if key not in needed]
+    words += [key.upper() if key in model.positionals else f"--{key} TEXT" for key in needed]
     return " ".join([f"Usage: act3d {name}", *words, "[OPTIONS]"])
 
 

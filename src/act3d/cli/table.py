@@ -128,17 +128,22 @@ COMMANDS: dict[str, Command] = {
         "act3d.settings.using:IndexSettings",
         "act3d.commands.index:index",
         "Make a collection searchable by shape, or bring its index up to date",
-        ("act3d index my_meshes --checkpoint runs/pretrain --out index",),
+        (
+            "act3d index my_meshes --checkpoint runs/pretrain --out index",
+            'act3d index my_meshes --checkpoint runs/align --out index --labels "chair,table,lamp"',
+        ),
     ),
     "search": Command(
         "Use",
         "act3d.settings.using:SearchSettings",
         "act3d.commands.search:search",
-        "Find the shapes of an indexed collection that are nearest to a given one",
+        "Find the shapes of an indexed collection that are nearest to a given one, or to words",
         (
             "act3d search chair.obj --index index -k 10",
             "act3d search chair.obj --index index --page found.html",
             "act3d search chairs/oak.obj --index index",
+            'act3d search --index index --text "flat washer" --without hole',
+            """act3d search chair.obj --index index --where "class = 'chair' and height < 3\"""",
         ),
     ),
     "predict": Command(

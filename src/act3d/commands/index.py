@@ -1,15 +1,17 @@
 """`act3d index`: a collection that can be searched by shape."""
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act3d.files import one_writer
+from act3d.errors import ConfigError
+from act3d.files import is_remote, one_writer
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import IndexSettings
 from act3d.tables import Table, Tabular
-from act3d.use.index import load_faiss
+from act3d.use.index_table import refuse_handmade, require_lancedb
 from act3d.use.index_update import update_index
 from act3d.use.onnx_embedding import OnnxEncoderPredictor, load_encoder
 from act3d.use.reading import Reading
@@ -21,21 +23,36 @@ class IndexReport(Tabular):
     """What `index` did: shapes in the index, how many of them are new, how many are gone, failures, quality by name.
 
     loss: how near the vectors of a backend other than torch are to PyTorch's, see `OnnxEncoderPredictor.loss`.
+    recall: of approximate search in a large index, in percent, by column.
     """
 
-    out: Path
+    out: str
     shapes: int
     new: int
     gone: int
     failures: list[tuple[str, str]]
     quality: dict[str, dict[str, Any]]
     loss: dict[str, float]
+    recall: dict[str, float] = field(default_factory=dict)
 
     def table(self) -> Table:
         """Return the quality of search, in percent."""
         names = [f"recall@{k}" for k in next(iter(self.quality.values()), {"recall": {}})["recall"]]
         rows = [[name, q["map"], *q["recall"].values(), q["queries"]] for name, q in self.quality.items()]
         return Table(["search", "mAP", *names, "queries"], rows)
+
+
+def words_of_labels(given: str) -> list[str]:
+    """Return the words of --labels: those of a text file, one a line, or those between commas.
+
+    Raises:
+        ConfigError: fewer than two different ones.
+    """
+    text = Path(given).read_text(encoding="utf-8") if given and Path(given).is_file() else given.replace(",", "\n")
+    words = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    if given and len(words) < 2:
+        raise ConfigError(f"labels: {given!r} holds {len(words)} words; two or more are needed")
+    return words
 
 
 @command
@@ -45,18 +62,22 @@ def index(settings: IndexSettings) -> IndexReport:
     Returns:
         What is in the index, and how good it is.
     """
-    folder, data = Path(settings.out), settings.data
-    load_faiss()  # before anything is read
+    place, data = settings.out, settings.data
+    require_lancedb()  # before anything is read
+    refuse_handmade(place)
     predictor = load_encoder(settings.checkpoint, settings.device, settings.backend)
     reading = Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
-    with one_writer(folder):
-        made = update_index(folder, predictor, shapes, reading)
-    quality = made.index.about["quality"]
-    say(f"{folder}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
+    labels = words_of_labels(settings.labels)
+    with nullcontext() if is_remote(place) else one_writer(Path(place)):
+        made = update_index(place, predictor, shapes, reading, labels)
+    quality, recall = made.index.facts["quality"], made.index.facts["recall"]
+    say(f"{place}: {len(made.index)} shapes; {made.new} new, {made.gone} gone, {len(made.failures)} not readable")
     for name, numbers in quality.items():
-        recall = ", ".join(f"recall@{k} {v:.1f}" for k, v in numbers["recall"].items())
-        say(f"{name}: mAP {numbers['map']:.1f}, {recall} (percent, {numbers['queries']} queries)")
+        found = ", ".join(f"recall@{k} {v:.1f}" for k, v in numbers["recall"].items())
+        say(f"{name}: mAP {numbers['map']:.1f}, {found} (percent, {numbers['queries']} queries)")
+    for column, percent in recall.items():
+        say(f"approximate search in {column}: recall@10 {percent:.1f} percent of an exact one")
     loss = predictor.say_loss() if isinstance(predictor, OnnxEncoderPredictor) else {}
-    say(f"search it: act3d search SHAPE --index {folder}")
-    return IndexReport(folder, len(made.index), made.new, made.gone, made.failures, quality, loss)
+    say(f"search it: act3d search SHAPE --index {place}")
+    return IndexReport(place, len(made.index), made.new, made.gone, made.failures, quality, loss, recall)

@@ -1,7 +1,6 @@
 """`act3d inspect`: what a checkpoint is."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.lines import say_json
@@ -32,10 +31,10 @@ def inspect(settings: InspectSettings) -> "InspectReport | HeaderReport | IndexF
 
 
 def _report(settings: InspectSettings) -> "InspectReport | HeaderReport | IndexFacts":
+    from act3d.files import has_index
     from act3d.use.facts import header_report, index_facts
-    from act3d.use.index import has_index
 
-    if has_index(Path(settings.checkpoint)):
+    if has_index(settings.checkpoint):
         return index_facts(settings.checkpoint)
     if settings.header:
         return header_report(settings.checkpoint)

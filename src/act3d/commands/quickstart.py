@@ -231,7 +231,7 @@ def own_commands() -> str:
             "act3d pretrain --config small/pretrain --data.root data/mine \\",
             "  --teacher.checkpoint runs/mine/stage1 --out runs/mine/stage2",
             "act3d probe runs/mine/stage2 --data.root data/mine",
-            "act3d index data/mine --checkpoint runs/mine/stage2 --out runs/mine/index",
+            "act3d index data/mine --checkpoint runs/mine/stage2 --out runs/mine/index   # pip install lancedb first",
             "act3d search path/to/a/shape.obj --index runs/mine/index --page found.html   # the nearest shapes",
         ]
     )

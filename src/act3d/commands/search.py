@@ -1,5 +1,6 @@
-"""`act3d search`: the shapes of a collection that are nearest to a given one."""
+"""`act3d search`: the shapes of a collection that are nearest to a given one, or to words."""
 
+import dataclasses
 from pathlib import Path
 
 from act3d.errors import ConfigError
@@ -9,20 +10,21 @@ from act3d.settings.command import command
 from act3d.settings.places import names_shapes
 from act3d.settings.using import SearchSettings
 from act3d.use.index import Index, open_index
-from act3d.use.search import SearchReport, search_by_name, write_page
+from act3d.use.search import SearchReport, search_by_name, search_filtered, search_names, write_page
 
 
 @command
 def search(settings: SearchSettings) -> SearchReport:
-    """Find the shapes of an indexed collection that are nearest to a mesh, a cloud, or one of them.
+    """Find the shapes of an indexed collection that are nearest to a shape, to words, or that a filter lets through.
 
     Returns:
         The nearest shapes of every query, nearest first.
     """
+    _check(settings)
     index = open_index(settings.index)
     report = _answer(settings, index)
-    answers = {name: [vars(hit) for hit in hits] for name, hits in report.hits.items()}
-    whole = {"index": str(index.folder), "seconds_per_query": report.seconds, "answers": answers}
+    answers = {name: [dataclasses.asdict(hit) for hit in hits] for name, hits in report.hits.items()}
+    whole = {"index": index.place, "seconds_per_query": report.seconds, "answers": answers}
     if settings.json_file and settings.json_file != "-":
         write_json(settings.json_file, whole)
     if settings.page:
@@ -37,16 +39,41 @@ def search(settings: SearchSettings) -> SearchReport:
     return report
 
 
-def _answer(settings: SearchSettings, index: Index) -> SearchReport:
-    if not names_shapes(settings.query):
-        asked = {"up": settings.up != "auto", "split": settings.split, "checkpoint": settings.checkpoint}
-        useless = [key for key, value in asked.items() if value]
-        if useless:
-            raise ConfigError(f"{useless[0]}: {settings.query!r} is no file, folder or pattern: no shape is read")
-        return search_by_name(settings.query, index, settings.k)
-    from act3d.use.search_shapes import search_index  # with torch
+def _check(settings: SearchSettings) -> None:
+    """Refuse what cannot be answered, before the index is opened."""
+    if settings.named and (settings.shape or settings.text or settings.without):
+        raise ConfigError(
+            "named: searches in names alone; leave out the shape, --text and --without (--where may stay)"
+        )
+    if not any((settings.shape, settings.text, settings.without, settings.named, settings.where)):
+        raise ConfigError('search: for what? Give a shape, --text "flat washer", --named or --where')
+    read = bool(settings.shape) and names_shapes(settings.shape)
+    reading = {"up": settings.up != "auto", "split": settings.split, "limit": settings.limit}
+    useless = [key for key, value in reading.items() if value and not read]
+    worded = bool(settings.text or settings.without)
+    useless += ["checkpoint"] if settings.checkpoint and not read and not worded else []
+    if useless:
+        asked = f"{settings.shape!r} is no file, folder or pattern" if settings.shape else "no shape is given"
+        raise ConfigError(f"{useless[0]}: {asked}: no shape is read")
 
-    return search_index(
-        settings.query, index, settings.k, settings.up, settings.checkpoint, settings.split, settings.limit,
-        settings.device,
+
+def _answer(settings: SearchSettings, index: Index) -> SearchReport:
+    k, where = settings.k, settings.where
+    if settings.named:
+        return search_names(settings.named, index, k, where)
+    worded = bool(settings.text or settings.without)
+    read = bool(settings.shape) and names_shapes(settings.shape)
+    if not worded and not read:
+        return search_by_name(settings.shape, index, k, where) if settings.shape else search_filtered(where, index, k)
+    from act3d.use import search_shapes  # with torch
+
+    without = [phrase.strip() for phrase in settings.without.split(",") if phrase.strip()]
+    words = search_shapes.Words(settings.text, without, settings.text_weight, settings.without_weight)
+    if not settings.shape:
+        return search_shapes.search_words(words, index, k, where, settings.checkpoint)
+    if not read:
+        return search_shapes.search_like_named(settings.shape, words, index, k, where, settings.checkpoint)
+    return search_shapes.search_index(
+        settings.shape, index, k, settings.up, settings.checkpoint, settings.split, settings.limit, settings.device,
+        where, words,
     )  # fmt: skip

@@ -57,8 +57,10 @@ def teach(settings: TeachSettings) -> TeachResult:
     """
     from act3d.commands.quickstart import set_aside
     from act3d.data.layouts import holds_dataset
+    from act3d.use.index_table import require_lancedb
 
     source, out = Path(settings.source), Path(settings.out)
+    require_lancedb()  # the last step needs it, hours later
     if settings.fresh:
         set_aside(out)
     prepared = source.is_dir() and holds_dataset(source)

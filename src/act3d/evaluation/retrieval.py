@@ -56,6 +56,7 @@ def retrieval_quality(
     gallery: ArrayLike | None = None,
     gallery_labels: list[str] | None = None,
     ks: tuple[int, ...] = (1, 5, 10),
+    most: int | None = None,
 ) -> RetrievalQuality:
     """Ask for every query which shapes of the gallery are of its class.
 
@@ -68,6 +69,7 @@ def retrieval_quality(
         gallery: Unit vectors (S, F); None = the queries themselves, each without itself.
         gallery_labels: Their class names; "" counts as a wrong answer.
         ks: For recall.
+        most: Ask at most so many queries, evenly spread over those with a label; None = all.
 
     Raises:
         InputError: Shapes that do not fit, or no query has another shape of its class.
@@ -85,8 +87,11 @@ def retrieval_quality(
     precision: list[float] = []
     first: list[int] = []
     of: list[str] = []
-    for start in range(0, len(asked), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(asked)))
+    chosen = np.flatnonzero([bool(name) for name in query_labels])
+    if most is not None and len(chosen) > most:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, most).round().astype(int)]
+    for start in range(0, len(chosen), _BLOCK):
+        block = chosen[start : start + _BLOCK]
         similarity = asked[block] @ stored.T
         if own:
             similarity[np.arange(len(block)), block] = -np.inf  # last in every ranking, and cut off there
@@ -94,7 +99,7 @@ def retrieval_quality(
         hits = labels[order] == wanted[block, None]
         for query, row in zip(block, hits, strict=True):
             ranks = np.flatnonzero(row) + 1
-            if query_labels[query] and len(ranks):
+            if len(ranks):
                 precision.append(float(np.mean(np.arange(1, len(ranks) + 1) / ranks)))
                 first.append(int(ranks[0]))
                 of.append(query_labels[query])

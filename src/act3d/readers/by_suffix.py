@@ -63,7 +63,8 @@ def unread_reason(suffix: str) -> str:
 class Sample(NamedTuple):
     """Points (count, 3) float64 of a file, what its `Shape` says of its up axis and takes for granted; if of a mesh.
 
-    `beside` (count, F) are the channels that were asked for, and `known` those of them that the file has.
+    `beside` (count, F) are the channels that were asked for, and `known` those of them that the file has. `box` holds the
+    lowest and the highest coordinates (2, 3) of the whole shape, where they are known.
     """
 
     points: np.ndarray
@@ -73,13 +74,16 @@ class Sample(NamedTuple):
     note: str = ""
     beside: np.ndarray | None = None
     known: Sequence[str] = ()
+    box: np.ndarray | None = None
 
 
 def read_sample(path: str | Path, count: int, seed: int = 0, channels: Sequence[str] = ()) -> Sample:
     """Read a file and take points from it, spread over its surface or drawn from its cloud; see `read_shape`."""
     shape = read_shape(path)
     samples = sample_surface(shape, count, np.random.default_rng(seed))
-    found = Sample(samples.points, shape.up, shape.turned_from, note=shape.note)
+    used = shape.vertices if shape.faces is None else shape.vertices[np.unique(shape.faces)]
+    box = np.stack([used.min(axis=0), used.max(axis=0)])
+    found = Sample(samples.points, shape.up, shape.turned_from, note=shape.note, box=box)
     if not channels:
         return found
     beside, known = channel_values(shape, samples, channels)

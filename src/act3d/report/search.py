@@ -22,7 +22,12 @@ class FoundShape:
 
 
 def write_search_page(
-    path: str | Path, index: str, shapes: int, answers: Sequence[tuple[FoundShape, Sequence[FoundShape]]]
+    path: str | Path,
+    index: str,
+    shapes: int,
+    answers: Sequence[tuple[FoundShape, Sequence[FoundShape]]],
+    title: str = "nearest to",
+    measure: str = "the cosine of scaled embeddings: 1 means the same",
 ) -> Path:
     """Write the page and return its path.
 
@@ -31,12 +36,14 @@ def write_search_page(
         index: The folder of the index.
         shapes: How many shapes it holds.
         answers: Every query with the shapes that were found, nearest first.
+        title: What a shape found is to the query.
+        measure: What the number beside a shape found means; "" = there is none.
     """
     cards = [
         (_card(query, "query"), [_card(shape, f"{rank}.") for rank, shape in enumerate(found, start=1)])
         for query, found in answers
     ]
-    return write_page(path, "search.html", index=index, shapes=shapes, answers=cards)
+    return write_page(path, "search.html", index=index, shapes=shapes, answers=cards, title=title, measure=measure)
 
 
 def _card(shape: FoundShape, caption: str) -> Card:

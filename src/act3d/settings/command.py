@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from act3d.settings.layers import resolve
-from act3d.settings.messages import named_fields, required_settings
+from act3d.settings.messages import named_fields
 from act3d.settings.model import Settings
 
 S = TypeVar("S", bound=Settings)
@@ -43,10 +43,10 @@ def command(run: Callable[[S], R]) -> Command[R]:
             if config or values:
                 raise TypeError(f"{model.command}: give whole settings, or a config and settings by name, not both")
             return run(_after_restart(places[0]))  # type: ignore[arg-type]
-        required = required_settings(model)
-        if len(places) > len(required):
-            raise TypeError(f"{model.command}: only {', '.join(required) or 'nothing'} can be given without a name")
-        given = {**dict(zip(required, places, strict=False)), **values}
+        named = _in_places(model)
+        if len(places) > len(named):
+            raise TypeError(f"{model.command}: only {', '.join(named) or 'nothing'} can be given without a name")
+        given = {**dict(zip(named, places, strict=False)), **values}
         settings = _after_restart(resolve(model, given, [config] if isinstance(config, str | Path) else config))
         settings.check_places()
         return run(settings)  # type: ignore[arg-type]
@@ -65,12 +65,19 @@ def _after_restart(settings: S) -> S:
     return settings.model_copy(update={"resume": True}) if begun else settings
 
 
+def _in_places(model: type[Settings]) -> list[str]:
+    """Return the names of settings that Python takes without a name too: those of places, and those without default."""
+    return [name for name, field in named_fields(model).items() if field.is_required() or name in model.positionals]
+
+
 def _signature(model: type[Settings], run: Callable[..., Any]) -> inspect.Signature:
     """Return the signature that help() and editors show: every section and plain option by name."""
     parameter, empty = inspect.Parameter, inspect.Parameter.empty
-    shown = []
+    shown: list[inspect.Parameter] = []
     for name, field in named_fields(model).items():
-        kind = parameter.POSITIONAL_OR_KEYWORD if field.is_required() else parameter.KEYWORD_ONLY
+        optional = any(item.default is not empty for item in shown)  # what follows one has to be named
+        placed = name in _in_places(model) and not (field.is_required() and optional)
+        kind = parameter.POSITIONAL_OR_KEYWORD if placed else parameter.KEYWORD_ONLY
         default = empty if field.is_required() else field.default
         shown.append(parameter(name, kind, default=default, annotation=field.annotation))
     shown.append(parameter("config", parameter.KEYWORD_ONLY, default=(), annotation=str | list[str]))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator
 
 from act3d.errors import Act3dError, CheckpointError, InputError
-from act3d.files import folders_of, weights_file
+from act3d.files import folders_of, has_index, is_remote, weights_file
 from act3d.known_models import missing_weights, named_model
 
 
@@ -52,6 +52,11 @@ def _check_exists(path: str) -> None:
         raise InputError(f"{path} does not exist")
 
 
+def _check_index(place: str) -> None:
+    if not is_remote(place):
+        _check_exists(place)
+
+
 def _check_weights(path: str) -> None:
     if named_model(path) is None:
         if not Path(path).exists() and Path(path).suffix != ".ckpt":
@@ -60,7 +65,7 @@ def _check_weights(path: str) -> None:
 
 
 def _check_weights_or_index(path: str) -> None:
-    if not (Path(path) / "index.json").is_file():
+    if not has_index(path):
         _check_weights(path)
 
 
@@ -92,6 +97,9 @@ Datasets = Annotated[str, _Text, BeforeValidator(_joined), MustExist(_check_data
 
 Shapes = Annotated[str, _Text, MustExist(_check_shapes)]
 """A mesh or cloud, a folder or a pattern of them, a dataset's folder, or "sample"."""
+
+IndexPlace = Annotated[str, _Text, MustExist(_check_index)]
+"""The folder or URI of an index."""
 
 Existing = Annotated[str, _Text, MustExist(_check_exists)]
 """A file or folder that is read."""

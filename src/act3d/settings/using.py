@@ -5,7 +5,7 @@ from typing import Literal
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
-from act3d.settings.places import Dataset, Existing, Place, Shapes, Weights, WeightsOrIndex
+from act3d.settings.places import Dataset, IndexPlace, Place, Shapes, Weights, WeightsOrIndex
 
 Axis = Literal["auto", "x", "y", "z"]
 
@@ -42,36 +42,49 @@ class EmbedSettings(Settings, command="embed"):
 class IndexSettings(Settings, command="index"):
     """Make a collection searchable, or bring its index up to date.
 
-    Every shape is embedded; the folder written holds the vectors, a faiss index, and a small cloud of every shape for
-    pictures. A second run with the same --out reads only new or changed files, adds those of another INPUT, and drops
-    files that are gone. Where shapes have classes (from the dataset, or the names of
-    subfolders), the quality of search is measured and printed.
+    Every shape is embedded and becomes a row of a table in LanceDB: its names, class, file, size, embedding, and a
+    small cloud for pictures. A second run with the same --out reads only new or changed files, adds those of another
+    INPUT, and drops files that are gone; until it ends, readers see the old index whole. Where shapes have classes
+    (from the dataset, or the names of subfolders), the quality of search is measured and printed.
     """
 
     positionals = ("input",)
 
     input: Shapes = option(..., 'a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample')
     checkpoint: Weights = option(..., ENCODER_HELP)
-    out: Place = option(..., "folder of the index")
+    out: Place = option(..., "folder of the index, or a URI such as s3://bucket/index")
+    labels: Place = option(
+        "",
+        "words of which every shape gets the nearest, as column zero_shot: separated by commas, or a text file with "
+        "one a line; needs a model that learnt names (act3d align)",
+    )
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
     backend: Backend = option("torch", BACKEND_HELP)
 
 
 class SearchSettings(Settings, command="search"):
-    """Find the shapes of an indexed collection that are nearest to a mesh or cloud.
+    """Find the shapes of an indexed collection that are nearest to a mesh or cloud, to words, or to both.
 
     Prints a table; writes JSON and a page with pictures on demand. A query whose own file is in the index finds
-    itself first. A shape of the index that is given by its name needs no model.
+    itself first. A shape of the index that is given by its name needs no model. Words are understood where the index
+    was made by a model that learnt names (act3d align). --where keeps only some shapes, by SQL over the columns name,
+    class, split, path, text, width, height, depth, zero_shot and zero_shot_probability; alone, it lists them.
     """
 
-    positionals = ("query",)
+    positionals = ("shape",)
 
-    query: Place = option(
-        ...,
+    shape: Place = option(
+        "",
         "a mesh or cloud, a folder or quoted pattern of them, a prepared dataset, or the name of an indexed shape",
     )
-    index: Existing = option(..., "folder that `act3d index` wrote")
+    index: IndexPlace = option(..., "what `act3d index` wrote: a folder, or a URI such as s3://bucket/index")
+    text: str = option("", 'what shapes are to be like, in words, such as "flat washer"')
+    without: str = option("", 'what they are not to be like; phrases are separated by commas: "round,with a hole"')
+    text_weight: float = option(0.5, "share of --text where a shape is given as well", ge=0, le=1)
+    without_weight: float = option(0.5, "how much of --without is taken away", ge=0, le=2)
+    named: str = option("", "words that names, classes or captions hold; needs no model")
+    where: str = option("", """filter, such as "class = 'qfn' and height < 3"; sizes are in the files' own units""")
     k: int = option(10, "how many shapes to show", unit="shapes", ge=1)
     up: Axis = option("auto", "up axis of the query's file; auto = as in the files that the model was trained on")
     checkpoint: Weights = option("", "the model, if it is no longer where the index found it")

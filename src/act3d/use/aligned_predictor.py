@@ -1,7 +1,7 @@
 """Aligned encoders in use: shapes and texts in one space, so that any words name shapes."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from act3d.errors import InputError
 from act3d.models.encoder import EncoderModel
 from act3d.models.student import Student
-from act3d.models.text_head import TextSide
+from act3d.models.text_head import TextHead, TextSide
 from act3d.use.points import Points, is_single
 from act3d.use.shape_predictors import EncoderPredictor, StudentPredictor, ranked
 from act3d.use.text_embeddings import encode_texts
@@ -76,10 +76,24 @@ class AlignedPredictor(EncoderPredictor[M]):
     @torch.no_grad()
     def rank(self, points: Points, labels: Sequence[str] | None = None) -> list[list[tuple[str | int, float]]]:
         """For every cloud all labels with their probabilities, the likeliest first; by default `self.labels`."""
-        labels = self.labels if labels is None else labels
+        return self.rank_vectors(self.embed_shape(points), self.labels if labels is None else labels)
+
+    @torch.no_grad()
+    def rank_vectors(self, vectors: Tensor, labels: Sequence[str]) -> list[list[tuple[str | int, float]]]:
+        """`rank` of clouds whose vectors (B, D) `embed_shape` has made."""
         if isinstance(labels, str) or len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise InputError(f"labels: {labels!r} is not allowed; give two or more different words")
-        return ranked(self.head.scores(self.embed_shape(points), self.embed_text(labels)), list(labels))
+        return ranked(self.head.scores(vectors, self.embed_text(labels)), list(labels))
+
+
+@torch.no_grad()
+def place_among_texts(predictor: EncoderPredictor[Any], points: Points, embedded: Tensor) -> Tensor:
+    """What `embed_shape` gives (B, D), from embeddings (B, F) of the same points where these are all that it needs."""
+    head = predictor.model.alignment
+    if isinstance(head, TextHead):
+        placed: Tensor = head(embedded.to(predictor.device))
+        return placed
+    return predictor.model.among_texts(predictor.patchify(points))  # ReCon's text token is no part of an embedding
 
 
 class AlignedStudentPredictor(AlignedPredictor[Student], StudentPredictor):

@@ -2,13 +2,12 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from act3d.errors import InputError
 from act3d.files import printable
@@ -16,7 +15,7 @@ from act3d.progress import Progress
 from act3d.use.embeddings import COLUMNS, Embeddings, made_by, read_embeddings
 from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Item, Shapes
+from act3d.use.shapes import Batch, Item, Shapes
 
 ROWS_A_PART = 256  # shapes after which what was found is written down
 _KEPT = ("points", "normalization", "licence", "data")
@@ -47,7 +46,6 @@ def embed_shapes(
     known: Sequence[Embeddings],
     parts: "Parts",
     facts: dict[str, Any],
-    look: Callable[[Item, Tensor], None] | None = None,
 ) -> Embedded:
     """Embed the shapes that are not known yet.
 
@@ -58,7 +56,6 @@ def embed_shapes(
         known: Tables by the same model.
         parts: Where rows are kept until the whole table is written.
         facts: See `facts_of`.
-        look: Is shown every shape that is read, with its points (N, 3).
 
     Raises:
         InputError: Not one shape could be read.
@@ -71,15 +68,12 @@ def embed_shapes(
     places = [place for place, item in enumerate(items) if item.key not in vectors]
     failures: list[tuple[str, str]] = []
     pending: list[Item] = []
-    for found, clouds, bad in _with_progress(shapes, places, predictor, reading):
+    for found, clouds, bad, _ in with_progress(shapes, places, predictor, reading):
         failures += [(items[place].name, reason) for place, reason in bad]
         if found:
             rows = predictor.embed(clouds).float().cpu().numpy()
             vectors |= {items[place].key: row for place, row in zip(found, rows, strict=True)}
             pending += [items[place] for place in found]
-        if look is not None:
-            for place, cloud in zip(found, clouds, strict=True):
-                look(items[place], cloud)
         if len(pending) >= ROWS_A_PART:
             parts.write(_table(pending, vectors, facts))
             pending = []
@@ -94,16 +88,16 @@ def _table(items: list[Item], vectors: dict[tuple[str, str], Any], facts: dict[s
     return Embeddings(stacked, {name: [getattr(item, name) for item in items] for name in COLUMNS}, facts)
 
 
-def _with_progress(
+def with_progress(
     shapes: Shapes, places: list[int], predictor: EncoderPredictor[Any], reading: Reading
-) -> Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]:
+) -> Iterator[Batch]:
     """The shapes' batches, while a bar shows how far they are; what cannot be read is said at once."""
     with Progress(len(places), text="embedding", unit="shapes") as progress:
-        for found, clouds, bad in shapes.batches(places, predictor, reading):
-            for place, reason in bad:
+        for batch in shapes.batches(places, predictor, reading):
+            for place, reason in batch.failures:
                 progress.say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}")
-            yield found, clouds, bad
-            progress.advance(count=len(found) + len(bad))
+            yield batch
+            progress.advance(count=len(batch.places) + len(batch.failures))
 
 
 class Parts:

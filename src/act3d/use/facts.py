@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from act3d.files import weights_file
 from act3d.native_header import read_header, read_shapes
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.index import open_index
+from act3d.use.index_table import path_of
 
 
 @dataclass(repr=False)
@@ -56,7 +57,11 @@ def header_report(checkpoint: str) -> HeaderReport:
 
 @dataclass(repr=False)
 class IndexFacts(Tabular):
-    """What an index holds: shapes, how many of each class ("" = unknown), its model, and the quality of search."""
+    """What an index holds: shapes, how many of each class ("" = unknown), its model, and the quality of search.
+
+    words: whether shapes are found by what words mean; labels: the words of `index --labels`; recall: of approximate
+    search, by column.
+    """
 
     file: str
     kind: str
@@ -66,6 +71,9 @@ class IndexFacts(Tabular):
     model: dict[str, Any]
     quality: dict[str, dict[str, Any]]
     gone: int
+    words: bool = False
+    labels: list[str] = field(default_factory=list)
+    recall: dict[str, float] = field(default_factory=dict)
 
     def table(self) -> Table:
         """One row a fact."""
@@ -76,6 +84,9 @@ class IndexFacts(Tabular):
             ["files gone", str(self.gone) if self.gone else "none"],
             ["classes", f"{len(known)}: {short(known)}" if known else "none"],
             ["unlabelled", str(self.classes.get("", 0))],
+            ["search by words", "yes" if self.words else "no: the model learnt no names"],
+            *([["words of --labels", short(self.labels)]] if self.labels else []),
+            *([f"recall@10 of {name}", f"{value:.1f} % (approximate)"] for name, value in self.recall.items()),
             *([f"model.{name}", short(value)] for name, value in self.model.items()),
             *([name, f"mAP {found['map']:.1f} %, {found['queries']} queries"] for name, found in self.quality.items()),
         ]
@@ -92,16 +103,18 @@ def index_facts(folder: str) -> IndexFacts:
         CheckpointError: A damaged index.
     """
     index = open_index(folder)
-    paths = [path for path in index.table["path"] if path]
     return IndexFacts(
         str(folder),
         "index",
         len(index),
-        index.table.vectors.shape[1],
-        dict(sorted(Counter(index.table["label"]).items())),
-        index.table.meta,
-        index.about.get("quality", {}),
-        sum(not Path(path).is_file() for path in paths),
+        len(index.facts["scaling"]["mean"]),
+        index.counts("class"),
+        index.model,
+        index.facts["quality"],
+        sum(not Path(path_of(path)).is_file() for path in index.column("path") if path),
+        index.has_texts,
+        list(index.facts["labels"]),
+        dict(index.facts["recall"]),
     )
 
 

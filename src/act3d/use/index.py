@@ -1,67 +1,110 @@
-"""A collection that can be searched by shape: a folder with vectors, a faiss index, and small clouds for pictures.
+"""A collection that can be searched: a table in LanceDB, see `act3d.use.index_table`. Without torch.
 
-An update writes a whole new folder beside the old one, and the two exchange their names: whenever it is stopped, there
-is one whole index. `index.json` holds the digest of every other file, so that parts that do not belong together are
-noticed.
+index = open_index("index")                      # or "s3://bucket/index"
+index.rows(where="class = 'qfn' and height < 3", limit=20)
+index.nearest(index.vector(id), k=10)            # by shape
+index.nearest(vector, column="text_vector")      # by words, of a model that learnt names
+index.named("qfn exposed pad")                   # by words in names and captions
+index.clouds([id])                               # small clouds for pictures
 """
 
-import hashlib
-import json
-import shutil
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from act3d.errors import CheckpointError, InputError, MissingDependency, reason_of
-from act3d.evaluation.retrieval import RetrievalQuality, Scaling, measure_scaling, retrieval_quality
-from act3d.files import atomic_path, move_into_place, recover_folder, write_json
-from act3d.installing import how_to_install
-from act3d.use.embeddings import COLUMNS, Embeddings, read_embeddings
+from act3d.errors import CheckpointError, InputError
+from act3d.evaluation.retrieval import Scaling
+from act3d.use import index_table
+from act3d.use.index_table import CURRENT, SHOWN, guarded, open_table, quoted, read_columns
 from act3d.use.reading import Reading
 
-FORMAT = "act3d-index-1"
-TABLE, VECTORS, PICTURES, ABOUT = "embeddings.npz", "index.faiss", "clouds.npz", "index.json"
-PICTURE_POINTS = 512
-EXACT_LIMIT = 200_000  # above, an approximate graph index (HNSW) instead of comparing with everything
+VECTORS = ("vector", "text_vector")
+EF, REFINE = 200, 4  # of an approximate search: candidates looked at, and how many times k are compared exactly
 
-Key = tuple[str, str]  # name and stamp of a shape
-Pictures = dict[Key, NDArray[np.float16]]
+
+@dataclass(frozen=True)
+class Row:
+    """A shape of an index.
+
+    Attributes:
+        id: Its id in the index.
+        name: Its name: folders and file.
+        label: Its class, "" = unknown.
+        split: Of a dataset's shape, else "".
+        path: Its file, "" = inside a dataset.
+        text: The words in its names, class and caption.
+        width, height, depth: Extents in the file's own units, height along the up axis; None where the size is unknown.
+        zero_shot, zero_shot_probability: The nearest of the words that `index --labels` was given, and how sure.
+    """
+
+    id: str
+    name: str
+    label: str
+    split: str
+    path: str
+    text: str
+    width: float | None
+    height: float | None
+    depth: float | None
+    zero_shot: str
+    zero_shot_probability: float | None
+
+
+@dataclass(frozen=True)
+class Hit(Row):
+    """A shape found: rank from 1; similarity, a cosine (of `named`: the score of BM25; None = of a filter alone)."""
+
+    rank: int
+    similarity: float | None
 
 
 @dataclass(repr=False)
 class Index:
-    """An opened index.
+    """An opened index; what is written later is seen by opening it again.
 
     Attributes:
-        folder: Where it is.
-        table: Vectors and names of its shapes; `meta` says which model.
-        pictures: A small cloud (512, 3) of every shape.
-        about: What `index.json` says: quality, digests.
+        place: Its folder or URI.
+        table: LanceDB's table, at the version that was finished last.
+        facts: What the index says of itself: model, scaling, reading, quality, labels, recall.
     """
 
-    folder: Path
-    table: Embeddings
-    pictures: Pictures
-    about: dict[str, Any] = field(default_factory=dict)
+    place: str
+    table: Any
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.table)
+        with guarded(self.place):
+            return int(self.table.count_rows())
 
     def __repr__(self) -> str:
-        return f"<Index: {len(self)} shapes by {self.table.meta.get('path')}; {self.folder}>"
+        return f"<Index: {len(self)} shapes by {self.model.get('path')}; {self.place}>"
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Facts about the model: digest and place of its file, backend, kind, points ..."""
+        return dict(self.facts["model"])
 
     @property
     def scaling(self) -> Scaling:
-        """What turns an embedding into what faiss compares."""
-        return measure_scaling(self.table.vectors)
+        """What turns an embedding into what is compared in the column `vector`."""
+        mean, deviation = (np.array(self.facts["scaling"][name], np.float32) for name in ("mean", "deviation"))
+        return Scaling(mean, deviation)
 
     @property
     def reading(self) -> Reading:
         """How its files were read, if all were read alike: queries are to be read so too."""
-        return Reading.of(stamp for stamp, path in zip(self.table["stamp"], self.table["path"], strict=True) if path)
+        return Reading(*self.facts["reading"])
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether shapes are found by what words mean: only with a model that learnt names."""
+        return "text_vector" in self.table.schema.names
 
     def checkpoint(self) -> str:
         """The file of the model that it was made with.
@@ -69,146 +112,159 @@ class Index:
         Raises:
             CheckpointError: It is no longer there.
         """
-        path = str(self.table.meta["path"])
+        path = str(self.model["path"])
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: the index's model is no longer there; say where it is by --checkpoint")
         return path
 
-    def vectors(self) -> Any:
-        """The faiss index.
+    def rows(
+        self, where: str = "", containing: str = "", limit: int | None = None, offset: int = 0, order: str = "name"
+    ) -> list[Row]:
+        """Shapes in the order of a column.
+
+        Args:
+            where: A filter in SQL over the columns, such as "class = 'qfn' and height < 3"; "" = all shapes.
+            containing: Letters that name, text or path must hold, in either case.
+            limit, offset: At most so many, after so many; None = all.
+            order: A column.
 
         Raises:
-            MissingDependency: faiss is not installed.
-            CheckpointError: The file is damaged, or of another collection.
+            InputError: A filter that is not understood.
         """
-        faiss = load_faiss()
-        try:
-            found = faiss.read_index(str(self.folder / VECTORS))
-        except RuntimeError as error:
-            raise CheckpointError(f"{self.folder / VECTORS}: cannot be read; run act3d index again") from error
-        if found.ntotal != len(self.table):
-            raise CheckpointError(f"{self.folder}: its files do not belong together; run act3d index again")
+        chosen = " and ".join(f"({part})" for part in (where, _containing(containing)) if part)
+
+        def ask() -> Any:
+            query = self.table.search().select(list(SHOWN)).order_by([{"column_name": order}])
+            query = query.where(chosen) if chosen else query
+            return query.limit(limit or max(1, self.table.count_rows())).offset(offset).to_list()
+
+        return [Row(**_renamed(found)) for found in self._asked(ask, where)]
+
+    def count(self, where: str = "", containing: str = "") -> int:
+        """How many shapes `rows` would give."""
+        chosen = " and ".join(f"({part})" for part in (where, _containing(containing)) if part)
+        return int(self._asked(lambda: self.table.count_rows(chosen or None), where))
+
+    def counts(self, column: str = "class") -> dict[str, int]:
+        """How often each value of a column of texts occurs; "" = unknown."""
+        return dict(sorted(Counter(self.column(column)).items()))
+
+    def column(self, name: str) -> list[Any]:
+        """A column of all shapes, in the table's order."""
+        with guarded(self.place):
+            found: list[Any] = read_columns(self.table, [name])[name].to_pylist()
         return found
 
+    def row(self, id: str) -> Row:
+        """One shape by its id.
 
-def has_index(folder: Path) -> bool:
-    """Tell whether a finished index is there."""
-    recover_folder(folder)
-    return (folder / ABOUT).is_file()
+        Raises:
+            InputError: No shape has it.
+        """
+        found = self.rows(f"id = {quoted(id)}", limit=1)
+        if not found:
+            raise InputError(f"id: {self.place} has no shape {id!r}")
+        return found[0]
+
+    def vector(self, id: str, column: str = "vector") -> NDArray[np.float32]:
+        """The stored unit vector (F,) of one shape."""
+        found = self._stored([id], column)
+        if id not in found:
+            raise InputError(f"id: {self.place} has no shape {id!r}")
+        return np.array(found[id], dtype=np.float32)
+
+    def clouds(self, ids: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Small clouds (512, 3) of shapes, for pictures."""
+        return {id: index_table.cloud_of(stored) for id, stored in self._stored(ids, "cloud").items() if stored}
+
+    def nearest(
+        self, vector: ArrayLike, k: int = 10, where: str = "", column: str = "vector", exact: bool = False
+    ) -> list[Hit]:
+        """The shapes nearest to a vector, nearest first.
+
+        Args:
+            vector: (F,), scaled as `scaling` does it for "vector", among texts for "text_vector"; of any length.
+            k: How many.
+            where: See `rows`: only shapes that it lets through are looked at.
+            column: "vector" (shapes) or "text_vector" (words).
+            exact: Compare with every shape, also where there is an approximate index.
+
+        Raises:
+            InputError: The index has no such column, or does not understand the filter.
+        """
+        if column not in self.table.schema.names:
+            raise InputError(
+                f"{self.place} was made by a {self.model['kind']} that learnt no names: words mean nothing"
+            )
+        asked = np.asarray(vector, dtype=np.float32).reshape(-1)
+
+        def ask() -> Any:
+            query = self.table.search(asked, vector_column_name=column).distance_type("cosine")
+            query = query.bypass_vector_index() if exact else query.ef(max(EF, k)).refine_factor(REFINE)
+            query = query.where(where) if where else query
+            return query.select([*SHOWN, "_distance"]).limit(k).to_list()
+
+        found = sorted(self._asked(ask, where), key=lambda row: (row["_distance"], row["name"]))
+        return [Hit(**_renamed(row), rank=rank, similarity=1 - row["_distance"]) for rank, row in enumerate(found, 1)]
+
+    def named(self, words: str, k: int = 10, where: str = "") -> list[Hit]:
+        """The shapes whose names, class or caption hold words, by full-text search: the best match first."""
+
+        def ask() -> Any:
+            query = self.table.search(words, query_type="fts", fts_columns=["name", "text"])
+            query = query.where(where) if where else query
+            return query.select([*SHOWN, "_score"]).limit(k).to_list()
+
+        found = self._asked(ask, where)
+        return [Hit(**_renamed(row), rank=rank, similarity=row["_score"]) for rank, row in enumerate(found, 1)]
+
+    def _stored(self, ids: Sequence[str], column: str) -> dict[str, Any]:
+        if not ids:
+            return {}
+        with guarded(self.place):
+            found = read_columns(self.table, ["id", column], f"id in ({', '.join(map(quoted, ids))})")
+            return dict(zip(found["id"].to_pylist(), found[column].to_pylist(), strict=True))
+
+    def _asked(self, ask: Callable[[], Any], where: str) -> Any:
+        """What a query gives; if it fails and so does its filter alone, the filter is to blame."""
+        with guarded(self.place):
+            try:
+                return ask()
+            except Exception as error:
+                if where:
+                    try:
+                        self.table.count_rows(where)
+                    except Exception as wrong:
+                        raise index_table.check_name(self.table, where, wrong) from error
+                raise
 
 
-def open_index(folder: str | Path) -> Index:
+def open_index(place: str | os.PathLike[str]) -> Index:
     """Open an index.
 
     Raises:
-        CheckpointError: The folder holds no finished index, or a damaged one, or files that do not belong together.
+        CheckpointError: There is no finished index, or a damaged one, or one of an earlier version of act3d.
+        MissingDependency: LanceDB is not installed.
     """
-    folder = Path(folder)
-    if not has_index(folder):
-        raise CheckpointError(f"{folder}: holds no finished index; make one by act3d index INPUT --out {folder}")
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']!r}")
-        for name, digest in about.get("files", {}).items():
-            if _digest(folder / name) != digest:
-                raise ValueError(f"{name} does not belong to it, or is damaged")
-        with np.load(folder / PICTURES, allow_pickle=False) as file:
-            keys = [tuple(str(key).split("\n", 1)) for key in file["keys"]]
-            pictures: Pictures = dict(zip(keys, file["points"], strict=True))  # type: ignore[arg-type]
-        table = read_embeddings(folder / TABLE)
-        if about["shapes"] != len(table):
-            raise ValueError(f"{about['shapes']} shapes promised, {len(table)} found")
-    except Exception as error:
-        raise CheckpointError(f"{folder}: a damaged index, or one of another version ({reason_of(error)})") from error
-    return Index(folder, table, pictures, about)
+    table = open_table(place, CURRENT)
+    if table is None:
+        raise CheckpointError(f"{place}: holds no finished index; make one by act3d index INPUT --out {place}")
+    with guarded(place):
+        facts = index_table.facts_in(table)
+        if "scaling" not in facts:
+            raise CheckpointError(f"{place}: a table of LanceDB that act3d did not write, or a damaged one")
+    return Index(os.fspath(place), table, facts)
 
 
-def write_index(folder: Path, table: Embeddings, pictures: Pictures) -> Index:
-    """Write an index, in place of the one that may be there. Foreign files in the folder stay."""
-    work = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    scaling = measure_scaling(table.vectors)
-    table.write(work / TABLE)
-    keys = sorted(pictures)
-    with atomic_path(work / PICTURES) as temporary, temporary.open("wb") as file:
-        np.savez(file, keys=np.array(["\n".join(key) for key in keys]), points=np.array([pictures[k] for k in keys]))
-    with atomic_path(work / VECTORS) as temporary:
-        load_faiss().write_index(build_faiss(scaling(table.vectors)), str(temporary))
-    about = {"format": FORMAT, "shapes": len(table), "checkpoint": table.meta, "quality": quality(table, scaling)}
-    about["files"] = {name: _digest(work / name) for name in (TABLE, VECTORS, PICTURES)}
-    write_json(work / ABOUT, about)
-    for other in folder.iterdir() if folder.is_dir() else ():
-        if other.name not in (TABLE, VECTORS, PICTURES, ABOUT):
-            (shutil.copytree if other.is_dir() else shutil.copy2)(other, work / other.name)
-    move_into_place(work, folder)
-    return Index(folder, table, pictures, about)
+def _renamed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table as the fields of `Row`."""
+    row = {name: found[name] for name in SHOWN if name != "class"}
+    return row | {"label": found["class"], "path": index_table.path_of(found["path"])}
 
 
-def joined(old: Embeddings | None, new: Embeddings) -> tuple[Embeddings, int]:
-    """All rows of the new table, and those of the old one whose shapes are still there; how many are not."""
-    if old is None:
-        return new, 0
-    fresh = set(zip(new["name"], new["path"], strict=True))
-    rest = [i for i, key in enumerate(zip(old["name"], old["path"], strict=True)) if key not in fresh]
-    kept = [i for i in rest if not old["path"][i] or Path(old["path"][i]).is_file()]
-    stay = old.rows(kept)
-    columns = {name: stay[name] + new[name] for name in COLUMNS}
-    return Embeddings(np.concatenate([stay.vectors, new.vectors]), columns, new.meta), len(rest) - len(kept)
-
-
-def small(points: NDArray[np.float32]) -> NDArray[np.float16]:
-    """A cloud (N, 3) cut down for pictures: (512, 3) float16."""
-    return np.resize(points[:PICTURE_POINTS], (PICTURE_POINTS, 3)).astype(np.float16)
-
-
-def build_faiss(unit: NDArray[np.float32]) -> Any:
-    """A faiss index over unit vectors (S, F), by inner product: exact up to `EXACT_LIMIT` shapes.
-
-    Raises:
-        MissingDependency: faiss is not installed.
-    """
-    faiss = load_faiss()
-    width = unit.shape[1]
-    if len(unit) <= EXACT_LIMIT:
-        index = faiss.IndexFlatIP(width)
-    else:
-        index = faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efSearch = 128
-    index.add(unit)
-    return index
-
-
-def load_faiss() -> Any:
-    """Import faiss, or say what to install."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingDependency(f"searching needs faiss: {how_to_install('search')}") from error
-    return faiss
-
-
-def quality(table: Embeddings, scaling: Scaling) -> dict[str, dict[str, Any]]:
-    """mAP and recall@k over the labelled shapes: all against all, and test against train where there are splits."""
-    unit, labels, splits = scaling(table.vectors), table["label"], table["split"]
-    found: dict[str, dict[str, Any]] = {}
-
-    def add(name: str, result: RetrievalQuality) -> None:
-        recall = {str(k): v for k, v in result.recall.items()}
-        found[name] = {"map": result.mean_ap, "recall": recall, "queries": result.queries, "by_class": result.class_ap}
-
-    try:
-        add("each shape among all others", retrieval_quality(unit, labels))
-        test, train = ([i for i, s in enumerate(splits) if s == wanted] for wanted in ("test", "train"))
-        if test and train:
-            sides = [(unit[rows], [labels[i] for i in rows]) for rows in (test, train)]
-            add("test shapes among training shapes", retrieval_quality(*sides[0], *sides[1]))
-    except InputError:  # nothing labelled, or no two of a kind
-        pass
-    return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _containing(letters: str) -> str:
+    """The filter that lets shapes through whose name, text or path hold some letters."""
+    if not letters:
+        return ""
+    wanted = quoted(letters.lower())
+    return " or ".join(f"strpos(lower({name}), {wanted}) > 0" for name in ("name", "text", "path"))

@@ -1,30 +1,36 @@
-"""Making an index, and bringing it up to date."""
+"""Making an index, and bringing it up to date: rows are written as they are found, and seen when all are there."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from act3d.errors import InputError
-from act3d.use.embed_shapes import Parts, embed_shapes, facts_of
-from act3d.use.embeddings import Embeddings, check_made_by
-from act3d.use.index import (
-    PICTURE_POINTS,
-    Index,
-    Pictures,
-    has_index,
-    joined,
-    load_faiss,
-    open_index,
-    small,
-    write_index,
-)
-from act3d.use.points import read_with_notes
+from act3d.errors import ConfigError, InputError
+from act3d.evaluation.retrieval import Scaling, measure_scaling
+from act3d.files import printable
+from act3d.progress import phase
+from act3d.use import index_table
+from act3d.use.aligned_predictor import AlignedPredictor, place_among_texts
+from act3d.use.embed_shapes import facts_of, with_progress
+from act3d.use.embeddings import check_made_by, made_by
+from act3d.use.index import Index, open_index
+from act3d.use.index_quality import approximate, quality
+from act3d.use.index_table import CURRENT, FACTS, guarded, matrix, quoted, read_columns, upsert
 from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Item, Shapes
+from act3d.use.shapes import Batch, Item, Shapes
+from act3d.use.texts import text_of, texts_of
+
+ROWS_A_WRITE = 256  # shapes after which what was found is written down
+REMOVED_AT_ONCE = 1000
+DRIFT = 0.1  # share of shapes added or removed since the scaling was measured, above which it is measured anew
+KEPT = timedelta(hours=1)  # how long versions stay that somebody may be reading
 
 
 @dataclass(frozen=True)
@@ -37,48 +43,203 @@ class Updated:
     failures: list[tuple[str, str]]
 
 
-def update_index(folder: Path, predictor: EncoderPredictor[Any], shapes: Shapes, reading: Reading) -> Updated:
-    """Embed what is new or has changed, drop files that are gone, and write the index whole.
+def update_index(
+    place: str, predictor: EncoderPredictor[Any], shapes: Shapes, reading: Reading, labels: Sequence[str] = ()
+) -> Updated:
+    """Embed what is new or has changed, drop files that are gone, and make all that the index in one step.
+
+    Args:
+        place: Folder or URI of the index.
+        predictor: The encoder.
+        shapes: What is to be in the index, beside what is there already.
+        reading: How shapes are read.
+        labels: Words of which every shape gets the nearest, of a model that learnt names; () = those of the last time.
 
     Raises:
-        ConfigError: The folder's index was made by another model or backend.
+        ConfigError: The index was made by another model or backend, or labels need a model that learnt names.
         InputError: Not one shape could be read.
-        MissingDependency: faiss is not installed.
+        MissingDependency: LanceDB is not installed.
     """
-    load_faiss()
-    facts = facts_of(predictor)
-    old = open_index(folder) if has_index(folder) else None
-    if old is not None:
-        check_made_by(folder, old.table.meta, facts)
-    pictures: Pictures = dict(old.pictures) if old else {}
-
-    def keep_picture(item: Item, points: Tensor) -> None:
-        pictures[item.key] = small(points.numpy())
-
-    parts = Parts(folder)
-    known = [old.table] if old else []
-    table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts, keep_picture)
-    table, gone = joined(old.table if old else None, table)
-    index = write_index(folder, table, _complete(pictures, table, shapes, reading, predictor.meta))
-    parts.remove()
-    return Updated(index, new, gone, failures)
+    draft = Draft(place, predictor, labels)
+    texts = _texts(shapes)
+    known = draft.known()
+    places = [at for at, item in enumerate(shapes.items) if known.get(_id(item)) != item.stamp]
+    failures: list[tuple[str, str]] = []
+    for batch in with_progress(shapes, places, predictor, reading):
+        failures += [(shapes.items[at].name, reason) for at, reason in batch.failures]
+        if batch.places:
+            draft.add([shapes.items[at] for at in batch.places], [texts[at] for at in batch.places], batch)
+    draft.write()
+    if len(failures) == len(shapes.items):
+        raise InputError(f"not one of {len(shapes.items)} shapes could be read; the first: {': '.join(failures[0])}")
+    gone = draft.remove_missing({_id(item) for item in shapes.items})
+    draft.finish()
+    return Updated(open_index(place), len(places) - len(failures), gone, failures)
 
 
-def _complete(
-    pictures: Pictures, table: Embeddings, shapes: Shapes, reading: Reading, meta: Mapping[str, Any]
-) -> Pictures:
-    """A small cloud for every row; read again where an interrupted run has embedded the shape already."""
-    places = {item.key: place for place, item in enumerate(shapes.items)}
-    up = None if reading.up == "auto" else reading.up
-    found: Pictures = {}
-    for key, path in zip(table.keys(), table["path"], strict=True):
-        try:
-            if key in pictures:
-                found[key] = pictures[key]
-            elif shapes.dataset is not None and key in places:
-                found[key] = small(shapes.dataset.fetch([places[key]], epoch=0)["points"][0].numpy())
-            elif path:
-                found[key] = small(read_with_notes(path, meta, PICTURE_POINTS, up)[0].numpy())
-        except InputError:  # gone in the meantime: found without a picture
-            continue
-    return found
+class Draft:
+    """The next version of an index, which nobody sees before it is finished.
+
+    Args:
+        place: Folder or URI.
+        predictor, labels: See `update_index`.
+
+    Raises:
+        ConfigError, MissingDependency: See `update_index`.
+    """
+
+    def __init__(self, place: str, predictor: EncoderPredictor[Any], labels: Sequence[str] = ()) -> None:
+        self.place, self.predictor, model = place, predictor, facts_of(predictor)
+        finished = index_table.open_table(place, CURRENT)
+        table = index_table.open_table(place)
+        facts = index_table.facts_in(table) if table is not None else {}
+        if finished is not None:
+            check_made_by(Path(place), facts["model"], model)
+        elif facts and made_by(facts["model"]) != made_by(model):
+            table = None  # a first one that was never finished, by another model
+        self.width, self.text_width = _widths(predictor)
+        self.labels = list(labels) or list(facts.get("labels", []))
+        if self.labels and not self.text_width:
+            raise ConfigError(f"labels: a {predictor.kind} that learnt no names cannot name shapes; see act3d align")
+        if table is None:
+            facts = {"model": model}
+            table = index_table.make_table(place, facts, self.width, self.text_width)
+        # What an update that was stopped has written is kept, but not trusted to be scaled and labelled alike.
+        self.whole = finished is not None and finished.version == table.version
+        self.relabel = not self.whole or self.labels != facts.get("labels", [])
+        self.table, self.facts = table, {**facts, "model": model}
+        scaling = facts.get("scaling") if self.whole else None
+        self.scaling = None if scaling is None else Index(place, table, facts).scaling
+        self.pending: dict[str, list[Any]] = {}
+
+    def known(self) -> dict[str, str]:
+        """The stamp of every shape that is there, by id."""
+        with guarded(self.place):
+            found = read_columns(self.table, ["id", "stamp"])
+            return dict(zip(found["id"].to_pylist(), found["stamp"].to_pylist(), strict=True))
+
+    def add(self, items: Sequence[Item], texts: Sequence[str], batch: Batch) -> None:
+        """Take shapes with their words and points; they are written with others."""
+        embedded = self.predictor.embed(batch.points).float()
+        vectors = embedded.cpu().numpy()
+        columns: dict[str, Any] = {
+            "id": [_id(item) for item in items],
+            **{name: [getattr(item, name) for item in items] for name in ("name", "split", "stamp")},
+            "class": [item.label for item in items],
+            "path": [index_table.storable(item.path) for item in items],
+            "text": list(texts),
+            **dict(zip(("width", "height", "depth"), _sides(batch.extents), strict=True)),
+            "zero_shot": [""] * len(items),
+            "zero_shot_probability": [None] * len(items),
+            "cloud": [index_table.small(cloud.cpu().numpy()) for cloud in batch.points],
+            "embedding": list(vectors),
+            "vector": list(self.scaling(vectors) if self.scaling else np.zeros_like(vectors)),
+        }
+        if self.text_width:
+            columns["text_vector"] = list(place_among_texts(self.predictor, batch.points, embedded).cpu().numpy())
+        for name, values in columns.items():
+            self.pending.setdefault(name, []).extend(values)
+        if len(self.pending["id"]) >= ROWS_A_WRITE:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was taken and not written yet."""
+        if not self.pending:
+            return
+        stacked = {k: np.stack(v) if isinstance(v[0], np.ndarray) else v for k, v in self.pending.items()}
+        with guarded(self.place):
+            upsert(self.table, stacked)
+        self.pending = {}
+
+    def remove_missing(self, present: set[str]) -> int:
+        """Remove shapes whose files are gone, and say how many."""
+        with guarded(self.place):
+            found = read_columns(self.table, ["id", "path"], "path != ''")
+            paths = dict(zip(found["id"].to_pylist(), found["path"].to_pylist(), strict=True))
+            gone = [i for i, path in paths.items() if i not in present and not _is_there(path)]
+            for start in range(0, len(gone), REMOVED_AT_ONCE):
+                self.table.delete(f"id in ({', '.join(map(quoted, gone[start : start + REMOVED_AT_ONCE]))})")
+        return len(gone)
+
+    def finish(self) -> None:
+        """Scale, label and measure what is there, and make it the index; nothing if nothing has changed."""
+        with guarded(self.place):
+            if self.whole and not self.relabel and self.table.version == self._finished():
+                return
+            rows = read_columns(self.table, ["id", "embedding", "class", "split", "stamp", "path"])
+            ids, vectors = rows["id"].to_pylist(), matrix(rows["embedding"], self.width)
+            scaling, measured = self._scale(ids, vectors)
+            self._label(ids)
+            for column in ("name", "text"):
+                self.table.create_index(column, config=_full_text())
+            recall = approximate(self.table, measured, has_texts=bool(self.text_width))
+            labels, splits = rows["class"].to_pylist(), rows["split"].to_pylist()
+            with phase("measuring how good search is"):
+                found = quality(scaling(vectors), labels, splits)
+            files = zip(rows["stamp"].to_pylist(), rows["path"].to_pylist(), strict=True)
+            read = Reading.of(stamp for stamp, path in files if path)
+            self.facts |= {"quality": found, "recall": recall, "labels": self.labels}
+            self.facts |= {"reading": [read.up, read.normalize]}
+            self.table.optimize(cleanup_older_than=KEPT)
+            self.table.update_field_metadata({"path": "id", "metadata": {FACTS: json.dumps(self.facts)}})
+            tags = self.table.tags
+            (tags.update if CURRENT in tags.list() else tags.create)(CURRENT, self.table.version)
+
+    def _finished(self) -> int:
+        return int(self.table.tags.list()[CURRENT]["version"])
+
+    def _scale(self, ids: list[str], vectors: NDArray[np.float32]) -> tuple[Scaling, bool]:
+        """The scaling of all shapes, measured anew if many have come or gone since it was; and whether it was."""
+        last = self.facts["scaling"]["shapes"] if self.scaling else 0
+        if self.scaling and abs(len(ids) - last) <= DRIFT * last:
+            return self.scaling, False
+        scaling = measure_scaling(vectors)
+        upsert(self.table, {"id": ids, "vector": scaling(vectors)}, insert=False)
+        about = {"mean": scaling.mean.tolist(), "deviation": scaling.deviation.tolist(), "shapes": len(ids)}
+        self.facts["scaling"] = about
+        return scaling, True
+
+    def _label(self, ids: list[str]) -> None:
+        """Give shapes the nearest of the words: all of them, or those that have none yet."""
+        if not self.labels:
+            return
+        assert isinstance(self.predictor, AlignedPredictor)
+        rows = read_columns(self.table, ["id", "text_vector"], "" if self.relabel else "zero_shot = ''")
+        if not len(rows):
+            return
+        beside = torch.from_numpy(matrix(rows["text_vector"], self.text_width)).to(self.predictor.device)
+        found = [row[0] for row in self.predictor.rank_vectors(beside, self.labels)]
+        columns = {"zero_shot": [str(word) for word, _ in found], "zero_shot_probability": [p for _, p in found]}
+        upsert(self.table, {"id": rows["id"].to_pylist(), **columns}, insert=False)
+
+
+def _full_text() -> Any:
+    from lancedb.index import FTS
+
+    return FTS()
+
+
+def _widths(predictor: EncoderPredictor[Any]) -> tuple[int, int]:
+    """How many numbers an embedding has, and a vector among texts (0 where the model learnt no names)."""
+    alignment = getattr(predictor.model, "alignment", None)
+    return 2 * int(predictor.model.width), 0 if alignment is None else int(alignment.text_width)
+
+
+def _id(item: Item) -> str:
+    return index_table.identity(item.name, item.path)
+
+
+def _is_there(stored: str) -> bool:
+    return Path(stored).is_file() or Path(index_table.path_of(stored)).is_file()
+
+
+def _sides(extents: NDArray[np.float32]) -> list[list[float | None]]:
+    """Extents (b, 3) as three columns; what is not known is None."""
+    return [[None if np.isnan(v) else float(v) for v in column] for column in extents.T]
+
+
+def _texts(shapes: Shapes) -> list[str]:
+    """The words of every shape: of its class, names and caption, and its name as it stands."""
+    if shapes.dataset is not None:
+        return texts_of(shapes.dataset.columns(), use_class=True)
+    return [text_of({"name": printable(item.name), "class": item.label}, use_class=True) for item in shapes.items]

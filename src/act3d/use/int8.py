@@ -28,7 +28,7 @@ def example_clouds(predictor: Predictor[Any], data: str, split: str, limit: int)
         return torch.rand(4, predictor.points, 3, generator=generator) * 2 - 1, [""] * 4
     step = max(1, len(shapes.items) // limit)
     places = list(range(0, len(shapes.items), step))[:limit]
-    parts = [points for _, points, _ in shapes.batches(places, predictor, Reading())]
+    parts = [points for _, points, _, _ in shapes.batches(places, predictor, Reading())]
     return torch.cat(parts), [shapes.items[i].label for i in places]
 
 

@@ -132,6 +132,18 @@ def in_training_frame(
     return points, [note for note in notes if note]
 
 
+def extents_of(
+    sample: "Sample", path: Path, meta: Mapping[str, Any], up: str | None = None
+) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """Width (x), height (y, along the up axis) and depth (z) of a file's shape (3,), in the file's own units."""
+    from act3d.readers.up_axis import choose_up, to_y_up
+
+    axis = choose_up(path.suffix, sample.up, meta, up)
+    box = np.stack([sample.points.min(axis=0), sample.points.max(axis=0)]) if sample.box is None else sample.box
+    turned = to_y_up(box, axis.axis, "" if axis.by == "file" else sample.turned_from)
+    return np.ptp(turned, axis=0).astype(np.float32)
+
+
 def is_single(points: Points) -> bool:
     """Whether this is one cloud: a path, or an array or tensor (N, 3)."""
     given: Any = _unlisted(points)

@@ -158,7 +158,7 @@ def _batches(
     predictor: Predictor[Any], shapes: Shapes, reading: Reading, report: Predictions
 ) -> Iterator[tuple[list[str], Tensor]]:
     with Progress(len(shapes.items), text="predicting", unit="shapes") as progress:
-        for found, points, bad in shapes.batches(range(len(shapes.items)), predictor, reading):
+        for found, points, bad, _ in shapes.batches(range(len(shapes.items)), predictor, reading):
             for place, reason in bad:
                 report.fail(shapes.items[place].name, reason)
             if found:

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.checkpoints import assumptions
@@ -22,7 +24,7 @@ from act3d.lines import say
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
-from act3d.use.points import in_training_frame
+from act3d.use.points import extents_of, in_training_frame
 from act3d.use.predictor import Predictor
 from act3d.use.reading import Reading
 
@@ -44,6 +46,23 @@ class Item(NamedTuple):
         return self.name, self.stamp
 
 
+class Batch(NamedTuple):
+    """Some shapes as they were read.
+
+    Attributes:
+        places: Of those that could be read.
+        points: Theirs (b, N, 3), as the model was trained on them.
+        failures: (place, reason) of those that could not.
+        extents: Width, height and depth (b, 3) of the first ones in the units of their files or of the dataset's
+            sources; NaN where these are not known.
+    """
+
+    places: list[int]
+    points: Tensor
+    failures: list[tuple[int, str]]
+    extents: NDArray[np.float32]
+
+
 @dataclass
 class Shapes:
     """The shapes of an INPUT."""
@@ -51,19 +70,15 @@ class Shapes:
     items: list[Item]
     dataset: CloudDataset | None = None
 
-    def batches(
-        self, places: Sequence[int], predictor: Predictor[Any], reading: Reading
-    ) -> Iterator[tuple[list[int], Tensor, list[tuple[int, str]]]]:
-        """Read shapes as the model was trained on them.
-
-        Yields:
-            Places of those that could be read, their points (b, N, 3), and (place, reason) of those that could not.
-        """
+    def batches(self, places: Sequence[int], predictor: Predictor[Any], reading: Reading) -> Iterator[Batch]:
+        """Read shapes as the model was trained on them."""
         batch_size, workers = reading.batch_size, reading.workers
         blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
         if self.dataset is not None:
+            sizes = _sizes(self.dataset)
             for block in blocks:
-                yield block, self.dataset.fetch(block, epoch=0)["points"], []
+                points = self.dataset.fetch(block, epoch=0)["points"]
+                yield Batch(block, points, [], np.ptp(points[..., :3].numpy(), axis=1) * sizes[block, None])
             return
         count, meta = predictor.points, dict(predictor.meta)
         axis = None if reading.up == "auto" else reading.up
@@ -76,20 +91,24 @@ class Shapes:
             for block in blocks:
                 good: list[int] = []
                 clouds: list[Tensor] = []
+                extents: list[NDArray[np.float32]] = []
                 bad: list[tuple[int, str]] = []
                 for place in block:
                     found = next(results)
                     try:
                         if isinstance(found, Lost):
                             raise InputError(found.reason)
-                        cloud, notes = in_training_frame(found, Path(self.items[place].path), meta, axis)
+                        path = Path(self.items[place].path)
+                        cloud, notes = in_training_frame(found, path, meta, axis)
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
                     said.update(_say([note for note in notes if note not in said]))  # what is inferred is said once
                     good.append(place)
                     clouds.append(cloud)
-                yield good, torch.stack(clouds) if clouds else torch.empty(0, count, 3), bad
+                    extents.append(extents_of(found, path, meta, axis))
+                points = torch.stack(clouds) if clouds else torch.empty(0, count, 3)
+                yield Batch(good, points, bad, np.array(extents, np.float32).reshape(-1, 3))
 
 
 def find_shapes(
@@ -153,6 +172,14 @@ def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str,
     splits = clouds.split or [""] * len(clouds)
     rows = zip(unique_names(clouds.names), labels, splits, strict=True)
     return Shapes([Item(name, label, part, "", stamp) for name, label, part in rows], clouds)
+
+
+def _sizes(clouds: CloudDataset) -> NDArray[np.float32]:
+    """What makes the size of a shape of a dataset (S,) out of that of its cloud; NaN where nothing tells."""
+    if clouds.normalization == "none":
+        return np.ones(len(clouds), np.float32)
+    scales = clouds.columns().get("scale")
+    return np.full(len(clouds), np.nan, np.float32) if scales is None else np.array(scales, np.float32)
 
 
 def _stamp(file: Path, reading: Reading) -> str:

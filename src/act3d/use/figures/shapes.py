@@ -66,7 +66,7 @@ def read_shapes(
     wanted = list(places)
     while wanted:
         failed = 0
-        for good, points, bad in shapes.batches(wanted, predictor, reading):
+        for good, points, bad, _ in shapes.batches(wanted, predictor, reading):
             for place, reason in bad:
                 say(f"act3d: not readable: {shapes.items[place].name}: {reason}", error=True)
             names += [shapes.items[place].name for place in good]
