@@ -28,7 +28,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 
 class Found(NamedTuple):
-    """A phrase: its class, average precision and precision@10 in percent, shapes of the class, the class ranked first."""
+    """A phrase: its class, AP and precision@10 in percent, shapes of the class, and the class that is ranked first."""
 
     phrase: str
     label: str
