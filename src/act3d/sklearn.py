@@ -20,7 +20,7 @@ from act3d.use.points import Cloud
 from act3d.use.shape_predictors import EncoderPredictor
 
 
-class ShapeEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ShapeEmbedder(TransformerMixin, BaseEstimator):
     """A transformer of scikit-learn that embeds shapes by a frozen encoder; nothing is learnt by `fit`.
 
     Args:
@@ -54,7 +54,7 @@ class ShapeEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         from act3d.use.load import load
 
-        self.predictor_ = load(self.checkpoint, self.device, expect=EncoderPredictor)
+        self.predictor_ = load(os.fspath(self.checkpoint), self.device, expect=EncoderPredictor)
         self.n_features_out_ = 2 * int(self.predictor_.model.width)
         return self
 

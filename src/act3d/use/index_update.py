@@ -102,10 +102,9 @@ class Draft:
         if self.labels and not self.text_width:
             raise ConfigError(f"labels: a {predictor.kind} that learnt no names cannot name shapes; see act3d align")
         if table is None:
-            facts = {"model": model}
-            table = index_table.make_table(place, facts, self.width, self.text_width)
+            facts = {}
         # What an update that was stopped has written is kept, but not trusted to be scaled and labelled alike.
-        self.whole = finished is not None and finished.version == table.version
+        self.whole = finished is not None and table is not None and finished.version == table.version
         self.relabel = not self.whole or self.labels != facts.get("labels", [])
         self.table, self.facts = table, {**facts, "model": model}
         scaling = facts.get("scaling") if self.whole else None
@@ -114,6 +113,8 @@ class Draft:
 
     def known(self) -> dict[str, str]:
         """The stamp of every shape that is there, by id."""
+        if self.table is None:
+            return {}
         with guarded(self.place):
             found = read_columns(self.table, ["id", "stamp"])
             return dict(zip(found["id"].to_pylist(), found["stamp"].to_pylist(), strict=True))
@@ -146,6 +147,8 @@ class Draft:
         """Write what was taken and not written yet."""
         if not self.pending:
             return
+        if self.table is None:  # made with its first rows: where nothing can be read, no folder is left
+            self.table = index_table.make_table(self.place, self.facts, self.width, self.text_width)
         stacked = {k: np.stack(v) if isinstance(v[0], np.ndarray) else v for k, v in self.pending.items()}
         with guarded(self.place):
             upsert(self.table, stacked)
