@@ -63,8 +63,8 @@ def unread_reason(suffix: str) -> str:
 class Sample(NamedTuple):
     """Points (count, 3) float64 of a file, what its `Shape` says of its up axis and takes for granted; if of a mesh.
 
-    `beside` (count, F) are the channels that were asked for, and `known` those of them that the file has. `box` holds the
-    lowest and the highest coordinates (2, 3) of the whole shape, where they are known.
+    `beside` (count, F) are the channels that were asked for, and `known` those of them that the file has. `box` holds
+    the lowest and the highest coordinates (2, 3) of the whole shape, where they are known.
     """
 
     points: np.ndarray

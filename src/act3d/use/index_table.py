@@ -155,7 +155,7 @@ def arrow_table(columns: Mapping[str, Any], schema: Any) -> Any:
 def matrix(column: Any, width: int) -> NDArray[np.float32]:
     """A column of vectors of an Arrow table as an array (S, F)."""
     flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.float32).reshape(-1, width)
+    return np.array(flat, dtype=np.float32).reshape(-1, width)
 
 
 def upsert(table: Any, columns: Mapping[str, Any], insert: bool = True) -> None:

@@ -132,7 +132,7 @@ class Draft:
             **dict(zip(("width", "height", "depth"), _sides(batch.extents), strict=True)),
             "zero_shot": [""] * len(items),
             "zero_shot_probability": [None] * len(items),
-            "cloud": [index_table.small(cloud.cpu().numpy()) for cloud in batch.points],
+            "cloud": [index_table.small(cloud[:, :3].cpu().numpy()) for cloud in batch.points],
             "embedding": list(vectors),
             "vector": list(self.scaling(vectors) if self.scaling else np.zeros_like(vectors)),
         }

@@ -155,7 +155,7 @@ def search_index(
             hits = index.nearest(vector, k, where, column)
             done = time.perf_counter()
             name = shapes.items[found[0]].name + (f" and {words.title}" if words else "")
-            report.hits[name], report.clouds[name] = hits, clouds[0].cpu().numpy()
+            report.hits[name], report.clouds[name] = hits, clouds[0, :, :3].cpu().numpy()
             for step, seconds in zip(spent, (read - began, embedded - read, done - embedded), strict=True):
                 spent[step] += seconds
         began = time.perf_counter()
