@@ -243,7 +243,7 @@ def test_the_last_of_an_option_that_comes_twice_counts() -> None:
 @pytest.mark.parametrize("option", ["-k", "--k"])
 def test_search_takes_short_k(option: str) -> None:
     settings = parse("q.obj", "--index", "i", option, "3", command="search")
-    assert (settings.query, settings.index, settings.k) == ("q.obj", "i", 3)
+    assert (settings.shape, settings.index, settings.k) == ("q.obj", "i", 3)
 
 
 def test_python_m_act3d_works() -> None:
