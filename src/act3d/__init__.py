@@ -22,6 +22,7 @@ from act3d.version import VERSION
 if TYPE_CHECKING:
     from act3d.checkpoints.sources import list_models as list_models
     from act3d.commands.align import align as align
+    from act3d.commands.app import app as app
     from act3d.commands.autoencode import autoencode as autoencode
     from act3d.commands.check_data import check_data as check_data
     from act3d.commands.compare import compare as compare
@@ -60,8 +61,8 @@ device.let_mps_fall_back()
 
 _COMMANDS = (
     "quickstart", "teach", "autoencode", "pretrain", "align", "finetune", "segment", "fewshot", "embed", "index",
-    "search", "predict", "export", "convert", "probe", "evaluate", "compare", "report", "show", "inspect", "doctor",
-    "prepare", "check_data", "draw_folds",
+    "search", "app", "predict", "export", "convert", "probe", "evaluate", "compare", "report", "show", "inspect",
+    "doctor", "prepare", "check_data", "draw_folds",
 )  # fmt: skip
 
 _PUBLIC = {name: f"act3d.commands.{name}" for name in _COMMANDS} | {

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -148,3 +149,14 @@ def test_limits_grow_with_the_file(tmp_path: Path) -> None:
     assert small.memory <= big.memory
     assert limits_for(tmp_path / "big", workers=1000).memory < big.memory
     assert limits_for(tmp_path / "gone").seconds == 60
+
+
+def test_what_nobody_waits_for_any_more_is_given_up() -> None:
+    given_up = threading.Event()
+    timer = threading.Timer(0.3, given_up.set)
+    timer.start()
+    found = read_one(read, "hang", Limits(250.0, 1 << 30), given_up)
+    assert isinstance(found, Lost)
+    assert "SIGKILL" in found.reason
+    assert read_one(read, "a", LIMITS, threading.Event()) == "a"
+    assert not isinstance(read_one(read, "pid", LIMITS), Lost)

@@ -130,6 +130,7 @@ _NEXT: dict[str, Callable[[Any, Any], list[str]]] = {
         if s.page or not s.shape
         else _again("search", s, "--page", "found.html", False)
     ),
+    "app": lambda s, _: [],  # the page is where one goes on
     "predict": _after_prediction,
     "export": lambda s, _: _again("export", s, "--int8", "", s.int8) or ["inspect", s.checkpoint],
     "convert": lambda s, _: ["inspect", s.out],

@@ -146,6 +146,16 @@ COMMANDS: dict[str, Command] = {
             """act3d search chair.obj --index index --where "class = 'chair' and height < 3\"""",
         ),
     ),
+    "app": Command(
+        "Use",
+        "act3d.settings.app:AppSettings",
+        "act3d.commands.app:app",
+        "Open a library of shapes in the browser: look, filter, search, drop a file, turn, export",
+        (
+            "act3d app my_meshes --checkpoint runs/pretrain",
+            "act3d app index",
+        ),
+    ),
     "predict": Command(
         "Use",
         "act3d.settings.using:PredictSettings",

@@ -28,6 +28,8 @@ PACKAGES: dict[str, tuple[str, str, str]] = {
     "laspy": ("laspy", "scans in las and laz", "las"),
     "DracoPy": ("DracoPy", "glTF compressed with Draco", "draco"),
     "numba": ("numba", "sampling large clouds on the CPU, five times as fast", "fast"),
+    "fastapi": ("fastapi", "act3d app", "app"),
+    "uvicorn": ("uvicorn", "act3d app", "app"),
     "lancedb": ("lancedb", "act3d index and search", "search"),
     "pyarrow": ("pyarrow", "parquet files", "parquet"),
     "onnx": ("onnx", "act3d export", "onnx"),

@@ -73,11 +73,14 @@ def _one_line(error: BaseException) -> str:
 
 
 class _Watch(threading.Thread):
-    """Kills readers whose time is over. One thread for all: one for every file would cost more than small files do."""
+    """Kills readers whose time is over, or that nobody waits for.
+
+    One thread for all: one for every file would cost more than small files do.
+    """
 
     def __init__(self) -> None:
         super().__init__(name="reading-watch", daemon=True)
-        self.deadlines: dict[Reader, float] = {}
+        self.deadlines: dict[Reader, tuple[float, threading.Event | None]] = {}
         self.busy = threading.Event()
         self.start()
 
@@ -86,9 +89,9 @@ class _Watch(threading.Thread):
             self.busy.wait()
             time.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            for reader, deadline in list(self.deadlines.items()):
-                if now > deadline:
-                    reader.late = True
+            for reader, (deadline, given_up) in list(self.deadlines.items()):
+                reader.late = now > deadline
+                if reader.late or (given_up is not None and given_up.is_set()):
                     reader.process.kill()
             if not self.deadlines:
                 self.busy.clear()
@@ -112,7 +115,9 @@ class Reader:
         """Whether it can be asked."""
         return not self.late and self.process.poll() is None
 
-    def ask(self, function: Callable[[Task], Result], task: Task, limits: Limits) -> Result | Lost:
+    def ask(
+        self, function: Callable[[Task], Result], task: Task, limits: Limits, given_up: threading.Event | None = None
+    ) -> Result | Lost:
         """Return `function(task)`, or why there is none; afterwards look at `alive`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -122,7 +127,7 @@ class Reader:
             folder = os.sep
         request = pickle.dumps((function, task, limits, folder))
         watch = _watch()
-        watch.deadlines[self] = time.monotonic() + limits.seconds
+        watch.deadlines[self] = time.monotonic() + limits.seconds, given_up
         watch.busy.set()
         try:
             self.process.stdin.write(request)
@@ -196,7 +201,11 @@ def _take() -> Reader:
 
 
 def read_all(
-    function: Callable[[Task], Result], tasks: Iterable[Task], limits: Callable[[Task], Limits], workers: int = 1
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    limits: Callable[[Task], Limits],
+    workers: int = 1,
+    given_up: threading.Event | None = None,
 ) -> Generator[Result | Lost, None, None]:
     """Yield `function(task)` of each task, in order, or `Lost` with the reason; nothing that a task does ends it.
 
@@ -205,6 +214,7 @@ def read_all(
         tasks: What it is called with, one after the other; read as they are needed.
         limits: What each may take; see `limits_for`.
         workers: Processes.
+        given_up: What is being read when this is set is `Lost`.
     """
     busy: set[Reader] = set()
     stopped = threading.Event()
@@ -213,7 +223,7 @@ def read_all(
         reader = _take()
         busy.add(reader)
         try:
-            return Lost("stopped") if stopped.is_set() else reader.ask(function, task, limits(task))
+            return Lost("stopped") if stopped.is_set() else reader.ask(function, task, limits(task), given_up)
         finally:
             busy.discard(reader)
             if reader.alive and not stopped.is_set():
@@ -239,9 +249,11 @@ def read_all(
         pool.shutdown(wait=True)
 
 
-def read_one(function: Callable[[Task], Result], task: Task, limits: Limits) -> Result | Lost:
+def read_one(
+    function: Callable[[Task], Result], task: Task, limits: Limits, given_up: threading.Event | None = None
+) -> Result | Lost:
     """`read_all` of a single task."""
-    with contextlib.closing(read_all(function, [task], lambda _: limits)) as results:
+    with contextlib.closing(read_all(function, [task], lambda _: limits, 1, given_up)) as results:
         return next(results)
 
 

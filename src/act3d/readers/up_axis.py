@@ -11,11 +11,15 @@ UP_AXES = ("x", "y", "z")
 # Formats that say which axis is up, by their standard or by an entry that their reader has applied.
 SAID_UP = {".gltf": "y", ".glb": "y", ".dae": "y", ".3mf": "z", ".dat": "y", ".ldr": "y", ".las": "z", ".laz": "z"}
 
-# Proper rotations (no mirror) that carry the named axis to y. Rows are the new x, y, z.
+# Proper rotations (no mirror) that carry the named axis to y; -z means that a file's z points down. Rows are the new
+# x, y, z.
 _TO_Y_UP: dict[str, list[list[float]]] = {
     "x": [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
     "y": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
     "z": [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]],
+    "-x": [[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]],
+    "-y": [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]],
+    "-z": [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]],
 }
 
 

@@ -1,13 +1,14 @@
-"""The page of `act3d search`: every query beside the shapes that were found."""
+"""Pages of shapes that were found: of `act3d search`, every query beside them; of `act3d app`, they alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from act3d.report.page import write_page
+from act3d.report.page import render, write_page
 from act3d.report.viewer import Card, view
 
 
@@ -44,6 +45,11 @@ def write_search_page(
         for query, found in answers
     ]
     return write_page(path, "search.html", index=index, shapes=shapes, answers=cards, title=title, measure=measure)
+
+
+def shapes_page(heading: str, shapes: int, found: Sequence[FoundShape]) -> Markup:
+    """Return a page of shapes that were found among `shapes`."""
+    return render("shapes.html", heading=heading, shapes=shapes, cards=[_card(shape, "") for shape in found])
 
 
 def _card(shape: FoundShape, caption: str) -> Card:

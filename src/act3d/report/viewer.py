@@ -75,15 +75,22 @@ def encode(points: ArrayLike, bounds: tuple[ArrayLike, float] | None = None) -> 
     Raises:
         InputError: not (N, 3), empty, or not finite.
     """
+    whole = whole_numbers(points, bounds)
+    text = base64.b64encode(whole.tobytes()).decode("ascii")
+    return {"p": text} if whole.dtype == np.int8 else {"p": text, "w": "1"}
+
+
+def whole_numbers(points: ArrayLike, bounds: tuple[ArrayLike, float] | None = None) -> NDArray[np.int8 | np.int16]:
+    """Return a cloud (N, 3) as the viewer takes it: whole numbers of one byte, of two where one would show as steps.
+
+    Arguments and errors as for `encode`.
+    """
     cloud = np.asarray(points, dtype=np.float64)
     if cloud.ndim != 2 or cloud.shape[1] != 3 or not len(cloud) or not np.isfinite(cloud).all():
         raise InputError(f"a view needs finite points with shape (N, 3), N > 0; got {cloud.shape}")
     center, half = view_bounds(cloud) if bounds is None else bounds
-    wide = len(cloud) > FINE
-    unit, kind = (32767, "<i2") if wide else (127, "i1")
-    whole = np.clip(np.round((cloud - np.asarray(center)) / max(half, 1e-12) * unit), -unit, unit).astype(kind)
-    text = base64.b64encode(whole.tobytes()).decode("ascii")
-    return {"p": text, "w": "1"} if wide else {"p": text}
+    unit, kind = (32767, "<i2") if len(cloud) > FINE else (127, "i1")
+    return np.clip(np.round((cloud - np.asarray(center)) / max(half, 1e-12) * unit), -unit, unit).astype(kind)
 
 
 def point_radius(count: int) -> float:

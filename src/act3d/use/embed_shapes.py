@@ -89,15 +89,20 @@ def _table(items: list[Item], vectors: dict[tuple[str, str], Any], facts: dict[s
 
 
 def with_progress(
-    shapes: Shapes, places: list[int], predictor: EncoderPredictor[Any], reading: Reading
+    shapes: Shapes,
+    places: list[int],
+    predictor: EncoderPredictor[Any],
+    reading: Reading,
+    progress: Progress | None = None,
 ) -> Iterator[Batch]:
     """The shapes' batches, while a bar shows how far they are; what cannot be read is said at once."""
-    with Progress(len(places), text="embedding", unit="shapes") as progress:
+    with progress or Progress(text="embedding", unit="shapes") as shown:
+        shown.total = len(places)
         for batch in shapes.batches(places, predictor, reading):
             for place, reason in batch.failures:
-                progress.say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}")
+                shown.say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}")
             yield batch
-            progress.advance(count=len(batch.places) + len(batch.failures))
+            shown.advance(count=len(batch.places) + len(batch.failures))
 
 
 class Parts:

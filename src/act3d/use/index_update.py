@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from act3d.errors import ConfigError, InputError
 from act3d.evaluation.retrieval import Scaling, measure_scaling
 from act3d.files import printable
-from act3d.progress import phase
+from act3d.progress import Progress, phase
 from act3d.use import index_table
 from act3d.use.aligned_predictor import AlignedPredictor, place_among_texts
 from act3d.use.embed_shapes import facts_of, with_progress
@@ -22,7 +22,7 @@ from act3d.use.embeddings import check_made_by, made_by
 from act3d.use.index import Index, open_index
 from act3d.use.index_quality import approximate, quality
 from act3d.use.index_table import CURRENT, FACTS, guarded, matrix, quoted, read_columns, upsert
-from act3d.use.reading import Reading
+from act3d.use.reading import Reading, turned, with_turn
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import Batch, Item, Shapes
 from act3d.use.texts import text_of, texts_of
@@ -44,7 +44,13 @@ class Updated:
 
 
 def update_index(
-    place: str, predictor: EncoderPredictor[Any], shapes: Shapes, reading: Reading, labels: Sequence[str] = ()
+    place: str,
+    predictor: EncoderPredictor[Any],
+    shapes: Shapes,
+    reading: Reading,
+    labels: Sequence[str] = (),
+    progress: Progress | None = None,
+    keep_turns: bool = True,
 ) -> Updated:
     """Embed what is new or has changed, drop files that are gone, and make all that the index in one step.
 
@@ -54,6 +60,8 @@ def update_index(
         shapes: What is to be in the index, beside what is there already.
         reading: How shapes are read.
         labels: Words of which every shape gets the nearest, of a model that learnt names; () = those of the last time.
+        progress: Shown, or stopped by what it raises; by default one on the error stream.
+        keep_turns: Shapes that somebody has turned upright (`act3d app`) stay so; else only those of `shapes` that are.
 
     Raises:
         ConfigError: The index was made by another model or backend, or labels need a model that learnt names.
@@ -63,9 +71,12 @@ def update_index(
     draft = Draft(place, predictor, labels)
     texts = _texts(shapes)
     known = draft.known()
+    if keep_turns:
+        for at, item in enumerate(shapes.items):
+            shapes.items[at] = item._replace(stamp=with_turn(item.stamp, turned(known.get(_id(item), ""))))
     places = [at for at, item in enumerate(shapes.items) if known.get(_id(item)) != item.stamp]
     failures: list[tuple[str, str]] = []
-    for batch in with_progress(shapes, places, predictor, reading):
+    for batch in with_progress(shapes, places, predictor, reading, progress):
         failures += [(shapes.items[at].name, reason) for at, reason in batch.failures]
         if batch.places:
             draft.add([shapes.items[at] for at in batch.places], [texts[at] for at in batch.places], batch)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
+_TURNED = "turned="  # of a stamp
+
 
 class Reading(NamedTuple):
     """How shapes are read.
@@ -28,6 +30,17 @@ class Reading(NamedTuple):
     @classmethod
     def of(cls, stamps: Iterable[str]) -> "Reading":
         """How the shapes of these stamps were read, if all were read alike; else as the model says."""
-        found = {tuple(stamp.split(" ")[1:]) for stamp in stamps}
+        found = {tuple(with_turn(stamp, "").split(" ")[1:]) for stamp in stamps}
         asked = dict(word.split("=", 1) for word in found.pop()) if len(found) == 1 else {}
         return cls(asked.get("up", "auto"), asked.get("normalize", "auto"))
+
+
+def turned(stamp: str) -> str:
+    """Return the axis, such as "-z", that somebody has turned the shape of a stamp upright by; "" where nobody has."""
+    return next((word.removeprefix(_TURNED) for word in stamp.split(" ") if word.startswith(_TURNED)), "")
+
+
+def with_turn(stamp: str, axis: str) -> str:
+    """Return the stamp of a shape that is turned upright by an axis of its file; "" = as it is read by default."""
+    rest = [word for word in stamp.split(" ") if not word.startswith(_TURNED)]
+    return " ".join([*rest, _TURNED + axis] if axis else rest)

@@ -26,7 +26,7 @@ from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.use.points import extents_of, in_training_frame
 from act3d.use.predictor import Predictor
-from act3d.use.reading import Reading
+from act3d.use.reading import Reading, turned
 
 _NOT_NORMALIZED = "clouds are not normalised, as in the model's training: the size and place of a file's shape count"
 
@@ -98,15 +98,16 @@ class Shapes:
                     try:
                         if isinstance(found, Lost):
                             raise InputError(found.reason)
-                        path = Path(self.items[place].path)
-                        cloud, notes = in_training_frame(found, path, meta, axis)
+                        item = self.items[place]
+                        path, up = Path(item.path), turned(item.stamp) or axis
+                        cloud, notes = in_training_frame(found, path, meta, up)
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
                     said.update(_say([note for note in notes if note not in said]))  # what is inferred is said once
                     good.append(place)
                     clouds.append(cloud)
-                    extents.append(extents_of(found, path, meta, axis))
+                    extents.append(extents_of(found, path, meta, up))
                 points = torch.stack(clouds) if clouds else torch.empty(0, count, 3)
                 yield Batch(good, points, bad, np.array(extents, np.float32).reshape(-1, 3))
 

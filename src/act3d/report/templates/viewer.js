@@ -2,16 +2,16 @@
 "use strict";
 (() => {
   const still = matchMedia("(prefers-reduced-motion: reduce)"), RAMP = "5c389e3b6bc71aa3b373d48c";
-  const views = new Map(), poses = new Map(), shown = new Set(), stamps = {}, page = document;
+  const views = new Map(), poses = new Map(), stills = new WeakMap(), shown = new Set(), stamps = {}, page = document;
   const { min, max, round, floor, sin, cos, sqrt, abs, hypot } = Math;
   const within = (x, low, high) => max(low, min(high, x));
   const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
   const fresh = () => ({ a: 0.61, e: 0.44, zoom: 1, turns: !still.matches });
   let asked = 0, last = 0, pause = 33;
 
-  // data: p points, w two bytes a number, v one byte a point, k colours, m colours are a ramp, r radius of a point
+  // data: p points (base64, or an ArrayBuffer), w two bytes a number, v one byte a point, k colours, m colours are a ramp, r radius of a point
   function load(view, data) {
-    const raw = bytes(data.p).buffer;
+    const raw = data.p.length ? bytes(data.p).buffer : data.p;
     view.data = data;
     view.points = data.w ? new Int16Array(raw) : new Int8Array(raw);
     view.unit = data.w ? 32767 : 127;
@@ -108,6 +108,13 @@
     return true;
   }
 
+  function paint(canvas, data) {  // a still picture
+    const view = stills.get(canvas) || { canvas, pose: fresh() };
+    stills.set(canvas, view);
+    load(view, data);
+    draw(view);
+  }
+
   function listen(view) {
     const canvas = view.canvas, down = new Map(), spread = () => hypot(...[0, 1].map(i => [...down.values()][0][i] - [...down.values()][1][i]));
     let travelled = 0;
@@ -167,6 +174,7 @@
   }), { rootMargin: "80px" });
   const sized = new ResizeObserver(changes => changes.forEach(({ target }) => views.has(target) && wake(views.get(target))));
 
+  window.clouds = { views, fresh, add, load, paint };  // for the scripts of act3d app
   page.documentElement.classList.add("live");
   for (const canvas of page.querySelectorAll("canvas[data-p]")) {
     const group = canvas.closest("[data-together]") || canvas;
