@@ -107,8 +107,8 @@ def test_processes_share_a_weighted_epoch(world: int) -> None:
     weights = np.repeat([2.0, 1.0], [3, 4])
     plans = [BatchPlan(7, 2, seed=1, rank=rank, world=world, weights=weights) for rank in range(world)]
     rows = [row for plan in plans for key in plan for row in key.indices]
-    assert set(rows) == set(range(7))
-    assert len(rows) == -(-10 // world) * world
+    assert len(rows) == 10 // world * world  # what does not divide is left out: no process sees more than another
+    assert all(rows.count(row) <= (2 if row < 3 else 1) for row in range(7))
 
 
 def test_a_share_of_every_class_of_every_dataset_is_held_out(tmp_path: Path) -> None:

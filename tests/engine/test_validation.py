@@ -64,7 +64,7 @@ def test_a_run_folder_has_the_shape_that_all_have(stage1: Any, tmp_path: Path, d
     }
     results = json.loads((result.out / "results.json").read_text())
     wanted = {"command", "protocol", "metrics", "seed", "data", "versions", "duration_s", "clouds_per_s", "batch_norm"}
-    assert set(results) == wanted
+    assert set(results) == wanted | {"parameters"}
     assert results["data"] == {"name": "shapes", "fingerprint": open_dataset(dataset).fingerprint, "lives_on": "host"}
     assert results["protocol"] == "standard"
     assert results["clouds_per_s"] > 0

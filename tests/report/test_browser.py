@@ -25,7 +25,9 @@ def page(tmp_path_factory):
     cloud = np.random.default_rng(0).normal(size=(200, 3))
     cards = [Card("red chair", "chair", [("", two)], place="a/red"), Card("lamp", "", [("", view(cloud, "lamp"))])]
     query = Card("query", "", [("", view(cloud, "query"))])
-    return write_page(folder / "p.html", "search.html", index="i", shapes=2, answers=[(query, cards)])
+    return write_page(
+        folder / "p.html", "search.html", index="i", shapes=2, answers=[(query, cards)], title="like", measure="1"
+    )
 
 
 def expect(locator):
