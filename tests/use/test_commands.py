@@ -17,6 +17,7 @@ from act3d.data.description import checksum
 from act3d.files import one_writer
 from act3d.models.segmenter import Segmenter
 from act3d.use.embeddings import read_embeddings
+from tests.fixtures.interruption import embed_two_parts_and_die
 from tests.fixtures.small_models import write_box
 
 
@@ -55,24 +56,10 @@ def test_two_commands_never_write_one_result(
 def test_embed_goes_on_where_it_stopped(
     meshes: Path, student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from act3d.use import embed_shapes as module
-    from act3d.use.shape_predictors import EncoderPredictor
-
-    monkeypatch.setattr(module, "ROWS_A_PART", 2)
     words = ["embed", str(meshes), "--checkpoint", str(student_file), "--data.batch_size", "2"]
     words += ["--out", str(tmp_path / "e.npz")]
-    real, calls = EncoderPredictor.embed, []
-
-    def dies(predictor: Any, points: torch.Tensor) -> Any:
-        calls.append(len(points))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(predictor, points)
-
-    monkeypatch.setattr(EncoderPredictor, "embed", dies)
-    assert main(words) == 130
+    embed_two_parts_and_die(monkeypatch, words)
     assert not (tmp_path / "e.npz").exists()
-    monkeypatch.setattr(EncoderPredictor, "embed", real)
     assert main(words) == 0
     assert "6 shapes, 128 numbers each; 3 new" in capsys.readouterr().out  # bad.obj sat in the first batch
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.npz", "meshes"]

@@ -17,6 +17,7 @@ from act3d.models.classifier import Classifier
 from act3d.use import onnx_embedding
 from act3d.use.embeddings import read_embeddings
 from act3d.use.onnx_embedding import OnnxEncoderPredictor, load_encoder
+from tests.fixtures.interruption import embed_two_parts_and_die
 from tests.helpers import randomize
 
 pytest.importorskip("onnxruntime")
@@ -117,24 +118,10 @@ def test_embed_never_mixes_two_backends(meshes: Path, weights: Path, tmp_path: P
 def test_rows_of_an_interrupted_run_by_another_backend_are_not_taken(
     meshes: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    from act3d.use import embed_shapes as module
-    from act3d.use.shape_predictors import EncoderPredictor
-
-    monkeypatch.setattr(module, "ROWS_A_PART", 2)
     words = ["embed", str(meshes), "--checkpoint", str(weights), "--data.batch_size", "2"]
     words += ["--out", str(tmp_path / "e.npz")]
-    real, calls = EncoderPredictor.embed, []
-
-    def dies(predictor: Any, points: torch.Tensor) -> Any:
-        calls.append(len(points))
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return real(predictor, points)
-
-    monkeypatch.setattr(EncoderPredictor, "embed", dies)
-    assert main(words) == 130
+    embed_two_parts_and_die(monkeypatch, words)
     assert list((tmp_path / ".e.npz.parts").iterdir())
-    monkeypatch.setattr(EncoderPredictor, "embed", real)
     assert main([*words, "--backend", "onnx-int8"]) == 0
     assert "6 shapes, 128 numbers each; 6 new" in capsys.readouterr().out
 

@@ -13,10 +13,9 @@ from act3d.app.jobs import JobProgress, Jobs
 from act3d.app.library import Library
 from act3d.app.models import Models
 from act3d.errors import CheckpointError, ConfigError, InputError
-from act3d.files import one_writer, printable
+from act3d.files import has_index, is_remote, one_writer, printable
 from act3d.use.embeddings import made_by
 from act3d.use.index import open_index
-from act3d.use.index_table import has_index, is_remote
 from act3d.use.reading import Reading, turned, with_turn
 
 if TYPE_CHECKING:
