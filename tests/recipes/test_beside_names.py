@@ -168,5 +168,5 @@ def test_mistakes(common: dict[str, Any], run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the run's texts were .*caption"):
         pretrain(**longer, out=str(run), resume=True, text={"column": "names"})
     plain = checkpoints.save(PointMAE(**CUT, **SIZE, decoder_depth=1, decoder_heads=2), tmp_path / "p.safetensors")
-    with pytest.raises(CheckpointError, match="a point_mae, that learnt no names"):
+    with pytest.raises(CheckpointError, match="'point_mae' learnt no names"):
         act3d.load(plain, expect=AlignedPredictor)

@@ -59,7 +59,8 @@ def test_any_words_name_shapes(predictor: AlignedPredictor, clouds: Any) -> None
     found = predictor.classify(batch["points"], WORDS)
     assert sum(name == wanted for (name, _), wanted in zip(found, truth, strict=True)) >= 0.8 * len(truth)
     one = predictor.classify(batch["points"][0], WORDS)
-    assert one[0] == found[0]
+    assert one[0][0] == found[0][0]
+    assert one[0][1] == pytest.approx(found[0][1], abs=1e-5)
     assert sorted(name for name, _ in one) == WORDS
     assert sum(p for _, p in one) == pytest.approx(1)
     cosines = predictor.embed_shape(batch["points"]) @ predictor.embed_text(WORDS).T
@@ -91,9 +92,9 @@ def test_labels_that_leave_no_choice(predictor: AlignedPredictor, labels: Any) -
 
 def test_other_models_know_no_words(student_file: Path) -> None:
     student = act3d.load(student_file)
-    with pytest.raises(InputError, match="knows no words; take one that learnt names"):
+    with pytest.raises(InputError, match="'student' learnt no names, so words mean nothing to it; take one that did"):
         student.classify(torch.rand(64, 3), WORDS)
-    with pytest.raises(InputError, match="knows no texts"):
+    with pytest.raises(InputError, match="learnt no names"):
         student.embed_text(WORDS)
 
 
@@ -127,4 +128,4 @@ def test_predict_needs_words(weights: Path, meshes: Path, labels: str, says: str
 
 def test_predict_takes_words_for_aligned_models_only(classifier_file: Path, meshes: Path, capsys: Any) -> None:
     assert main(["predict", str(meshes), "--checkpoint", str(classifier_file), "--labels", "chair,table"]) != 0
-    assert "'classifier' knows no words" in capsys.readouterr().err
+    assert "'classifier' learnt no names" in capsys.readouterr().err

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import act3d
+from act3d.channels import width_of
 from act3d.errors import CheckpointError
 from act3d.geometry import patchify
+from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.recon import ReCon
@@ -25,9 +27,12 @@ from act3d.use import onnx as onnx_module
 
 
 def test_patches_are_those_of_the_geometry() -> None:
-    points = torch.rand(3, 90, 3, generator=torch.Generator().manual_seed(0))
-    for found, wanted in zip(onnx_module.traceable_patches(points, 9, 7), patchify(points, 9, 7), strict=True):
-        assert torch.equal(found, wanted)
+    points = torch.rand(3, 90, 5, generator=torch.Generator().manual_seed(0))
+    plain, beside = points[..., :3].contiguous(), points[..., 3:]
+    for cloud, other in ((plain, None), (points, beside)):
+        wanted = patchify(plain, 9, 7, beside=other)
+        for found, expected in zip(onnx_module.traceable_patches(cloud, 9, 7), wanted, strict=True):
+            assert torch.equal(found, expected)
 
 
 def test_ties_go_to_the_lower_index_there_too(tmp_path: Path) -> None:
@@ -53,6 +58,11 @@ MODELS: dict[str, Any] = {
     "autoencoder": lambda: Autoencoder(6, 8, 16, 24, {"width": 64, "depth": 2, "heads": 1}, prompts=2),
     "recon": lambda: ReCon(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1),
     "segmenter": lambda: Segmenter(4, categories=2, patches=6, patch_size=8, width=64, depth=3, heads=1),
+    "segmenter of colours": lambda: Segmenter(
+        4, patches=6, patch_size=8, width=64, depth=3, heads=1, channels=["normal", "rgb"]
+    ),
+    "aligned": lambda: Aligned(6, 8, 64, 1, 1, hidden=16),
+    "recon with names": lambda: ReCon(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1, names=True),
 }
 
 
@@ -61,18 +71,25 @@ MODELS: dict[str, Any] = {
     [
         "student",
         "classifier",
+        "aligned",
         *(pytest.param(k, marks=pytest.mark.slow) for k in ("autoencoder", "recon", "segmenter")),
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("segmenter of colours", "recon with names")),
     ],
 )
 def test_export_is_the_same_function(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = randomize(MODELS[kind]()).float().eval()
-    points = torch.rand(3, 40, 3)
+    width = 3 + width_of(getattr(model, "channels", ()))
+    points = torch.rand(3, 40, width)
     made = onnx_module.export_onnx(model, tmp_path / "m.onnx", points, tolerance=1e-4)
     assert max(made.differences.values()) < 1e-4
     run = onnx_module.onnx_session(made.path)
-    assert len(run(np.random.rand(5, 61, 3).astype(np.float32))[0]) == 5  # noqa: NPY002
+    assert len(run(np.random.rand(5, 61, width).astype(np.float32))[0]) == 5  # noqa: NPY002
     assert "patchify" not in vars(model)  # nothing of the export stays on it
+    if "text_vector" in made.outputs:
+        wanted = model.among_texts(model.patchify(points)).detach().numpy()
+        assert np.allclose(run(points.numpy())[2], wanted, atol=1e-5)
+    assert ("text_vector" in made.outputs) == (kind in ("aligned", "recon with names"))
     if kind == "student":
         wanted = model.embed(model.patchify(points)).detach().numpy()
         assert np.allclose(run(points.numpy())[0], wanted, atol=1e-4)

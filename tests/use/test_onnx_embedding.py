@@ -67,6 +67,14 @@ def test_a_classifier_embeds_as_its_own_embed_does(tmp_path: Path) -> None:
     assert np.allclose(load_encoder(path, "cpu", "onnx").embed(_clouds(3)).numpy(), wanted, atol=1e-4)
 
 
+def test_points_with_colours_are_embedded_too(tmp_path: Path) -> None:
+    model = randomize(Classifier(3, 16, 8, 64, 2, 1, channels=["rgb"])).float().eval()
+    path = act3d.save(model, tmp_path / "c.safetensors", {"points": 64})
+    points = torch.cat([_clouds(3), _clouds(6)[3:]], dim=2)
+    wanted = act3d.load(path).embed(points).numpy()
+    assert np.allclose(load_encoder(path, "cpu", "onnx").embed(points).numpy(), wanted, atol=1e-4)
+
+
 def test_the_file_is_made_once_and_anew_for_other_weights(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -17,6 +17,7 @@ from act3d.files import has_index, is_remote, one_writer, printable
 from act3d.use.embeddings import made_by
 from act3d.use.index import open_index
 from act3d.use.reading import Reading, turned, with_turn
+from act3d.use.texts import without_names
 
 if TYPE_CHECKING:
     from act3d.settings.app import AppSettings
@@ -91,10 +92,7 @@ class Session:
         """Return why words cannot be searched for, or ""."""
         if self.library is None or self.library.index.has_texts:
             return ""
-        return (
-            f"Words mean nothing to this index: its encoder ({self.library.index.model['kind']}) learnt no names. "
-            "Make it by an encoder of act3d align."
-        )
+        return f"this index: {without_names(self.library.index.model['kind'])}"
 
     def refresh(self) -> None:
         """Embed what is new or has changed in the source, in the background.

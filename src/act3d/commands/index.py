@@ -11,11 +11,14 @@ from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import IndexSettings
 from act3d.tables import Table, Tabular
+from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.index_table import refuse_handmade, require_lancedb
 from act3d.use.index_update import update_index
 from act3d.use.onnx_embedding import OnnxEncoderPredictor, load_encoder
 from act3d.use.reading import Reading
+from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
+from act3d.use.texts import without_names
 
 
 @dataclass
@@ -42,17 +45,10 @@ class IndexReport(Tabular):
         return Table(["search", "mAP", *names, "queries"], rows)
 
 
-def words_of_labels(given: str) -> list[str]:
-    """Return the words of --labels: those of a text file, one a line, or those between commas.
-
-    Raises:
-        ConfigError: fewer than two different ones.
-    """
-    text = Path(given).read_text(encoding="utf-8") if given and Path(given).is_file() else given.replace(",", "\n")
-    words = list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
-    if given and len(words) < 2:
-        raise ConfigError(f"labels: {given!r} holds {len(words)} words; two or more are needed")
-    return words
+def _labels(predictor: EncoderPredictor[Any], given: str) -> list[str]:
+    if not isinstance(predictor, AlignedPredictor):
+        raise ConfigError(f"labels: {without_names(predictor.kind)}")
+    return predictor.take_labels(given)
 
 
 @command
@@ -68,7 +64,7 @@ def index(settings: IndexSettings) -> IndexReport:
     predictor = load_encoder(settings.checkpoint, settings.device, settings.backend)
     reading = Reading(data.up, data.normalize, data.batch_size, data.workers)
     shapes = find_shapes(settings.input, predictor, data.split, data.subset, reading)
-    labels = words_of_labels(settings.labels)
+    labels = _labels(predictor, settings.labels) if settings.labels else []
     with nullcontext() if is_remote(place) else one_writer(Path(place)):
         made = update_index(place, predictor, shapes, reading, labels)
     quality, recall = made.index.facts["quality"], made.index.facts["recall"]

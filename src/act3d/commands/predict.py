@@ -15,6 +15,7 @@ from act3d.use.scans import find_scans, label_scans
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import ClassifierPredictor
 from act3d.use.shapes import find_shapes
+from act3d.use.texts import without_names
 
 _SHOWN = 20  # files whose labels are printed
 
@@ -32,12 +33,10 @@ def predict(settings: PredictSettings) -> Predictions:
     """
     predictor = load(settings.checkpoint, settings.device)
     if isinstance(predictor, AlignedPredictor):
-        predictor.labels = _labels(settings)
+        predictor.labels = predictor.take_labels(settings.labels)
         return _classify(predictor, settings)
     if settings.labels:
-        raise ConfigError(
-            f"labels: a model of kind {predictor.kind!r} knows no words; take one that learnt names (act3d align)"
-        )
+        raise ConfigError(f"labels: {without_names(predictor.kind)}")
     if isinstance(predictor, ClassifierPredictor):
         return _classify(predictor, settings)
     if isinstance(predictor, SegmenterPredictor):
@@ -46,13 +45,6 @@ def predict(settings: PredictSettings) -> Predictions:
     raise CheckpointError(
         f"{what} names nothing; take a classifier, a segmenter or a model that learnt names (act3d align)"
     )
-
-
-def _labels(settings: PredictSettings) -> list[str]:
-    labels = [label.strip() for label in settings.labels.split(",") if label.strip()]
-    if len(set(labels)) < 2:
-        raise ConfigError('labels: give two or more words to choose from, as in --labels "chair,table,lamp"')
-    return list(dict.fromkeys(labels))
 
 
 def _classify(predictor: ClassifierPredictor | AlignedPredictor, settings: PredictSettings) -> Predictions:

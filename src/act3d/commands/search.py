@@ -52,6 +52,8 @@ def _check(settings: SearchSettings) -> None:
     useless = [key for key, value in reading.items() if value and not read]
     worded = bool(settings.text or settings.without)
     useless += ["checkpoint"] if settings.checkpoint and not read and not worded else []
+    if settings.text_vectors and not worded:
+        raise ConfigError("text_vectors: no words are asked for; give --text")
     if useless:
         asked = f"{settings.shape!r} is no file, folder or pattern" if settings.shape else "no shape is given"
         raise ConfigError(f"{useless[0]}: {asked}: no shape is read")
@@ -68,7 +70,9 @@ def _answer(settings: SearchSettings, index: Index) -> SearchReport:
     from act3d.use import search_shapes  # with torch
 
     without = [phrase.strip() for phrase in settings.without.split(",") if phrase.strip()]
-    words = search_shapes.Words(settings.text, without, settings.text_weight, settings.without_weight)
+    words = search_shapes.Words(
+        settings.text, without, settings.text_weight, settings.without_weight, settings.text_vectors
+    )
     if not settings.shape:
         return search_shapes.search_words(words, index, k, where, settings.checkpoint)
     if not read:

@@ -232,9 +232,13 @@ class EncoderModel(nn.Module):
 
     def among_texts(self, patches: Patches) -> torch.Tensor:
         """One unit vector a cloud (B, D) beside those of texts, of a model that learnt from names."""
+        return self.place_encoded(self.encoder(patches))
+
+    def place_encoded(self, encoded: Encoded) -> torch.Tensor:
+        """`among_texts` of clouds that the encoder has encoded."""
         if not isinstance(self.alignment, TextHead):
             raise ValueError(f"this {self.kind} learnt no names")
-        vectors: torch.Tensor = self.alignment(self.embed(patches))
+        vectors: torch.Tensor = self.alignment(encoded.pooled())
         return vectors
 
     def start_from(self, source: nn.Module) -> list[str]:

@@ -205,11 +205,11 @@ class ReCon(PointMAE):
             None if self.contrast_head is None else self.contrast_head(cls),
         )
 
-    def among_texts(self, patches: Patches) -> torch.Tensor:
+    def place_encoded(self, encoded: Encoded) -> torch.Tensor:
         """One unit vector a cloud (B, Dt) beside those of texts: the projected text token."""
         if self.alignment is None or self.text_head is None:
             raise ValueError(f"this {self.kind} learnt no names")
-        return F.normalize(self.text_head(self.encoder(patches).cls[:, 2]), dim=1)
+        return F.normalize(self.text_head(encoded.cls[:, 2]), dim=1)
 
     def losses(
         self,

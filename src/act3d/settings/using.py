@@ -1,7 +1,10 @@
 """Settings of the commands that use a trained model: embed, index, search, predict, export, convert, inspect."""
 
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
+
+from act3d.errors import ConfigError
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
@@ -55,8 +58,8 @@ class IndexSettings(Settings, command="index"):
     out: Place = option(..., "folder of the index, or a URI such as s3://bucket/index")
     labels: Place = option(
         "",
-        "words of which every shape gets the nearest, as column zero_shot: separated by commas, or a text file with "
-        "one a line; needs a model that learnt names (act3d align)",
+        "words of which every shape gets the nearest, as column zero_shot: separated by commas, a text file with one a "
+        "line, or an .npz with their vectors; needs a model that learnt names (act3d align)",
     )
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
@@ -83,6 +86,9 @@ class SearchSettings(Settings, command="search"):
     without: str = option("", 'what they are not to be like; phrases are separated by commas: "round,with a hole"')
     text_weight: float = option(0.5, "share of --text where a shape is given as well", ge=0, le=1)
     without_weight: float = option(0.5, "how much of --without is taken away", ge=0, le=2)
+    text_vectors: Place = option(
+        "", "an .npz with the vectors of these words (act3d export --format texts), which saves loading the model"
+    )
     named: str = option("", "words that names, classes or captions hold; needs no model")
     where: str = option("", """filter, such as "class = 'qfn' and height < 3"; sizes are in the files' own units""")
     k: int = option(10, "how many shapes to show", unit="shapes", ge=1)
@@ -112,8 +118,10 @@ class PredictSettings(Settings, command="predict"):
         ..., "a classifier, segmenter or aligned model: run folder, .safetensors, or a released .pth file"
     )
     out: Place = option("", "of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several")
-    labels: str = option(
-        "", 'of an aligned model (act3d align): words to choose from, separated by commas, such as "chair,table,lamp"'
+    labels: Place = option(
+        "",
+        'of an aligned model (act3d align): words to choose from, separated by commas, such as "chair,table,lamp", a '
+        "text file with one a line, or an .npz with their vectors (act3d export --format texts)",
     )
     category: str = option("", "of a segmenter of parts: the category of the shapes, by name or number")
     top: int = option(5, "how many classes to show; all of them are written", ge=1)
@@ -172,14 +180,17 @@ class ExportSettings(Settings, command="export"):
     """Write a model as ONNX: input points (B, N, 3) for any B and N, output as of the model.
 
     Sampling and grouping are inside the file. Its outputs are compared with PyTorch's by onnxruntime before it is kept.
-    A segmenter of parts takes a second input, category (B,).
+    A segmenter of parts takes a second input, category (B,). A model that learnt names (act3d align) also gives
+    text_vector, to be compared with those of texts; --format texts writes these for given words, as a table that
+    predict and index (--labels) and search (--text_vectors) take where the text Transformer is not installed.
     """
 
     positionals = ("checkpoint",)
 
     checkpoint: Weights = option(..., MODEL_HELP)
-    out: Place = option(..., "file to write, .onnx; with --int8 a second one, .int8.onnx, beside it")
-    format: Literal["onnx"] = option("onnx", "of the file")
+    out: Place = option(..., "file to write, .onnx; with --int8 a second one, .int8.onnx, beside it; of texts, .npz")
+    format: Literal["onnx", "texts"] = option("onnx", "onnx: the model; texts: vectors of the words in --labels")
+    labels: Place = option("", "for --format texts: words separated by commas, or a text file with one a line")
     int8: bool = option(False, "also write a copy with int8 matrix products, and measure what that costs")
     data: Dataset = option(
         "",
@@ -188,6 +199,14 @@ class ExportSettings(Settings, command="export"):
     )
     split: str = option("test", "of that dataset")
     limit: int = option(160, "at most this many of its clouds", unit="clouds", ge=2)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.labels and self.format != "texts":
+            raise ConfigError("labels: words are written by --format texts, to a file of their own")
+        if self.int8 and self.format == "texts":
+            raise ConfigError("int8: a model is quantized, not its texts; leave out --format texts or --int8")
+        return self
 
 
 class ConvertSettings(Settings, command="convert"):

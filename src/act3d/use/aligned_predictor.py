@@ -1,18 +1,21 @@
 """Aligned encoders in use: shapes and texts in one space, so that any words name shapes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from act3d.errors import InputError
+from act3d.errors import ConfigError, InputError
 from act3d.models.encoder import EncoderModel
 from act3d.models.student import Student
 from act3d.models.text_head import TextHead, TextSide
+from act3d.use.embed_shapes import facts_of
 from act3d.use.points import Points, is_single
 from act3d.use.shape_predictors import EncoderPredictor, StudentPredictor, ranked
 from act3d.use.text_embeddings import encode_texts
+from act3d.use.text_vectors import SUFFIX, TextVectors, read_text_vectors, split_labels
 from act3d.use.texts import label_text
 
 M = TypeVar("M", bound=EncoderModel)
@@ -27,9 +30,11 @@ class AlignedPredictor(EncoderPredictor[M]):
 
     Attributes:
         labels: What `rank` chooses from when it is given no labels.
+        known_texts: Vectors of texts from a file (`use_texts`), instead of the text Transformer's; None = none.
     """
 
     labels: Sequence[str] = ()
+    known_texts: TextVectors | None = None
 
     @property
     def head(self) -> TextSide:
@@ -47,13 +52,52 @@ class AlignedPredictor(EncoderPredictor[M]):
         """One unit vector a text (T, D), made as the training texts were: "hand_tool2" is read as "hand tool".
 
         Raises:
-            InputError: A single string instead of a list.
+            InputError: A single string instead of a list, or a text that the file in use does not hold.
             MissingDependency, CheckpointError: The text Transformer is not installed, or is another one.
         """
         if isinstance(texts, str):
             raise InputError("texts is one string; give a list of strings")
-        clean = bool((self.meta.get("texts") or {}).get("clean", True))
-        return self.head.place_texts(encode_texts([label_text(text, clean) for text in texts]))
+        if self.known_texts is not None:
+            return torch.from_numpy(self.known_texts.of(texts)).to(self.head.text_mean)
+        return self.head.place_texts(encode_texts([label_text(text, self._clean) for text in texts]))
+
+    @property
+    def _clean(self) -> bool:
+        return bool((self.meta.get("texts") or {}).get("clean", True))
+
+    @torch.no_grad()
+    def text_vectors(self, texts: Sequence[str]) -> TextVectors:
+        """Texts with their vectors, to be written to a file that replaces the text Transformer."""
+        vectors = self.embed_text(texts).float().cpu().numpy()
+        return TextVectors(
+            list(texts), vectors, facts_of(self)["checkpoint"], float(self.head.contrast.scale), self._clean
+        )
+
+    def use_texts(self, path: str | Path) -> TextVectors:
+        """Take the vectors of texts from a file that `act3d export --format texts` wrote, and return these.
+
+        Raises:
+            InputError: No such file, or another one.
+            CheckpointError: It was made by another model.
+        """
+        known = read_text_vectors(path)
+        known.check_model(facts_of(self)["checkpoint"], str(self.path))
+        self.known_texts = known
+        return known
+
+    def take_labels(self, given: str) -> list[str]:
+        """The words of a setting: between commas, of a text file, or those of a file of text vectors, then in use.
+
+        Raises:
+            ConfigError: Fewer than two different words.
+            InputError, CheckpointError: See `use_texts`.
+        """
+        words = self.use_texts(given).texts if Path(given).suffix == SUFFIX else split_labels(given)
+        if len(set(words)) < 2:
+            raise ConfigError(
+                f'labels: {given!r} holds {len(set(words))}; give two or more words to choose from, as in "chair,table"'
+            )
+        return words
 
     def classify(self, points: Points, labels: Sequence[str]) -> list[tuple[str | int, float]]:
         """Name what points show by any words, of which nothing was learnt as a class (zero-shot).

@@ -23,6 +23,7 @@ from act3d.evaluation.retrieval import Scaling
 from act3d.use import index_table
 from act3d.use.index_table import CURRENT, SHOWN, guarded, open_table, quoted, read_columns
 from act3d.use.reading import Reading
+from act3d.use.texts import without_names
 
 VECTORS = ("vector", "text_vector")
 EF, REFINE = 200, 4  # of an approximate search: candidates looked at, and how many times k are compared exactly
@@ -193,9 +194,7 @@ class Index:
             InputError: The index has no such column, or does not understand the filter.
         """
         if column not in self.table.schema.names:
-            raise InputError(
-                f"{self.place} was made by a {self.model['kind']} that learnt no names: words mean nothing"
-            )
+            raise InputError(f"{self.place}: {without_names(self.model['kind'])}")
         asked = np.asarray(vector, dtype=np.float32).reshape(-1)
 
         def ask() -> Any:

@@ -25,7 +25,7 @@ from act3d.use.index_table import CURRENT, FACTS, guarded, matrix, quoted, read_
 from act3d.use.reading import Reading, turned, with_turn
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import Batch, Item, Shapes
-from act3d.use.texts import text_of, texts_of
+from act3d.use.texts import text_of, texts_of, without_names
 
 ROWS_A_WRITE = 256  # shapes after which what was found is written down
 REMOVED_AT_ONCE = 1000
@@ -111,7 +111,7 @@ class Draft:
         self.width, self.text_width = _widths(predictor)
         self.labels = list(labels) or list(facts.get("labels", []))
         if self.labels and not self.text_width:
-            raise ConfigError(f"labels: a {predictor.kind} that learnt no names cannot name shapes; see act3d align")
+            raise ConfigError(f"labels: {without_names(predictor.kind)}")
         if table is None:
             facts = {}
         # What an update that was stopped has written is kept, but not trusted to be scaled and labelled alike.

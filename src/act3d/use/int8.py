@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from act3d.channels import width_of
 from act3d.data import SAMPLE
 from act3d.data.opening import choose_source
 from act3d.errors import ConfigError, InputError
@@ -25,7 +26,7 @@ def example_clouds(predictor: Predictor[Any], data: str, split: str, limit: int)
     shapes = _own_shapes(predictor, split) if not data else find_shapes(data, predictor, split)
     if shapes is None:
         generator = torch.Generator().manual_seed(0)  # no sample in this installation: noise will do for comparing
-        return torch.rand(4, predictor.points, 3, generator=generator) * 2 - 1, [""] * 4
+        return torch.rand(4, predictor.points, 3 + width_of(predictor.channels), generator=generator) * 2 - 1, [""] * 4
     step = max(1, len(shapes.items) // limit)
     places = list(range(0, len(shapes.items), step))[:limit]
     parts = [points for _, points, _, _ in shapes.batches(places, predictor, Reading())]

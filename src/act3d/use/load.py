@@ -19,6 +19,7 @@ from act3d.use.aligned_predictor import AlignedPredictor, AlignedStudentPredicto
 from act3d.use.predictor import Predictor
 from act3d.use.segmenter_predictor import SegmenterPredictor
 from act3d.use.shape_predictors import AutoencoderPredictor, ClassifierPredictor, EncoderPredictor, StudentPredictor
+from act3d.use.texts import without_names
 
 P = TypeVar("P", bound=Predictor[Any])
 
@@ -67,12 +68,9 @@ def load(
     found = checkpoints.load(path, device, expect=wanted, base=base)
     predictor = predictor_for(found.model, found.meta, found.left_over, found.missing, found.path)
     if expect is not None and not isinstance(predictor, expect):  # a segmenter has an encoder too
-        lacks = (
-            "that learnt no names"
-            if issubclass(expect, AlignedPredictor)
-            else "not a student or another pretrained encoder"
-        )
-        raise CheckpointError(f"{found.path} holds a {predictor.kind}, {lacks}")
+        if issubclass(expect, AlignedPredictor):
+            raise CheckpointError(f"{found.path}: {without_names(predictor.kind)}")
+        raise CheckpointError(f"{found.path} holds a {predictor.kind}, not a student or another pretrained encoder")
     return predictor
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from act3d.errors import CheckpointError, MissingDependency
 from act3d.files import atomic_path
-from act3d.geometry import Patches, gather, knn, patchify
+from act3d.geometry import Patches, gather, knn
 from act3d.installing import how_to_install
 from act3d.kernels.dispatch import exporting
 from act3d.models.few_weights import merge_lora
@@ -30,9 +30,11 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def outputs_of(kind: str) -> tuple[str, ...]:
-    """Names of what a kind of model gives; a student of any method of pretraining gives what its encoder does."""
-    return OUTPUTS.get(kind, ("embedding", "patch_features"))
+def outputs_of(model: Any) -> tuple[str, ...]:
+    """Names of what a model gives; a student of any method of pretraining gives what its encoder does, and, if it
+    learnt names, where its clouds are among texts."""
+    placed = ("text_vector",) if getattr(model, "alignment", None) is not None else ()
+    return OUTPUTS.get(model.kind, ("embedding", "patch_features", *placed))
 
 
 class Exported(NamedTuple):
@@ -47,8 +49,9 @@ def traceable_patches(points: Tensor, patches: int, patch_size: int) -> Patches:
     """`geometry.patchify` in operations that exporters know, for any B and N.
 
     Args:
-        points: Tensor with shape (B, N, 3), N >= patches and patch_size.
+        points: Tensor with shape (B, N, 3 + F), N >= patches and patch_size.
     """
+    points, beside = points[..., :3], points[..., 3:]
     x, y, z = points.unbind(2)
     nearest = torch.full_like(x, torch.inf)
     last = torch.zeros_like(x[:, :1], dtype=torch.int64)
@@ -60,7 +63,10 @@ def traceable_patches(points: Tensor, patches: int, patch_size: int) -> Patches:
         last = nearest.argmax(dim=1, keepdim=True)
     centers = gather(points, torch.cat(picked, dim=1))  # (B, G, 3)
     found = knn(centers, points, patch_size)
-    return Patches(gather(points, found) - centers.unsqueeze(2), centers)
+    neighborhoods = gather(points, found) - centers.unsqueeze(2)  # (B, G, M, 3)
+    if beside.shape[2]:
+        neighborhoods = torch.cat([neighborhoods, gather(beside, found)], dim=3)  # (B, G, M, 3 + F)
+    return Patches(neighborhoods, centers)
 
 
 class Runner(nn.Module):
@@ -75,10 +81,11 @@ class Runner(nn.Module):
         model = self.model
         if exporting():
             return traceable_patches(points, model.patches, model.patch_size)
-        return patchify(points, model.patches, model.patch_size)
+        patches: Patches = model.patchify(points)
+        return patches
 
     def forward(self, points: Tensor, category: Tensor | None = None) -> tuple[Tensor, ...]:
-        """points (B, N, 3) [, category (B,)] -> outputs."""
+        """points (B, N, 3 + F) [, category (B,)] -> outputs."""
         model = self.model
         if model.kind == "segmenter":
             return (model.label_points(points, self.cut(points), category),)
@@ -89,7 +96,8 @@ class Runner(nn.Module):
             features = model.features(patches)
             return model.tokens(patches), features, model.decode(features, patches.centers).points
         encoded = model.encoder(patches)
-        return encoded.pooled(), encoded.patches
+        placed = () if model.alignment is None else (model.place_encoded(encoded),)
+        return encoded.pooled(), encoded.patches, *placed
 
 
 def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float = 1e-3) -> Exported:
@@ -98,7 +106,7 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     Args:
         model: Any model of act3d, on the CPU.
         path: File to write, whole or not at all.
-        points: Clouds (B, N, 3) to compare on; B >= 2.
+        points: Clouds (B, N, 3 + F) to compare on; B >= 2.
         tolerance: Largest difference allowed, relative to the largest value of each output.
 
     Raises:
@@ -107,8 +115,6 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package)
-    if channels := getattr(model, "channels", ()):
-        raise CheckpointError(f"{path}: a model of points with {', '.join(channels)} cannot be exported to ONNX yet")
     model = merge_lora(model.float().eval())
     runner = Runner(model).eval()
     example: list[Tensor] = [points[:2].contiguous()]
@@ -117,7 +123,7 @@ def export_onnx(model: Any, path: str | Path, points: Tensor, tolerance: float =
     if model.kind == "segmenter" and model.categories:
         example.append(torch.zeros(2, dtype=torch.int64))
         names, shapes = [*names, "category"], [*shapes, {0: torch.export.Dim("batch")}]
-    outputs = outputs_of(model.kind)
+    outputs = outputs_of(model)
     program = onnx_program(runner, tuple(example), names, shapes, outputs)
     with atomic_path(path) as temporary:
         program.save(str(temporary), external_data=False)
@@ -169,7 +175,7 @@ def require(package: str) -> None:
 
 
 def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArray[Any]]]:
-    """A function from points (B, N, 3) to the outputs of an ONNX file, on the CPU (category 0, where asked for one)."""
+    """A function from points (B, N, 3 + F) to what an ONNX file gives, on the CPU (where it asks for a category, 0)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -188,14 +194,14 @@ def onnx_session(path: str | Path) -> Callable[[NDArray[np.float32]], list[NDArr
 
 def compare(path: str | Path, runner: Runner, points: Tensor) -> dict[str, float]:
     """Largest differences between ONNX and the model in PyTorch, on all clouds, on one alone, and on fewer points."""
-    run, kind = onnx_session(path), runner.model.kind
+    run, outputs = onnx_session(path), outputs_of(runner.model)
     least = max(runner.model.patches, runner.model.patch_size)
-    worst = dict.fromkeys(outputs_of(kind), 0.0)
+    worst = dict.fromkeys(outputs, 0.0)
     for clouds in (points, points[:1], points[:, : max(least, points.shape[1] - 7)]):
         category = torch.zeros(len(clouds), dtype=torch.int64) if getattr(runner.model, "categories", 0) else None
         with torch.no_grad():
             wanted = runner(clouds, category)
-        for name, found, expected in zip(outputs_of(kind), run(clouds.numpy()), wanted, strict=True):
+        for name, found, expected in zip(outputs, run(clouds.numpy()), wanted, strict=True):
             worst[name] = max(worst[name], difference(name, found, expected.numpy()))
     return worst
 

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from act3d.channels import width_of
 from act3d.errors import CheckpointError, ConfigError, reason_of
 from act3d.files import atomic_path
-from act3d.geometry import Patches, patchify
+from act3d.geometry import Patches
 from act3d.lines import say
 from act3d.progress import phase
+from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.embed_shapes import facts_of
 from act3d.use.load import load
 from act3d.use.onnx import difference, onnx_program, quantize, require
@@ -38,7 +40,7 @@ class FromPatches(nn.Module):
         self.model = model
 
     def forward(self, neighborhoods: Tensor, centers: Tensor) -> Tensor:
-        """(B, G, M, 3), (B, G, 3) -> (B, 2C)."""
+        """(B, G, M, 3 + F), (B, G, 3) -> (B, 2C)."""
         embedded: Tensor = self.model.embed(Patches(neighborhoods, centers))
         return embedded
 
@@ -107,6 +109,10 @@ class OnnxEncoderPredictor(EncoderPredictor[Any]):
         return loss
 
 
+class OnnxAlignedPredictor(OnnxEncoderPredictor, AlignedPredictor[Any]):
+    """Such an encoder that learnt names: words name its shapes and find them."""
+
+
 def load_encoder(path: str | Path, device: str, backend: str) -> EncoderPredictor[Any]:
     """Load an encoder that embeds by a backend: the one door of embed, index and search.
 
@@ -121,7 +127,9 @@ def load_encoder(path: str | Path, device: str, backend: str) -> EncoderPredicto
     if device not in ("auto", "cpu"):
         raise ConfigError(f"device: {device!r} with backend {backend}, which computes on the CPU; allowed: auto, cpu")
     require("onnxruntime")
-    return OnnxEncoderPredictor(load(path, "cpu", expect=EncoderPredictor), backend)
+    torch_one = load(path, "cpu", expect=EncoderPredictor)
+    made = OnnxAlignedPredictor if isinstance(torch_one, AlignedPredictor) else OnnxEncoderPredictor
+    return made(torch_one, backend)
 
 
 def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -181,11 +189,10 @@ def _write(model: Any, path: Path, backend: str, mark: str) -> None:
         require(package)
     import onnx
 
-    if model.channels:
-        raise CheckpointError(f"{path}: a model of points with {', '.join(model.channels)} runs in PyTorch only")
     generator = torch.Generator().manual_seed(0)
-    points = torch.rand(3, 2 * max(model.patches, model.patch_size), 3, generator=generator) * 2 - 1
-    patches, runner = patchify(points, model.patches, model.patch_size), FromPatches(model).eval()
+    width = 3 + width_of(model.channels)
+    points = torch.rand(3, 2 * max(model.patches, model.patch_size), width, generator=generator) * 2 - 1
+    patches, runner = model.patchify(points), FromPatches(model).eval()
     batch = {0: torch.export.Dim("batch")}
     program = onnx_program(runner, tuple(patches), list(Patches._fields), [batch, batch], ["embedding"])
     with atomic_path(path) as temporary:

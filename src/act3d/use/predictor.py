@@ -22,6 +22,7 @@ from act3d.errors import InputError
 from act3d.geometry import Patches
 from act3d.models.autoencoder import Reconstruction
 from act3d.use.points import Points, as_patches, read_points
+from act3d.use.texts import without_names
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -144,11 +145,11 @@ class Predictor(Generic[M]):
 
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """One vector a text: see `AlignedPredictor`."""
-        self._cannot("knows no texts", "one that learnt names (act3d align)")
+        self._fail(without_names(self.kind))
 
     def classify(self, points: Points, labels: Sequence[str]) -> Any:
         """The likeliest of any words: see `AlignedPredictor`."""
-        self._cannot("knows no words", "one that learnt names (act3d align)")
+        self._fail(without_names(self.kind))
 
     def segment(self, *inputs: Any, **options: Any) -> Any:
         """A label for every point: see `SegmenterPredictor`."""
@@ -167,5 +168,7 @@ class Predictor(Generic[M]):
         self._cannot("rebuilds no clouds", "an autoencoder")
 
     def _cannot(self, what: str, instead: str) -> NoReturn:
-        where = f"{self.path}: " if self.path else ""
-        raise InputError(f"{where}a model of kind {self.kind!r} {what}; take {instead}")
+        self._fail(f"a model of kind {self.kind!r} {what}; take {instead}")
+
+    def _fail(self, what: str) -> NoReturn:
+        raise InputError(f"{self.path}: {what}" if self.path else what)

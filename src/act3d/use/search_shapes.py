@@ -21,6 +21,8 @@ from act3d.use.onnx_embedding import load_encoder
 from act3d.use.search import SearchReport, picture_of, row_called
 from act3d.use.shape_predictors import EncoderPredictor
 from act3d.use.shapes import find_shapes
+from act3d.use.text_vectors import read_text_vectors
+from act3d.use.texts import without_names
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Words:
         without: What they are not to be like.
         weight: Share of `text` beside a shape, 0 to 1.
         without_weight: How much of the mean of `without` is taken away.
+        vectors: A file of text vectors (`act3d.use.text_vectors`), taken instead of the text Transformer; "" = none.
     """
 
     text: str = ""
     without: Sequence[str] = ()
     weight: float = 0.5
     without_weight: float = 0.5
+    vectors: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.text or self.without)
@@ -56,11 +60,14 @@ class Words:
 
     def _vectors(self, index: Index, checkpoint: str) -> NDArray[np.float32]:
         """One unit vector a phrase, `text` first."""
+        phrases = [*([self.text] if self.text else []), *self.without]
+        if self.vectors:  # no model is needed, the index has its shapes' side
+            known = read_text_vectors(self.vectors)
+            known.check_model(made_by(index.model)[0], index.place)
+            return known.of(phrases)
         predictor = load(checkpoint or index.checkpoint(), "cpu", expect=AlignedPredictor)
         check_model(index, predictor)
-        vectors: NDArray[np.float32] = predictor.embed_text(
-            [*([self.text] if self.text else []), *self.without]
-        ).numpy()
+        vectors: NDArray[np.float32] = predictor.embed_text(phrases).numpy()
         return vectors
 
     @property
@@ -183,10 +190,7 @@ def check_texts(index: Index) -> None:
         InputError: The index's model learnt no names.
     """
     if not index.has_texts:
-        raise InputError(
-            f"text: {index.place} was made by a {index.model['kind']} that learnt no names; "
-            "index with a model of act3d align, or search in names by --named"
-        )
+        raise InputError(f"text: {index.place}: {without_names(index.model['kind'])}, or search in names by --named")
 
 
 def check_model(index: Index, predictor: EncoderPredictor[Any]) -> None:

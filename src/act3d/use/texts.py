@@ -84,6 +84,11 @@ def texts_of(
     return [text_of(row, mode, use_class, clean) for row in rows]
 
 
+def without_names(kind: str) -> str:
+    """What every command says of a model that was given words and has no side of texts."""
+    return f"a model of kind {kind!r} learnt no names, so words mean nothing to it; take one that did (act3d align)"
+
+
 def label_text(label: str, clean: bool = True) -> str:
     """The text of a word that shapes may be called, as training texts are made: "hand_tool" -> "hand tool"."""
     return (words_of(label) if clean else "") or label
