@@ -77,7 +77,7 @@ def measure_recall(table: Any, column: str) -> float:
     for vector in matrix(stored, stored.type.list_size):
         sets = []
         for exact in (True, False):
-            query = table.search(vector, vector_column_name=column).distance_type("cosine").select(["id"])
+            query = table.search(vector, vector_column_name=column).distance_type("cosine").select(["id", "_distance"])
             query = query.bypass_vector_index() if exact else query.ef(200).refine_factor(4)
             sets.append(set(query.limit(RECALL_AT).to_arrow()["id"].to_pylist()))
         found, total = found + len(sets[0] & sets[1]), total + len(sets[0])
