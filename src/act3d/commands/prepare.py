@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from act3d.prepare.own_labels import PartNames
     from act3d.prepare.pack import Summary
     from act3d.prepare.s3dis import SceneSummary
+    from act3d.readers.engine import Engine
 
 PACKAGES = {"sweethome": "sweethome3d", "ldraw": "ldraw"}  # word in a Debian package's name -> format
 SCENE_FORMATS = ("s3dis", "synthetic-rooms", "scenes")
@@ -55,6 +56,8 @@ def _rooms(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Scen
         raise ConfigError("channels: rooms always keep their colours; leave this setting out")
     if settings.captions or settings.parts or settings.assembly != "one":
         raise ConfigError("captions, parts and assembly have no meaning for rooms; leave them out")
+    if settings.engine != "local":
+        raise ConfigError(f"engine: {settings.engine!r} prepares shapes; rooms are made on one machine; leave it out")
     classes = Path(settings.classes) if settings.classes else None
     with Progress(text="preparing", unit="rooms") as progress:
         made = prepare_rooms(
@@ -71,26 +74,27 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
     from act3d.channels import parse_channels
     from act3d.prepare.pack import pack
     from act3d.progress import Progress
+    from act3d.readers.engine import opened
 
     channels = parse_channels(settings.channels, "channels")
     found = _list(root, kind, settings)
     if settings.up != "auto":
         found.up, found.up_asked = settings.up, True
-    workers = settings.workers or os.cpu_count() or 1
-    names, lines = _own_labels(found, kind, settings, workers)
-    found.notes += lines
-    with Progress(text="preparing", unit="models") as progress:
-        summary = pack(
-            found, out, settings.points, settings.seed, settings.dtype, settings.normalization,
-            workers, settings.overwrite, str(settings.source), progress=progress.update, channels=channels,
-            part_names=names,
-        )  # fmt: skip
+    with opened(settings.engine, settings.workers or 0) as engine:
+        names, lines = _own_labels(found, kind, settings, engine)
+        found.notes += lines
+        with Progress(text="preparing", unit="models") as progress:
+            summary = pack(
+                found, out, settings.points, settings.seed, settings.dtype, settings.normalization,
+                engine, settings.overwrite, str(settings.source), progress=progress.update, channels=channels,
+                part_names=names,
+            )  # fmt: skip
     print_summary(summary)
     return summary
 
 
 def _own_labels(
-    found: "Source", kind: str, settings: PrepareSettings, workers: int
+    found: "Source", kind: str, settings: PrepareSettings, engine: "Engine"
 ) -> "tuple[PartNames | None, list[str]]":
     """Give shapes what the user says of them: pieces of assemblies, captions, part labels; and lines about it."""
     from act3d.prepare import own_labels
@@ -101,14 +105,14 @@ def _own_labels(
     lines: list[str] = []
     if settings.assembly == "each":
         files = len(found.items)
-        found.items = own_labels.each_piece(found.items, workers)
+        found.items = own_labels.each_piece(found.items, engine)
         lines.append(f"{len(found.items)} pieces of {files} files; pieces of a file get one split")
     if settings.captions:
         found.items, line = own_labels.add_captions(found.items, str(settings.captions))
         lines.append(line)
     names = own_labels.part_names(str(settings.parts)) if settings.parts else None
     if names is not None:
-        found.parts = own_labels.vocabulary_of(found.items, names, workers)
+        found.parts = own_labels.vocabulary_of(found.items, names, engine)
         lines.append(f"parts: {', '.join(found.parts[:12])}" + (" ..." if len(found.parts) > 12 else ""))
     return names, lines
 

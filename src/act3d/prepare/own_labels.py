@@ -17,7 +17,8 @@ from act3d.files import printable
 from act3d.installing import how_to_install
 from act3d.prepare.items import Item
 from act3d.readers.by_suffix import read_shape
-from act3d.readers.guarded import Lost, limits_for, read_all, read_one
+from act3d.readers.engine import Engine
+from act3d.readers.guarded import Lost, limits_for, read_one
 from act3d.readers.limits import read_regular
 from act3d.readers.shape import Samples, Shape
 from act3d.readers.text import decode
@@ -151,20 +152,20 @@ def _pieces(shape: Shape, kind: str) -> list[tuple[str, int]]:
     return [] if of_faces is None else [(names[place], int(place)) for place in np.unique(of_faces)]
 
 
-def list_names(items: Sequence[Item], kind: str, workers: int) -> list[list[str]]:
+def list_names(items: Sequence[Item], kind: str, engine: Engine) -> list[list[str]]:
     """The names of every item's groups, materials or points, read in guarded processes; none where it is unreadable."""
     read = partial(names_in, kind=kind)
-    with closing(read_all(read, items, lambda item: limits_for(item.path, workers), workers)) as results:
+    with closing(engine.read(read, items, lambda item: limits_for(item.path, engine.beside))) as results:
         return [[] if isinstance(found, Lost) else found for found in results]
 
 
-def vocabulary_of(items: Sequence[Item], parts: PartNames, workers: int) -> list[str]:
+def vocabulary_of(items: Sequence[Item], parts: PartNames, engine: Engine) -> list[str]:
     """The names of all parts that occur, sorted; numbers of points by their size.
 
     Raises:
         InputError: no file has any, or more than a byte tells apart.
     """
-    listed = list_names(items, parts.kind, workers)
+    listed = list_names(items, parts.kind, engine)
     found = {parts.part(item.name, name) for item, names in zip(items, listed, strict=True) for name in names}
     if not found - {REST}:
         raise InputError(f"parts: none of the {len(items)} files has {parts.kind}")
@@ -198,10 +199,10 @@ def sample_parts(shape: Shape, samples: Samples, item: str, parts: PartNames, vo
     return np.array([known[int(value)] for value in values], dtype=np.uint8)[inverse]
 
 
-def each_piece(items: Sequence[Item], workers: int) -> list[Item]:
+def each_piece(items: Sequence[Item], engine: Engine) -> list[Item]:
     """Every group of every file as an item, whose `member` is the group's name. Files of one group stay whole."""
     found = []
-    for item, names in zip(items, list_names(items, "groups", workers), strict=True):
+    for item, names in zip(items, list_names(items, "groups", engine), strict=True):
         if len(names) < 2:
             found.append(item)
         else:

@@ -19,7 +19,8 @@ from act3d.prepare.folder import up_notes
 from act3d.prepare.items import Item, Source, random_for
 from act3d.prepare.own_labels import PartNames, only_piece, sample_parts
 from act3d.readers.by_suffix import read_shape
-from act3d.readers.guarded import Lost, limits_for, read_all
+from act3d.readers.engine import Engine, local
+from act3d.readers.guarded import Lost, limits_for
 from act3d.readers.point_channels import channel_values
 from act3d.readers.shape import Shape, sample_surface
 from act3d.readers.up_axis import to_y_up
@@ -125,7 +126,7 @@ def pack(
     seed: int = 0,
     dtype: str = "float16",
     normalization: str = "unit_sphere",
-    workers: int = 1,
+    engine: Engine | None = None,
     overwrite: bool = False,
     origin: str = "",
     shard_size: int | None = None,
@@ -135,7 +136,7 @@ def pack(
 ) -> Summary:
     """Read, sample and store all items of `source` at `out`; see `act3d.commands.prepare` for the arguments.
 
-    The result depends on the files, the settings and `seed`, not on `workers` nor on interruptions.
+    The result depends on the files, the settings and `seed`, not on `engine` nor on interruptions.
     """
     if points < 1:
         raise ConfigError(f"points is {points}; it must be at least 1")
@@ -159,7 +160,8 @@ def pack(
     pending = writer.pending()
     items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
     work = partial(make_cloud, settings=settings)
-    results = read_all(work, items, lambda item: limits_for(item.path, workers), workers)
+    read, beside = engine or local()
+    results = read(work, items, lambda item: limits_for(item.path, beside))
     notes = [*source.notes, *up_notes(source)]
     if writer.complete:
         notes.append("was already complete: nothing to do")

@@ -10,6 +10,13 @@ from act3d.files import folders_of
 from act3d.settings.model import Section, option
 from act3d.settings.places import Dataset, Datasets
 
+Engine = Literal["local", "ray"]
+
+ENGINE_HELP = (
+    "what runs the processes: local = this machine; ray (needs act3d[ray]) = the cluster that RAY_ADDRESS names, or "
+    "without that Ray on this machine. All machines must see the files"
+)
+
 
 def check_disjoint(split: str, test_split: str, key: str) -> None:
     """Check that no split both trains and tests; splits may be joined by "+".
@@ -182,4 +189,9 @@ class ReadData(ShapeChoice):
     )
     normalize: Literal["auto", "unit_sphere", "none"] = option("auto", "auto = as the model's training clouds")
     batch_size: int = option(32, "shapes embedded at once", unit="shapes", ge=1)
-    workers: int = option(0, "processes that read files beside the one that computes", ge=0)
+    workers: int = option(
+        0,
+        "processes that read files beside the one that computes; with embed's --engine ray those that do both, on all "
+        "machines together, 0 = one per core",
+        ge=0,
+    )

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from act3d.settings.data import ENGINE_HELP, Engine
 from act3d.settings.model import Settings, option
 from act3d.settings.places import Dataset, Existing, Place
 
@@ -73,7 +74,10 @@ class PrepareSettings(Settings, command="prepare"):
     dtype: Literal["float16", "float32"] = option(
         "float16", "number type on disk; float16 is precise to 0.0005 of the radius"
     )
-    workers: int | None = option(None, "processes that read models (default: one per CPU core)", ge=1)
+    engine: Engine = option("local", ENGINE_HELP)
+    workers: int | None = option(
+        None, "processes that read models, with Ray on all machines together (default: one per CPU core)", ge=1
+    )
     seed: int = option(0, "seed of the sampled points and of the test split")
     overwrite: bool = option(False, "replace a dataset at out, once the new one is complete")
     classes: Place = option("", 'for scenes: text file with the classes, one a line, "name" or "value name"')

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.data import ReadData
+from act3d.settings.data import ENGINE_HELP, Engine, ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
 from act3d.settings.places import Dataset, IndexPlace, Place, Shapes, Weights, WeightsOrIndex
@@ -40,6 +40,7 @@ class EmbedSettings(Settings, command="embed"):
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
     backend: Backend = option("torch", BACKEND_HELP)
+    engine: Engine = option("local", ENGINE_HELP)
 
 
 class IndexSettings(Settings, command="index"):

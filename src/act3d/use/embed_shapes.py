@@ -2,9 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,18 @@ class Embedded(NamedTuple):
     failures: list[tuple[str, str]]
 
 
+class Vectors(NamedTuple):
+    """Embeddings of some shapes: the places of those that could be read, a vector each, (place, reason) of the rest."""
+
+    places: list[int]
+    vectors: list[NDArray[np.float32]]
+    failures: list[tuple[int, str]]
+
+
+Embedding = Callable[[list[int]], Iterable[Vectors]]
+Found = TypeVar("Found", Vectors, Batch)
+
+
 def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
     """Facts about the model for a table of embeddings: digest and place of its file, backend, kind, points ..."""
     assert predictor.path is not None
@@ -46,6 +58,7 @@ def embed_shapes(
     known: Sequence[Embeddings],
     parts: "Parts",
     facts: dict[str, Any],
+    embedding: Embedding | None = None,
 ) -> Embedded:
     """Embed the shapes that are not known yet.
 
@@ -56,6 +69,7 @@ def embed_shapes(
         known: Tables by the same model.
         parts: Where rows are kept until the whole table is written.
         facts: See `facts_of`.
+        embedding: Gives the vectors of the shapes at some places; by default the predictor, in this process.
 
     Raises:
         InputError: Not one shape could be read.
@@ -68,12 +82,11 @@ def embed_shapes(
     places = [place for place, item in enumerate(items) if item.key not in vectors]
     failures: list[tuple[str, str]] = []
     pending: list[Item] = []
-    for found, clouds, bad, _ in with_progress(shapes, places, predictor, reading):
-        failures += [(items[place].name, reason) for place, reason in bad]
-        if found:
-            rows = predictor.embed(clouds).float().cpu().numpy()
-            vectors |= {items[place].key: row for place, row in zip(found, rows, strict=True)}
-            pending += [items[place] for place in found]
+    rows = embedding(places) if embedding else _embedded(predictor, shapes, places, reading)
+    for batch in with_progress(shapes, places, rows):
+        failures += [(items[place].name, reason) for place, reason in batch.failures]
+        vectors |= {items[place].key: row for place, row in zip(batch.places, batch.vectors, strict=True)}
+        pending += [items[place] for place in batch.places]
         if len(pending) >= ROWS_A_PART:
             parts.write(_table(pending, vectors, facts))
             pending = []
@@ -83,22 +96,25 @@ def embed_shapes(
     return Embedded(_table(done, vectors, facts), len(places) - len(failures), failures)
 
 
+def _embedded(
+    predictor: EncoderPredictor[Any], shapes: Shapes, places: list[int], reading: Reading
+) -> Iterator[Vectors]:
+    for found, clouds, bad, _ in shapes.batches(places, predictor, reading):
+        yield Vectors(found, list(predictor.embed(clouds).float().cpu().numpy()) if found else [], bad)
+
+
 def _table(items: list[Item], vectors: dict[tuple[str, str], Any], facts: dict[str, Any]) -> Embeddings:
     stacked = np.stack([vectors[item.key] for item in items]).astype(np.float32)
     return Embeddings(stacked, {name: [getattr(item, name) for item in items] for name in COLUMNS}, facts)
 
 
 def with_progress(
-    shapes: Shapes,
-    places: list[int],
-    predictor: EncoderPredictor[Any],
-    reading: Reading,
-    progress: Progress | None = None,
-) -> Iterator[Batch]:
-    """The shapes' batches, while a bar shows how far they are; what cannot be read is said at once."""
+    shapes: Shapes, places: list[int], batches: Iterable[Found], progress: Progress | None = None
+) -> Iterator[Found]:
+    """The batches of the shapes at some places, while a bar shows how far they are; failures are said at once."""
     with progress or Progress(text="embedding", unit="shapes") as shown:
         shown.total = len(places)
-        for batch in shapes.batches(places, predictor, reading):
+        for batch in batches:
             for place, reason in batch.failures:
                 shown.say(f"act3d: not readable: {printable(shapes.items[place].name)}: {reason}")
             yield batch

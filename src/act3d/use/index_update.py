@@ -76,7 +76,7 @@ def update_index(
             shapes.items[at] = item._replace(stamp=with_turn(item.stamp, turned(known.get(_id(item), ""))))
     places = [at for at, item in enumerate(shapes.items) if known.get(_id(item)) != item.stamp]
     failures: list[tuple[str, str]] = []
-    for batch in with_progress(shapes, places, predictor, reading, progress):
+    for batch in with_progress(shapes, places, shapes.batches(places, predictor, reading), progress):
         failures += [(shapes.items[at].name, reason) for at, reason in batch.failures]
         if batch.places:
             draft.add([shapes.items[at] for at in batch.places], [texts[at] for at in batch.places], batch)

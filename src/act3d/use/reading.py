@@ -14,12 +14,14 @@ class Reading(NamedTuple):
         normalize: "unit_sphere", "none", or "auto" = as the model's training clouds.
         batch_size: shapes at once.
         workers: processes that read files beside the one that computes.
+        beside: processes of this machine that read, for other commands or parts of this one too; they share its memory.
     """
 
     up: str = "auto"
     normalize: str = "auto"
     batch_size: int = 32
     workers: int = 0
+    beside: int = 1
 
     @property
     def mark(self) -> str:

@@ -1,7 +1,7 @@
 """What INPUT means to the commands that use a model: a file, a folder, a glob, or a prepared dataset."""
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,8 @@ from act3d.readers.guarded import Lost, limits_for, read_all
 from act3d.use.points import extents_of, in_training_frame
 from act3d.use.predictor import Predictor
 from act3d.use.reading import Reading, turned
+
+Tell = Callable[[Sequence[str]], None]
 
 _NOT_NORMALIZED = "clouds are not normalised, as in the model's training: the size and place of a file's shape count"
 
@@ -70,10 +72,12 @@ class Shapes:
     items: list[Item]
     dataset: CloudDataset | None = None
 
-    def batches(self, places: Sequence[int], predictor: Predictor[Any], reading: Reading) -> Iterator[Batch]:
-        """Read shapes as the model was trained on them."""
-        batch_size, workers = reading.batch_size, reading.workers
-        blocks = [list(places[i : i + batch_size]) for i in range(0, len(places), batch_size)]
+    def batches(
+        self, places: Sequence[int], predictor: Predictor[Any], reading: Reading, tell: Tell | None = None
+    ) -> Iterator[Batch]:
+        """Read shapes as the model was trained on them; lines on what is inferred go to `tell`, else to the user."""
+        tell, workers = tell or say_all, max(reading.workers, 1)
+        blocks = blocks_of(places, reading)
         if self.dataset is not None:
             sizes = _sizes(self.dataset)
             for block in blocks:
@@ -82,12 +86,14 @@ class Shapes:
             return
         count, meta = predictor.points, dict(predictor.meta)
         axis = None if reading.up == "auto" else reading.up
-        said = {*_say([*assumptions(meta), *_about_size(meta, reading.normalize)])}
+        said = [*assumptions(meta), *_about_size(meta, reading.normalize)]
+        tell(said)
         if reading.normalize != "auto":
             meta["normalization"] = reading.normalize
         paths = [self.items[place].path for place in places]
         read = partial(read_sample, count=count, channels=predictor.channels)
-        with closing(read_all(read, paths, lambda path: limits_for(path, workers), max(workers, 1))) as results:
+        share = max(workers, reading.beside)
+        with closing(read_all(read, paths, lambda path: limits_for(path, share), workers)) as results:
             for block in blocks:
                 good: list[int] = []
                 clouds: list[Tensor] = []
@@ -104,7 +110,8 @@ class Shapes:
                     except Act3dError as error:
                         bad.append((place, str(error)))
                         continue
-                    said.update(_say([note for note in notes if note not in said]))  # what is inferred is said once
+                    tell(new := [note for note in notes if note not in said])  # what is inferred is said once
+                    said += new
                     good.append(place)
                     clouds.append(cloud)
                     extents.append(extents_of(found, path, meta, up))
@@ -166,7 +173,7 @@ def _of_dataset(source: str, predictor: Predictor[Any], split: str, subset: str,
     opened = open_for_model(
         predictor.meta, source, split or None, wanted, reading.normalize, subset=subset, up=reading.up
     )
-    _say([*assumptions(predictor.meta), *opened.warnings])
+    say_all([*assumptions(predictor.meta), *opened.warnings])
     clouds = opened.clouds
     stamp = f"{clouds.fingerprint}:{opened.points}{reading.mark}"
     labels = [clouds.classes[label] if label >= 0 else "" for label in clouds.labels.tolist()]
@@ -191,10 +198,16 @@ def _stamp(file: Path, reading: Reading) -> str:
     return f"{about.st_size}-{about.st_mtime_ns}{reading.mark}"
 
 
-def _say(lines: Sequence[str]) -> Sequence[str]:
+def blocks_of(places: Sequence[int], reading: Reading) -> list[list[int]]:
+    """Cut places into those of the batches."""
+    size = reading.batch_size
+    return [list(places[i : i + size]) for i in range(0, len(places), size)]
+
+
+def say_all(lines: Sequence[str]) -> None:
+    """Print lines about what was inferred."""
     for line in lines:
         say(f"act3d: {line}", error=True)
-    return lines
 
 
 def common_folder(files: list[Path]) -> Path:
