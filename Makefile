@@ -1,7 +1,7 @@
 # One environment, .venv, made once and used again; it is updated only when pyproject.toml or constraints.txt change.
 # Needs Python 3.11 or newer and make, nothing else.  make help lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-faults test-timm test-oldest lint format docs try-release clean
+.PHONY: help quickstart test test-faults test-timm test-ray test-oldest lint format docs try-release clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,10 @@ test-faults: $(VENV)/.installed-dev  ## interrupt runs, fill disks, read hostile
 
 test-timm: $(VENV)/.installed-dev  ## test the timm teachers in an environment of their own
 	bash scripts/test_timm.sh
+
+test-ray: $(VENV)/.installed-dev  ## test preparing and embedding on Ray, which this installs (240 MB)
+	$(PIP_INSTALL) ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/readers/test_on_ray.py tests/end_to_end/test_ray.py $(ARGS)
 
 test-oldest: $(VENV)/.installed-dev  ## test with the oldest versions of what act3d needs, in an environment of its own
 	bash scripts/test_oldest.sh $(ARGS)

@@ -185,8 +185,8 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path: Path, blow: sig
         "import signal, sys, time; from pathlib import Path; from act3d.commands.prepare import prepare\n"
         # a test run started in the background hands down an ignored Ctrl-C
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import act3d.prepare.pack as run; read = run.read_all\n"
-        "run.read_all = lambda *tasks: ((time.sleep(0.01), result)[1] for result in read(*tasks))\n"
+        "import act3d.readers.engine as run; read = run.read_all\n"
+        "run.read_all = lambda *tasks, **how: ((time.sleep(0.01), result)[1] for result in read(*tasks, **how))\n"
         "prepare(Path(sys.argv[1]), Path(sys.argv[2]), points=32, workers=2)"
     )
     process = subprocess.Popen(

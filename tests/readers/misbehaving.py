@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import sys
 import time
 
@@ -35,6 +36,15 @@ def read(task: str) -> str | int:
         print("noise " * 1000)
         os.write(1, b"more noise")
         sys.stderr.write("and here")
+    if task == "parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    if task.startswith("parent once "):
+        try:
+            os.close(os.open(task.removeprefix("parent once "), os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return "survived"
+        return read("parent")
     if task == "pid":
         return os.getpid()
     return task

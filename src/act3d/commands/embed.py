@@ -66,7 +66,7 @@ def embed(settings: EmbedSettings) -> EmbedReport:
         if known:
             check_made_by(out, known[0].meta, facts)
         parts = Parts(out)
-        with _on_ray(settings, shapes, reading) if ray else nullcontext() as embedding:
+        with _on_ray(settings, facts["path"], shapes, reading) if ray else nullcontext() as embedding:
             table, new, failures = embed_shapes(predictor, shapes, reading, known, parts, facts, embedding)
         table.write(out)
         parts.remove()
@@ -76,7 +76,7 @@ def embed(settings: EmbedSettings) -> EmbedReport:
 
 
 @contextmanager
-def _on_ray(settings: EmbedSettings, shapes: Shapes, reading: Reading) -> Iterator[Embedding]:
+def _on_ray(settings: EmbedSettings, weights: str, shapes: Shapes, reading: Reading) -> Iterator[Embedding]:
     from act3d.readers import on_ray
     from act3d.use import embed_on_ray
 
@@ -84,5 +84,5 @@ def _on_ray(settings: EmbedSettings, shapes: Shapes, reading: Reading) -> Iterat
     job = embed_on_ray.job_of(
         str(settings.checkpoint), settings.device, str(settings.input), shapes, data.split, data.subset, reading
     )
-    with on_ray.cluster(data.workers) as cluster:
+    with on_ray.cluster(data.workers, weights) as cluster:
         yield partial(embed_on_ray.embed, cluster, job, shapes)

@@ -80,7 +80,7 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
     found = _list(root, kind, settings)
     if settings.up != "auto":
         found.up, found.up_asked = settings.up, True
-    with opened(settings.engine, settings.workers or 0) as engine:
+    with opened(settings.engine, settings.workers or 0, root) as engine:
         names, lines = _own_labels(found, kind, settings, engine)
         found.notes += lines
         with Progress(text="preparing", unit="models") as progress:

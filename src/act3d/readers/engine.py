@@ -29,8 +29,10 @@ def local(workers: int = 1) -> Engine:
 
 
 @contextmanager
-def opened(name: str, workers: int = 0) -> Iterator[Engine]:
+def opened(name: str, workers: int, sees: str | os.PathLike[str]) -> Iterator[Engine]:
     """Give the engine of a name, "local" or "ray", for a while; 0 workers = as many as there are cores.
+
+    All machines must see the file or folder `sees`.
 
     Raises:
         MissingDependency: Ray is not installed.
@@ -39,7 +41,7 @@ def opened(name: str, workers: int = 0) -> Iterator[Engine]:
     if name == "ray":
         from act3d.readers import on_ray
 
-        with on_ray.cluster(workers) as cluster:
+        with on_ray.cluster(workers, sees) as cluster:
             yield Engine(partial(on_ray.read_all, cluster), cluster.beside)
     else:
         yield local(workers or os.cpu_count() or 1)

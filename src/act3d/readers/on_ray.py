@@ -7,6 +7,7 @@ do to the process that reads it is limited as it is without Ray: by `guarded`, w
 import contextlib
 import itertools
 import os
+import platform
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
@@ -25,19 +26,21 @@ Work = Callable[[Sequence[Any]], list[Any]]
 
 
 class Cluster(NamedTuple):
-    """A cluster that can be asked: batches at once, those of them on one machine, and GPUs in all."""
+    """A cluster: batches at once, those of them on one machine, GPUs in all, and a place that all machines must see."""
 
     workers: int
     beside: int
     gpus: int
+    sees: str
 
 
 @contextlib.contextmanager
-def cluster(workers: int = 0) -> Iterator[Cluster]:
+def cluster(workers: int, sees: str | os.PathLike[str]) -> Iterator[Cluster]:
     """Join the cluster that RAY_ADDRESS names, else start Ray on this machine for a while.
 
     Args:
         workers: Batches at once; 0 = as many as the cluster has cores.
+        sees: A file or folder. A machine that does not see it would call every file missing.
 
     Raises:
         MissingDependency: Ray is not installed.
@@ -61,7 +64,7 @@ def cluster(workers: int = 0) -> Iterator[Cluster]:
         cores_of = [int(machine.get("CPU", 0)) for machine in machines]
         wanted = workers or max(1, sum(cores_of))
         gpus = int(sum(machine.get("GPU", 0) for machine in machines))
-        yield Cluster(wanted, max(1, min(wanted, max(cores_of, default=1))), gpus)
+        yield Cluster(wanted, max(1, min(wanted, max(cores_of, default=1))), gpus, os.path.abspath(sees))
     finally:
         if not joined:
             ray.shutdown()
@@ -104,32 +107,35 @@ def run(
 
     Raises:
         LostProcess: The cluster is gone.
+        InputError: A machine does not see what it must.
     """
     import ray
 
     # max_calls 0: a process that holds a model on a GPU serves further batches, too.
     options = {"num_cpus": cores, "num_gpus": gpus, "max_retries": RETRIES, "max_calls": 0}
     remote = ray.remote(**options)(work_on)
-    shared = ray.put(work)  # once, not with every batch
+    ask = partial(remote.remote, ray.put(work), cluster.sees)  # the work is sent once, not with every batch
     waiting: deque[tuple[Any, Sequence[Any]]] = deque()
     try:
         for batch in batches:
-            waiting.append((remote.remote(shared, batch), batch))
+            waiting.append((ask(batch), batch))
             if len(waiting) >= AHEAD * cluster.workers:
-                yield _result(remote, shared, *waiting.popleft())
+                yield _result(ask, *waiting.popleft())
         while waiting:
-            yield _result(remote, shared, *waiting.popleft())
+            yield _result(ask, *waiting.popleft())
     finally:  # also when the caller stops early
         for reference, _ in waiting:
             ray.cancel(reference, force=True)
 
 
-def work_on(work: Work, batch: Sequence[Any]) -> list[Any]:
+def work_on(work: Work, sees: str, batch: Sequence[Any]) -> list[Any]:
     """Return `work(batch)`: what runs in a process of Ray's."""
+    if not os.path.exists(sees):
+        raise InputError(f"engine: the machine {platform.node()} does not see {sees}; all machines of a cluster must")
     return work(batch)
 
 
-def _result(remote: Any, work: Any, reference: Any, batch: Sequence[Any]) -> list[Any]:
+def _result(ask: Callable[[Sequence[Any]], Any], reference: Any, batch: Sequence[Any]) -> list[Any]:
     """Return what a batch gave; of one that was lost with its process each task alone."""
     import ray
     from ray import exceptions
@@ -144,5 +150,5 @@ def _result(remote: Any, work: Any, reference: Any, batch: Sequence[Any]) -> lis
             return [Lost(f"took its Ray worker down {RETRIES + 1} times ({type(error).__name__})")]
     except exceptions.RayError as error:
         raise LostProcess(f"Ray: {reason_of(error)}; the same command goes on") from None
-    alone = [(remote.remote(work, [task]), [task]) for task in batch]
-    return [found for one in alone for found in _result(remote, work, *one)]
+    alone = [(ask([task]), [task]) for task in batch]
+    return [found for one in alone for found in _result(ask, *one)]
