@@ -8,7 +8,7 @@ from act3d.report.confusion import write_confusion
 from act3d.report.dataset import ClassRow, DatasetPage, write_dataset_page
 from act3d.report.figure import Figure, Panel, write_figure
 from act3d.report.pieces import Named, Shape
-from act3d.report.run_page import RunPage, write_run_page
+from act3d.report.run_page import NumbersTable, RunPage, write_run_page
 from act3d.report.search import FoundShape, write_search_page
 from act3d.report.viewer import Card, by_label, view
 from tests.browser import chromium, opened, pixels, screenshots
@@ -75,7 +75,10 @@ def long_pages(folder):
     dataset = DatasetPage("d", {"Source": "/x" * 90}, ["train", "test"], rows, "m", {name: shown}, shown)
     yield write_dataset_page(folder / "dataset.html", dataset)
     page = RunPage(
-        "Runs", "lead", shapes=[Shape(name, name, cloud, cloud, cloud)], header=["run"] * 9, rows=[[name] * 9]
+        "Runs",
+        "lead",
+        shapes=[Shape(name, name, cloud, cloud, cloud)],
+        numbers=[NumbersTable("act3d probe", ["overall accuracy, %"] * 9, [[name] * 9])],
     )
     yield write_run_page(folder / "run.html", page)
 
@@ -238,17 +241,17 @@ def test_a_dot_of_the_map_shows_its_shape(browser, tmp_path):
     with opened(
         browser, write_quickstart(tmp_path / "q.html", replace(made, map=replace(made.map, clouds=clouds)))
     ) as tab:
-        tab.locator(".map svg").scroll_into_view_if_needed()
+        tab.locator(".map svg[tabindex]").scroll_into_view_if_needed()
         tab.wait_for_selector(".map .drawn")
         shown = tab.locator(".map [data-title]")
         before = pixels(tab, ".map canvas")
-        tab.locator(".map circle").first.hover(force=True)
+        tab.locator(".map .spot").first.hover(force=True)
         settled(tab)
-        expect(shown).to_have_text(tab.locator(".map circle title").first.text_content())
+        expect(shown).to_have_text(tab.locator(".map .spot title").first.text_content())
         settled(tab)
         assert pixels(tab, ".map canvas") != before
         said = shown.inner_text()
-        tab.locator(".map svg").press("ArrowRight")
+        tab.locator(".map svg[tabindex]").press("ArrowRight")
         expect(shown).not_to_have_text(said)
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from act3d.errors import InputError
 from act3d.report import bar_rows, line_chart, mean_spread, scatter_map
-from act3d.report.charts import place_names
+from act3d.report.charts import middles
+from act3d.report.class_colors import MARKED, class_marks
+from act3d.report.lettering import fitted, place_names, shortened
 
 
 def lines(chart):
@@ -64,8 +66,8 @@ def test_a_chart_without_values_is_refused():
 
 def test_every_shape_is_on_the_map_with_its_name_and_every_class_once():
     shown = scatter_map(np.eye(3, 2), [0, 1, 1], ["cup", "plate"], ["s0", "s1", "s2"], [True, False, True])
-    assert shown.count("<circle") == 3
-    assert [shown.count(f">{name}</text>") for name in ("cup", "plate")] == [1, 1]
+    assert shown.count('class="spot"') == 3
+    assert [shown.count(f">{name}</") for name in ("cup", "plate")] == [2, 2]  # on the map and in its legend
     assert "s1 · plate" in shown
 
 
@@ -86,3 +88,34 @@ def test_names_stay_in_the_picture():
 def test_mean_and_sample_spread():
     assert mean_spread([1.0, 2.0, 3.0]) == "2.0 ± 1.0"
     assert mean_spread([1.26]) == "1.3"
+
+
+def test_a_class_is_named_at_one_of_its_points_not_between_its_groups():
+    xy = np.array([[0, 0], [0, 1], [1, 0], [100, 100], [100, 101.0]])
+    assert middles(xy, np.array([0, 0, 0, 0, 0]))[0].tolist() in xy.tolist()
+    assert middles(xy, np.array([0, 1, -1, 0, 1])).keys() == {0, 1}
+
+
+def test_all_classes_of_a_map_look_different_and_of_too_many_the_small_ones_are_grey():
+    counts = [1 + (i % 7) for i in range(MARKED)]
+    labels = np.repeat(np.arange(MARKED), counts)
+    marks = class_marks(labels, [f"c{i}" for i in range(MARKED)])
+    assert len({(mark.color, mark.marker) for mark in marks.values()}) == MARKED
+    many = np.repeat(np.arange(MARKED + 5), [*counts, 9, 9, 9, 9, 9])
+    marks = class_marks(np.append(many, -1), [f"c{i}" for i in range(MARKED + 5)])
+    grey = [label for label, mark in marks.items() if mark.name == "5 smaller classes"]
+    assert [counts[label] for label in grey] == [1] * 5
+    assert len(set(marks.values())) == MARKED + 2
+    assert list(marks)[-1] == -1
+    few, nine = (class_marks(np.array(shown), [f"c{i}" for i in range(9)]) for shown in ([3, 5], range(9)))
+    assert few == {label: nine[label] for label in (3, 5)}
+
+
+def test_letters_shrink_before_they_are_cut():
+    assert fitted(10, 2, 7) == (7, 29)
+    size, fits = fitted(15, 1, 7)  # "block 1, head 1", in seven columns of a page
+    assert 6.5 < size < 7
+    assert fits >= 15
+    size, fits = fitted(100, 1, 7)
+    assert size == 4.5
+    assert len(shortened("x" * 100, fits)) == fits < 100

@@ -246,7 +246,8 @@ def test_several_checkpoints_are_given_one_after_another(runs):
     assert (settings.checkpoint, settings.rows, settings.blocks) == ([one, two], 2, [])
     assert settings_of_words("show", "map", "sample", "--checkpoint", one, "--blocks", "1,2").blocks == [1, 2]
     assert _names(["a/x", "b/y.pth"]) == ["x", "y"]
-    assert _names(["a/x", "b/x"]) == ["a/x", "b/x"]
+    assert _names(["r/a/checkpoints/last.safetensors", "r/b/checkpoints/last.safetensors"]) == ["a", "b"]
+    assert _names(["r/a/x", "r/a/x"]) == ["r/a/x", "r/a/x"]
 
 
 def test_files_that_cannot_be_read_give_way_to_others(student, meshes, tmp_path):

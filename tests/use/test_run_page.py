@@ -9,7 +9,7 @@ from act3d.commands.report import report
 from act3d.errors import ConfigError, InputError
 from act3d.report.pieces import Retrieval
 from act3d.report.run_page import retrieval_headline
-from act3d.use.run_page import numbers_table
+from act3d.use.run_page import numbers_tables
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def test_a_page_of_both_stages_shows_shapes_numbers_and_curves(runs, capsys):
     saved = json.loads((one / "results.json").read_text())
     assert f"<td>{saved['metrics']['val_cd_l1']:.4g}</td>" in page
     assert saved["data"]["fingerprint"] in page
-    assert "autoencode: val_cd_l1" in page
+    assert "autoencode: Chamfer L1 × 1000 on validation data" in page
     assert page.count("<polyline") >= 3
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
 
 
 def test_the_page_of_one_run_and_a_place_for_it(runs, tmp_path):
@@ -59,11 +59,16 @@ def test_a_gain_is_claimed_only_where_there_is_one():
     assert [number for number, _ in behind] == ["40 %", "50 %"]
 
 
-def test_numbers_of_runs_stand_in_one_table_and_say_where_names_taught():
+def test_numbers_of_runs_stand_under_their_names_by_command_and_say_where_names_taught():
     runs = {
-        "x": {"command": "probe", "seed": 1, "metrics": {"oa": 50.123, "per_class": {}, "epochs": 3}},
-        "y": {"command": "pretrain", "supervision": "names", "metrics": {"loss": 0.5, "flag": True}},
+        "x": {"command": "probe", "seed": 1, "metrics": {"oa": 50.123, "random_knn": 7, "per_class": {}, "epochs": 3}},
+        "y": {"command": "autoencode", "supervision": "names", "metrics": {"val_cd_l1": 0.5, "flag": True}},
+        "z": {"command": "probe", "seed": 2, "metrics": {"oa": 60.0, "new_number": 1}},
     }
-    header, rows = numbers_table(runs)
-    assert header == ["run", "command", "seed", "oa", "loss"]
-    assert rows == [["x", "probe", "1", "50.12", ""], ["y, name-supervised", "pretrain", "", "", "0.5"]]
+    probes, stage1 = numbers_tables(runs)
+    names = ["overall accuracy, %", "random initialization, k-NN accuracy, %", "new number"]
+    assert probes.title == "act3d probe"
+    assert probes.header == ["run", "seed", *names]
+    assert probes.rows == [["x", "1", "50.12", "7", ""], ["z", "2", "60", "", "1"]]
+    assert stage1.header == ["run", "seed", "Chamfer L1 × 1000 on validation data"]
+    assert stage1.rows == [["y, name-supervised", "", "0.5"]]

@@ -94,8 +94,12 @@ def _load(settings: ShowSettings, kind: Any) -> list[Any]:
 
 def _names(paths: list[str]) -> list[str]:
     """What to call checkpoints: the last part of their paths that tells them apart."""
-    last = [Path(path).stem if Path(path).suffix else Path(path).name for path in paths]
-    return last if len(set(last)) == len(last) else list(paths)
+    parts = [[*Path(path).parent.parts, Path(path).stem if Path(path).suffix else Path(path).name] for path in paths]
+    for place in range(-1, -min(map(len, parts), default=0) - 1, -1):
+        names = [found[place] for found in parts]
+        if len(set(names)) == len(names):
+            return names
+    return list(paths)
 
 
 def _teacher(settings: ShowSettings, student: Any) -> "Autoencoder":

@@ -9,7 +9,8 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
-from act3d.report.class_colors import hex_colors
+from act3d.report.class_colors import MARKERS, class_marks
+from act3d.report.lettering import place_names
 from act3d.report.page import render
 from act3d.report.viewer import encode, view
 
@@ -69,7 +70,7 @@ def scatter_map(
     clouds: Sequence[ArrayLike] | None = None,
     size: tuple[int, int] = (760, 620),
 ) -> Markup:
-    """Return a map of points coloured by class, with each class's name at the median of its points.
+    """Return a map of points; colour and marker tell the class, whose name also stands amid its points.
 
     Args:
         xy: Positions with shape (S, 2).
@@ -86,7 +87,7 @@ def scatter_map(
     width, height = size
     low, high = places.min(axis=0), places.max(axis=0)
     to_x, to_y = _scale(low[0], high[0], 24, width - 24), _scale(low[1], high[1], height - 24, 24)
-    colors = [*hex_colors(classes), "#888"]
+    marks = class_marks(ids, classes)
     dots: list[dict[str, Any]] = []
     for i in np.argsort(opaque, kind="stable"):  # faint ones first, so that opaque ones lie on top
         label = classes[ids[i]] if ids[i] >= 0 else "no class"
@@ -95,20 +96,42 @@ def scatter_map(
                 "x": f"{to_x(places[i, 0]):.1f}",
                 "y": f"{to_y(places[i, 1]):.1f}",
                 "radius": 5 if opaque[i] else 3.4,
-                "color": colors[ids[i]],
+                "color": marks[int(ids[i])].color,
+                "marker": list(MARKERS).index(marks[int(ids[i])].marker),
                 "opacity": 0.92 if opaque[i] else 0.32,
                 "title": f"{names[i]} · {label}" if names is not None else label,
                 "data": {} if clouds is None else encode(clouds[i]),
             }
         )
-    middles = {int(i): np.median(places[ids == i], axis=0) for i in np.unique(ids[ids >= 0])}
-    names_at = [(classes[i], to_x(x), to_y(y)) for i, (x, y) in middles.items()]
+    names_at = [(classes[i], to_x(x), to_y(y)) for i, (x, y) in middles(places, ids).items()]
     class_names = [(f"{x:.1f}", f"{y:.1f}", name) for name, x, y in place_names(names_at, width, height)]
     first = str(dots[-1]["title"])
     shown = None if clouds is None else view(clouds[int(np.argsort(opaque, kind="stable")[-1])], first, radius=0.05)
+    legend = [(mark.name, mark.color, list(MARKERS).index(mark.marker)) for mark in dict.fromkeys(marks.values())]
     return render(
-        "scatter_map.html", dots=dots, class_names=class_names, width=width, height=height, view=shown, first=first
+        "scatter_map.html",
+        dots=dots,
+        class_names=class_names,
+        width=width,
+        height=height,
+        view=shown,
+        first=first,
+        legend=legend,
+        markers=list(MARKERS.values()),
     )
+
+
+def middles(xy: NDArray[np.float64], labels: NDArray[np.integer]) -> dict[int, NDArray[np.float64]]:
+    """Return the place (2,) for the name of every class: of its points (S, 2), the one nearest to all others.
+
+    A median may lie between two groups of a class, where there is nothing.
+    """
+    found = {}
+    for label in np.unique(labels[labels >= 0]).tolist():
+        own = xy[labels == label]
+        some = own[:: len(own) // 300 + 1]
+        found[label] = some[np.linalg.norm(some[:, None] - some, axis=2).sum(axis=1).argmin()]
+    return found
 
 
 def bar_rows(
@@ -138,35 +161,6 @@ def mean_spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{float(np.mean(values)):.1f}"
     return f"{float(np.mean(values)):.1f} ± {float(np.std(values, ddof=1)):.1f}"
-
-
-def place_names(
-    names: Sequence[tuple[str, float, float]], width: float, height: float, letter: float = 8.4, line: float = 17
-) -> list[tuple[str, float, float]]:
-    """Return names (text, x, y from above) moved inside a picture, and up or down where one would cover another.
-
-    Args:
-        names: Each with the place of its middle.
-        width, height: Of the picture.
-        letter, line: Width of a letter and height of a line, in the same unit.
-    """
-    taken: list[tuple[float, float, float]] = []
-    found = []
-    for name, x, y in names:
-        half = letter / 2 * len(name) + 4
-        x = min(max(x, half), max(width - half, half))
-        y = min(max(y, line / 2), max(height - line / 2, line / 2))
-        steps = [sign * step * line / 3 for step in range(3 * len(names) + 1) for sign in (1, -1)]
-        free = [
-            y + step
-            for step in steps
-            if line / 2 <= y + step <= height - line / 2
-            and not any(abs(x - a) < half + c and abs(y + step - b) < line for a, b, c in taken)
-        ]
-        y = free[0] if free else y
-        taken.append((x, y, half))
-        found.append((name, x, y))
-    return found
 
 
 class _Scale:

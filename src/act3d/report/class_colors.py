@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,19 @@ _S3DIS = {
 
 # Okabe and Ito (2008): told apart with any kind of colour vision, on white and on black.
 _SAFE = ("0072b2", "e69f00", "009e73", "cc79a7", "56b4e9", "d55e00")
-_MARKERS = "o^sDvP*X"
+# Markers by their names in matplotlib, with the SVG path of a radius of about 1.
+MARKERS = {
+    "o": "M1 0A1 1 0 1 1-1 0A1 1 0 1 1 1 0Z", "^": "M0-1.2 1.1.8H-1.1Z", "s": "M-.95-.95H.95V.95H-.95Z",
+    "D": "M0-1.3 1.3 0 0 1.3-1.3 0Z", "v": "M0 1.2 1.1-.8H-1.1Z",
+    "P": "M-.4-1.2H.4V-.4H1.2V.4H.4V1.2H-.4V.4H-1.2V-.4H-.4Z",
+    "*": "M0-1.4.33-.45H1.33L.53.17.82 1.13 0 .56-.82 1.13-.53.17-1.33-.45H-.33Z",
+    "X": "M0-.55.55-1.1 1.1-.55.55 0 1.1.55.55 1.1 0 .55-.55 1.1-1.1.55-.55 0-1.1-.55-.55-1.1Z",
+    "<": "M-1.2 0 .8-1.1V1.1Z", ">": "M1.2 0-.8-1.1V1.1Z",
+    "x": "M0-.3.8-1.1 1.1-.8.3 0 1.1.8.8 1.1 0 .3-.8 1.1-1.1.8-.3 0-1.1-.8-.8-1.1Z",
+    ".": "M.5 0A.5.5 0 1 1-.5 0A.5.5 0 1 1 .5 0Z",
+}  # fmt: skip
+_OF_CLASSES = "o^sDvP*X<>"
+MARKED = len(_SAFE) * len(_OF_CLASSES)  # classes that a map can tell apart
 
 
 def class_colors(classes: Sequence[str]) -> NDArray[np.uint8]:
@@ -43,8 +56,33 @@ def hex_colors(classes: Sequence[str]) -> list[str]:
 
 
 def marked_colors(count: int) -> list[tuple[str, str]]:
-    """CSS colour and matplotlib marker of every class: six colours that all tell apart, then again with other markers.
+    """CSS colour and marker (a key of `MARKERS`) of every class: six colours that all tell apart, then other markers.
 
-    Up to 48 classes differ; up to six have the colours of `class_colors`.
+    `MARKED` classes differ, later ones look like earlier ones; up to six have the colours of `class_colors`.
     """
-    return [(f"#{_SAFE[i % len(_SAFE)]}", _MARKERS[i // len(_SAFE) % len(_MARKERS)]) for i in range(count)]
+    return [(f"#{_SAFE[i % len(_SAFE)]}", _OF_CLASSES[i // len(_SAFE) % len(_OF_CLASSES)]) for i in range(count)]
+
+
+class Mark(NamedTuple):
+    """How a map shows a class: name in the legend, CSS colour, and marker (a key of `MARKERS`)."""
+
+    name: str
+    color: str
+    marker: str
+
+
+def class_marks(labels: NDArray[np.integer], classes: Sequence[str]) -> dict[int, Mark]:
+    """Return how a map shows every label (S,) that occurs, in the order of its legend.
+
+    All classes look different: of more than `MARKED`, the largest get marks, the others are dots of one grey. -1 means
+    no class.
+    """
+    shown, counts = np.unique(labels[labels >= 0], return_counts=True)
+    large = sorted(shown[np.argsort(-counts, kind="stable")[: MARKED if len(shown) > MARKED else None]].tolist())
+    # A class keeps its mark, whichever others a map shows, as long as the marks last for the whole list.
+    styles = marked_colors(len(classes))
+    ranks = dict(zip(large, large if len(classes) <= MARKED else range(len(large)), strict=True))
+    marks = {label: Mark(classes[label], *styles[ranks[label]]) for label in large}
+    rest = Mark(f"{len(shown) - len(large)} smaller classes", "#888888", ".")
+    marks |= {label: rest for label in shown.tolist() if label not in marks}
+    return marks | ({-1: Mark("no class", "#888888", "x")} if (labels < 0).any() else {})

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import InputError
 from act3d.files import atomic_path
-from act3d.report.charts import place_names
-from act3d.report.class_colors import marked_colors
+from act3d.report.charts import middles
+from act3d.report.class_colors import class_marks
 from act3d.report.cloud_picture import cloud_image, ramp_colors
+from act3d.report.lettering import fitted, place_names, shortened
 from act3d.report.page import write_page
 from act3d.report.pieces import EmbeddingMap, map_chart
 from act3d.report.turning import write_turning
@@ -193,14 +194,16 @@ def _draw_panel(
     """Draw one panel whose title starts at (left, top), in inches from the lower left corner."""
     width, height = size
     middle = (left + side / 2) / width
-    fits = max(int(0.96 * side / 0.067), 8)  # letters of 7 points in a panel
     color = {"right": "#009e73", "wrong": "#d55e00"}.get(panel.mark, THEMES[theme][1])
     mark = {"right": "✓ ", "wrong": "✗ "}.get(panel.mark, "")
-    fits -= len(mark)
-    text = mark + shortened(panel.title, fits)
-    canvas.text(middle, (top - title + 0.03) / height, text, ha="center", va="bottom", color=color, parse_math=False)
+    points, fits = fitted(len(mark + panel.title), side, 7)
+    shown: dict[str, Any] = {"ha": "center", "parse_math": False}
+    text = mark + shortened(panel.title, fits - len(mark))
+    canvas.text(middle, (top - title + 0.03) / height, text, va="bottom", color=color, size=points, **shown)
+    points, fits = fitted(max(map(len, panel.note.split("\n"))), side, 6.5, least=3)  # numbers stay whole
+    note = "\n".join(shortened(line, fits) for line in panel.note.split("\n"))
     note_at = (top - title - side - _GAP / 2) / height
-    canvas.text(middle, note_at, panel.note, ha="center", va="top", color=THEMES[theme][2], parse_math=False, size=6.5)
+    canvas.text(middle, note_at, note, va="top", color=THEMES[theme][2], size=points, **shown)
     cloud = np.asarray(panel.points)
     if not len(cloud):
         return
@@ -210,21 +213,11 @@ def _draw_panel(
     axes.set_axis_off()
 
 
-def shortened(name: str, count: int) -> str:
-    """A name of at most `count` letters: cut in the middle, for files often differ at the end."""
-    if len(name) <= count:
-        return name
-    front = (count - 1) // 2
-    return f"{name[:front]}…{name[len(name) - (count - 1 - front) :]}"
-
-
-def _entries(figure: Figure) -> list[tuple[str, str, str]]:
+def _entries(figure: Figure) -> Sequence[tuple[str, str, str]]:
     """Name, colour and marker of every entry of the legend: the classes on a map, else what the figure says."""
     if figure.map is None:
         return [(name, color, "s") for name, color in figure.legend]
-    shown = np.unique(figure.map.labels).tolist()
-    styles = [*marked_colors(len(figure.classes)), ("#888888", "x")]
-    return [(figure.classes[i] if i >= 0 else "no class", *styles[i]) for i in sorted(shown, key=lambda i: i < 0)]
+    return list(dict.fromkeys(class_marks(figure.map.labels, figure.classes).values()))
 
 
 def _legend_places(figure: Figure, width: float) -> list[tuple[float, int]]:
@@ -277,15 +270,14 @@ def _draw_map(figure: Figure, width: float, theme: str) -> Any:
     xy = 12 + (shown.xy - low) / spread * (size - 24)
     axes.set_xlim(0, size[0])
     axes.set_ylim(0, size[1])
-    styles = [*marked_colors(len(figure.classes)), ("#888888", "x")]
+    marks = class_marks(shown.labels, figure.classes)
     for test, area, alpha in ((False, 12, 0.4), (True, 20, 0.95)):
         for label in np.unique(shown.labels[shown.test == test]).tolist():
             at = xy[(shown.test == test) & (shown.labels == label)]
-            color, marker = styles[label]
+            _, color, marker = marks[label]
             line = None if marker == "x" else 0.0
             axes.scatter(at[:, 0], at[:, 1], s=area * width / 7, c=color, marker=marker, alpha=alpha, linewidths=line)
-    middles = {i: np.median(xy[shown.labels == i], axis=0) for i in np.unique(shown.labels[shown.labels >= 0]).tolist()}
-    names = [(figure.classes[i], float(x), float(size[1] - y)) for i, (x, y) in middles.items()]
+    names = [(figure.classes[i], float(x), float(size[1] - y)) for i, (x, y) in middles(xy, shown.labels).items()]
     if len(names) > 6 * width:  # they would hide the map; the legend has them
         names = []
     for name, x, y in place_names(names, float(size[0]), float(size[1]), letter=4.3, line=7.5):

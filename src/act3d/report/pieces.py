@@ -78,7 +78,7 @@ class Retrieval:
 
 def reconstruction_card(shape: Shape) -> Card:
     """Return input, coarse and fine reconstruction side by side, seen from one point."""
-    bounds = view_bounds(shape.input)
+    bounds = view_bounds(shape.input, shape.coarse, shape.fine)
     return Card(
         shape.title,
         shape.remark,

@@ -20,6 +20,15 @@ Headline = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
+class NumbersTable:
+    """The numbers of some runs, one a row, under their names."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
 class RunPage:
     """Everything on the page; what a run does not have is left empty.
 
@@ -29,7 +38,7 @@ class RunPage:
         retrieval: shapes found alike, by the encoder and by random weights.
         shapes: reconstructions. rooms: (name, PNG file) of labelled rooms. legend: their classes with CSS colours.
         map, classes: embeddings, and the names of their classes.
-        header, rows: the table of numbers, one line a run.
+        numbers: tables of numbers, one for every command.
         charts: training curves.
         facts: by run, what is needed to make it again.
         commands: lines to type next. maker: the command that wrote the page.
@@ -44,8 +53,7 @@ class RunPage:
     legend: Sequence[tuple[str, str]] = ()
     map: EmbeddingMap | None = None
     classes: Sequence[str] = ()
-    header: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
+    numbers: Sequence[NumbersTable] = ()
     charts: Sequence[Chart] = ()
     facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     commands: str = ""

@@ -17,8 +17,9 @@ from act3d.evaluation.frozen_encoder import embedding_of, random_twin
 from act3d.evaluation.reconstruction import scores_of
 from act3d.files import read_metrics
 from act3d.report.class_colors import hex_colors
+from act3d.report.metric_names import metric_name
 from act3d.report.pieces import Chart, EmbeddingMap, Shape
-from act3d.report.run_page import RunPage, retrieval_headline
+from act3d.report.run_page import NumbersTable, RunPage, retrieval_headline
 from act3d.supervision import supervision_note
 from act3d.tables import count_text
 from act3d.use.alike import retrieval, small_clouds
@@ -54,14 +55,12 @@ def run_page(runs: Sequence[Run], device: str = "auto") -> RunPage:
     commands = ", ".join(dict.fromkeys(f"act3d {run.command}" for run in runs))
     data = ", ".join(dict.fromkeys(str(result.get("data", {}).get("name", "?")) for result in results.values()))
     names = ", ".join(Path(folder).name for folder in results)
-    header, rows = numbers_table(results)
     return RunPage(
         names if len(results) < 4 else f"{len(results)} runs",
         f"{len(results)} finished {'run' if len(results) == 1 else 'runs'} of {commands} on {data}.",
         rooms=rooms,
         legend=legend,
-        header=header,
-        rows=rows,
+        numbers=numbers_tables(results),
         charts=curves({run.path.name: (run.path, run.command) for run in runs}),
         facts={folder: facts_of(Path(folder), result) for folder, result in results.items()},
         **parts,
@@ -144,8 +143,15 @@ def room_pictures(folders: Sequence[Path]) -> tuple[list[tuple[str, bytes]], lis
     return pictures, legend
 
 
-def numbers_table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows: one line a run, one column for every number that results.json has."""
+def numbers_tables(results: Mapping[str, Mapping[str, Any]]) -> list[NumbersTable]:
+    """Return a table for every command: one line a run, one column for every number that its results.json has."""
+    by_command: dict[str, list[str]] = {}
+    for folder, result in results.items():
+        by_command.setdefault(str(result.get("command", "?")), []).append(folder)
+    return [_numbers_table(command, {name: results[name] for name in names}) for command, names in by_command.items()]
+
+
+def _numbers_table(command: str, results: Mapping[str, Mapping[str, Any]]) -> NumbersTable:
     numbers = {
         folder: {
             name: value
@@ -155,12 +161,15 @@ def numbers_table(results: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], 
         for folder, result in results.items()
     }
     columns = list(dict.fromkeys(name for found in numbers.values() for name in found))
-    rows = []
-    for folder, found in numbers.items():
-        result = results[folder]
-        about = [folder + supervision_note(result), str(result.get("command", "?")), str(result.get("seed", ""))]
-        rows.append([*about, *(f"{found[name]:.4g}" if name in found else "" for name in columns)])
-    return ["run", "command", "seed", *columns], rows
+    rows = [
+        [
+            f"{folder}{supervision_note(results[folder])}",
+            str(results[folder].get("seed", "")),
+            *(f"{found[name]:.4g}" if name in found else "" for name in columns),
+        ]
+        for folder, found in numbers.items()
+    ]
+    return NumbersTable(f"act3d {command}", ["run", "seed", *map(metric_name, columns)], rows)
 
 
 def curves(runs: Mapping[str, tuple[Path, str]]) -> list[Chart]:
@@ -179,7 +188,7 @@ def curves(runs: Mapping[str, tuple[Path, str]]) -> list[Chart]:
             line = read_curve(file, column)
             if len(line[0]) > 1:
                 lines.setdefault((command, column), {})[name] = line
-    return [Chart("step", f"{command}: {column}", found) for (command, column), found in lines.items()]
+    return [Chart("step", f"{command}: {metric_name(column)}", found) for (command, column), found in lines.items()]
 
 
 def facts_of(folder: Path, result: Mapping[str, Any]) -> dict[str, str]:

@@ -184,7 +184,7 @@
   still.onchange = () => views.forEach(view => { view.pose.turns = !still.matches; wake(view); });
 
   for (const map of page.querySelectorAll("[data-map]")) {  // a point of a map shows its shape
-    const canvas = map.querySelector("canvas"), text = map.querySelector("[data-title]"), dots = [...map.querySelectorAll("circle[data-p]")];
+    const canvas = map.querySelector("canvas"), text = map.querySelector("[data-title]"), dots = [...map.querySelectorAll(".spot[data-p]")];
     let chosen = null;
     const show = dot => {
       if (!dot || !dot.dataset || !dot.dataset.p) return;

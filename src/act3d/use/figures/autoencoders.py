@@ -1,6 +1,7 @@
 """Figures of autoencoders: reconstructions, and the codes of their codebooks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ def reconstructions(models: Sequence[AutoencoderPredictor], names: Sequence[str]
     """
     first = shapes_of(source, models[0], rows)
     grid: list[list[Panel]] = []
-    for name, label, cloud in zip(first.names, first.labels, array(first.points), strict=True):
+    for name, label, cloud in zip(first.names, first.labels, array(first.points[..., :3]), strict=True):
         grid.append([Panel(cloud, short(name), f"{label}\n{len(cloud)} points" if label else f"{len(cloud)} points")])
     for model, called in zip(models, names, strict=True):
         shown = first if model is models[0] else shapes_of(source, model, rows)
@@ -46,11 +47,13 @@ def reconstructions(models: Sequence[AutoencoderPredictor], names: Sequence[str]
         scores = scores_of(rebuilt, shown.points).tolist()
         coarse = (rebuilt.coarse + rebuilt.centers.unsqueeze(2)).flatten(1, 2)  # (B, G, M/4, 3) -> (B, G*M/4, 3)
         for place, row in enumerate(grid):
-            bounds = view_bounds(array(shown.points[place]))
             f, l1, l2 = scores[place]
             few, whole = array(coarse[place]), array(rebuilt.points[place])
-            row.append(Panel(few, f"{called}: coarse", f"{len(few)} points", bounds=bounds))
-            row.append(Panel(whole, f"{called}: fine", f"F {f:.3f} · CD-L1 {l1:.1f}\nCD-L2 {l2:.2f}", bounds=bounds))
+            row.append(Panel(few, f"{called}: coarse", f"{len(few)} points"))
+            row.append(Panel(whole, f"{called}: fine", f"F {f:.3f}\nCD-L1 {l1:.1f}\nCD-L2 {l2:.2f}"))
+    # All clouds of a row in one scale, and none cut off: a reconstruction may be larger than what it is of.
+    bounds = [view_bounds(*(panel.points for panel in row)) for row in grid]
+    grid = [[replace(panel, bounds=bound) for panel in row] for row, bound in zip(grid, bounds, strict=True)]
     return Figure(
         "Reconstructions",
         grid,

@@ -144,7 +144,7 @@ def parts(model: SegmenterPredictor, source: Source, rows: int) -> Figure:
         numbers = f"mIoU {result['instance_miou']:.1f}, accuracy {result['accuracy']:.1f}"
         grid.append(
             [
-                Panel(points[place], short(some.names[place]), name, by_label(truth, palette), bounds),
+                Panel(points[place], short(some.names[place]), f"{name}: true parts", by_label(truth, palette), bounds),
                 Panel(points[place], "predicted", numbers, by_label(found, palette), bounds),
             ]
         )

@@ -1,5 +1,6 @@
 """The shapes that a figure shows."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -88,8 +89,8 @@ def shapes_of(source: Source, predictor: Predictor[Any], count: int) -> Shown:
 
 
 def short(name: str) -> str:
-    """The last part of a name, without folders."""
-    return printable(name.rsplit("/", 1)[-1])
+    """The last part of a name, without folders, nor the creator in "creator#model" (Sweet Home 3D's furniture)."""
+    return printable(re.split(r"/|#(?=[^\W\d])", name)[-1])
 
 
 def nearest_patch(points: Tensor, patches: Patches) -> Tensor:

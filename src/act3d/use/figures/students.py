@@ -56,14 +56,14 @@ def masks(
     low = np.floor(20 * float(cosine.min())) / 20
     grid = []
     for place, cloud in enumerate(array(shown.points[..., :3])):
-        bounds, hidden = view_bounds(cloud), mask[place]
+        bounds, hidden = view_bounds(cloud, array(decoded.points[place])), mask[place]
         seen = patches.neighborhoods[place][~hidden][..., :3] + patches.centers[place][~hidden][:, None]
         of_patch = torch.ones(model.patches, device=student.device).scatter(0, output.hidden[place], cosine[place])
         of_point, covered = of_patch[owner[place]], hidden[owner[place]].cpu().numpy()
         mean = float(cosine[place].mean())
         grid.append(
             [
-                Panel(cloud, short(shown.names[place]), f"{len(cloud)} points", PLAIN),
+                Panel(cloud, short(shown.names[place]), f"{len(cloud)} points", PLAIN, bounds),
                 Panel(array(seen.flatten(0, 1)), "visible", f"{len(seen)} of {model.patches} patches", PLAIN, bounds),
                 Panel(array(decoded.points[place]), "predicted", f"{count} hidden patches", PLAIN, bounds),
                 Panel(
