@@ -205,7 +205,7 @@ def test_parts_of_a_page():
     assert html.count('<tr class="strong">') == 1
     card = Card("A & B_c", "r", [("in", view(np.eye(3), "A & B"))], "wrong")
     html = part("parts.gallery(cards)").render(cards=[card])
-    assert "✗</i> <b>A &amp; B_<wbr>c</b> r" in html
+    assert "✗</i>&nbsp;<b>A &amp; B_<wbr>c</b> r" in html
     assert 'alt="A &amp; B"' in html
     assert "<small>in</small>" in html
     assert Balanced(html).wrong == []
