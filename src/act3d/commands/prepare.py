@@ -127,6 +127,7 @@ def _page(out: Path, kind: str) -> Path:
 def _format_of(source: Path) -> str:
     from act3d.prepare.kicad import find_models
     from act3d.prepare.ldraw import find_library
+    from act3d.prepare.objaverse import find_objaverse
     from act3d.prepare.s3dis import find_raw
 
     if source.suffix == ".deb":
@@ -137,6 +138,8 @@ def _format_of(source: Path) -> str:
         return "s3dis"
     if source.is_dir() and find_library(source):
         return "ldraw"
+    if source.is_dir() and find_objaverse(source):
+        return "objaverse"
     return "kicad" if source.is_dir() and find_models(source) else "folder"
 
 
@@ -170,6 +173,7 @@ def _list(root: Path, kind: str, settings: PrepareSettings) -> "Source":
     from act3d.prepare.folder import folder_source
     from act3d.prepare.kicad import kicad_source
     from act3d.prepare.ldraw import ldraw_source
+    from act3d.prepare.objaverse import objaverse_source
     from act3d.prepare.sweethome3d import sweethome3d_source
 
     scale, unit = settings.scale, settings.unit
@@ -179,7 +183,10 @@ def _list(root: Path, kind: str, settings: PrepareSettings) -> "Source":
         up = "y" if settings.up == "auto" else settings.up
         factor, out = 1.0 if scale is None else scale, Path(settings.out)
         return folder_source(root, out, up, factor, unit or "", settings.test_fraction, settings.seed)
-    found = {"kicad": kicad_source, "sweethome3d": sweethome3d_source, "ldraw": ldraw_source}[kind](root)
+    if kind == "objaverse":
+        found = objaverse_source(root, settings.test_fraction, settings.seed)
+    else:
+        found = {"kicad": kicad_source, "sweethome3d": sweethome3d_source, "ldraw": ldraw_source}[kind](root)
     found.scale = found.scale if scale is None else scale
     found.unit = (found.unit if scale is None else "") if unit is None else unit
     return found

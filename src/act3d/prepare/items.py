@@ -52,7 +52,7 @@ class Source:
     """A collection: its items and what is declared about them.
 
     Attributes:
-        kind: "folder", "kicad", "sweethome3d" or "ldraw"; decides the reader.
+        kind: "folder", "kicad", "sweethome3d", "ldraw" or "objaverse"; decides the reader.
         name: Name of the dataset.
         items: The models, in a fixed order; those whose names look alike get numbers.
         classes: Class names, in the order of the labels.

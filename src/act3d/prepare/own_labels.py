@@ -119,7 +119,8 @@ def add_captions(items: Sequence[Item], path: str) -> tuple[list[Item], str]:
         raise InputError(
             f"captions: {printable(path)} names none of the {len(items)} shapes, such as {printable(items[0].name)}"
         )
-    with_it = [replace(item, extra={**item.extra, "caption": text}) for item, text in zip(items, found, strict=True)]
+    own = [text or item.extra.get("caption", "") for item, text in zip(items, found, strict=True)]
+    with_it = [replace(item, extra={**item.extra, "caption": text}) for item, text in zip(items, own, strict=True)]
     return with_it, f"{sum(map(bool, found))} of {len(items)} shapes have a caption in {printable(path)}"
 
 

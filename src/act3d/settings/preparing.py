@@ -30,10 +30,12 @@ class PrepareSettings(Settings, command="prepare"):
         "3dmodels, furniture or ldraw), or the .deb file itself",
     )
     out: Place = option(..., "folder to write. An existing dataset is never touched unless overwrite is set")
-    format: Literal["auto", "folder", "kicad", "sweethome3d", "ldraw", "s3dis", "synthetic-rooms", "scenes"] = option(
+    format: Literal[
+        "auto", "folder", "kicad", "sweethome3d", "ldraw", "objaverse", "s3dis", "synthetic-rooms", "scenes"
+    ] = option(
         "auto",
-        "what the source is; auto looks for S3DIS, KiCad libraries, Sweet Home 3D catalogs and LDraw's parts, else "
-        "takes any folder of models. Synthetic-rooms and scenes have to be asked for",
+        "what the source is; auto looks for S3DIS, KiCad libraries, Sweet Home 3D catalogs, LDraw's parts and "
+        "Objaverse's downloads, else takes any folder of models. Synthetic-rooms and scenes have to be asked for",
     )
     points: int = option(8192, "points stored per model", unit="points", ge=1)
     up: Literal["auto", "x", "y", "z"] = option(
