@@ -108,6 +108,7 @@ def test_captions_of_a_table_go_before_names(download: Path, tmp_path: Path) -> 
         ("lvis-annotations.json.gz", gzip.compress(b'{"chair": 5}')),
         ("lvis-annotations.json.gz", gzip.compress(b" " * (100 << 20))),
     ],
+    ids=["cut", "path outside", "no object", "no list", "bomb"],  # bytes of gzip hold the time
 )
 def test_damaged_tables_end_in_one_line(
     name: str, content: bytes, download: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
