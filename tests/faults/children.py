@@ -156,6 +156,8 @@ def warm_up() -> None:
     import act3d.commands.index
     import act3d.commands.prepare
     import act3d.commands.pretrain
+    import act3d.commands.probe
+    import act3d.commands.teach
     import act3d.engine.loop
     import act3d.evaluation.retrieval
     import act3d.prepare.pack

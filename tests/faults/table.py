@@ -10,6 +10,7 @@ from act3d.tables import Table
 from tests.faults import interrupted as b
 from tests.faults import replaced as r
 from tests.faults import strangers as c
+from tests.faults import taught as t
 from tests.faults.children import warm_up
 
 Fault = Callable[[b.Stage, str, int], Iterator[str]]
@@ -26,6 +27,7 @@ FAULTS: list[tuple[str, str, Fault, float]] = [
     ("full disk under prepare", "", r.full_prepares, 0.67),
     ("full disk under index", "", r.full_indexes, 0.67),
     ("SIGKILL of prepare --overwrite", "", r.killed_overwrites, 2.0),
+    ("SIGKILL of teach in every step", "", t.killed_teaches, 0.67),
     ("two prepares into one folder at once", "", r.two_prepares, 0.25),
     ("SIGKILL of an update of an index", "", r.killed_indexes, 1.0),
     ("hostile files among good ones, prepare and again", "", c.hostile_prepare, 0.17),

@@ -121,7 +121,10 @@ def row_called(name: str, index: Index) -> Row:
     names = index.column("name")
     like = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or names[:1]
     hint = f" (it has {like[0]!r})" if like else ""
-    raise InputError(f"shape: {name!r} is no file, folder or pattern, and no shape of {index.place} is called so{hint}")
+    raise InputError(
+        f"shape: {name!r} is no file, folder or pattern, and no shape of {index.place} is called so{hint}; words to "
+        "search by go to --text"
+    )
 
 
 def write_page(report: SearchReport, index: Index, path: Path) -> Path:
