@@ -18,7 +18,14 @@ from act3d.errors import Act3dError, CheckpointError, ConfigError, InputError, O
 
 
 def folders_of(text: str) -> list[str]:
-    """Return the folders that a text names: several are joined by commas, unless it is itself a folder's name."""
+    """Return the folders and URLs that a text names: several are joined by commas, unless it is itself a folder's name.
+
+    A text file (.txt) names one a line; lines that begin with # are left out, and folders are found from its own.
+    """
+    if text.endswith(".txt") and Path(text).is_file():
+        lines = [line.strip() for line in Path(text).read_text(encoding="utf-8-sig").splitlines()]
+        named = [line for line in lines if line and not line.startswith("#")]
+        return [line if line == "sample" or is_remote(line) else str(Path(text).parent / line) for line in named]
     if "," not in text or Path(text).is_dir():
         return [text]
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -154,7 +161,7 @@ HANDMADE_INDEX = "index.faiss"  # in the folder of an index that an earlier vers
 
 
 def is_remote(place: str | os.PathLike[str]) -> bool:
-    """Tell whether a place is a URI of LanceDB's (s3://bucket/index, memory://), and no folder."""
+    """Tell whether a place is a URL (s3://bucket/folder, memory://), and no folder."""
     return "://" in os.fspath(place)
 
 

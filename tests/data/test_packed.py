@@ -147,7 +147,7 @@ def test_folders_that_hold_no_dataset(tmp_path: Path) -> None:
 def test_one_cloud_is_read_without_the_others(copy: Path) -> None:
     data = open_dataset(copy)
     assert isinstance(data, PackedDataset)
-    assert all(isinstance(shard, np.memmap) for shard in data._shards)
+    assert all(isinstance(array, np.memmap) for shard in data._shards for array in shard.values())
 
 
 def cloud(i: int) -> Cloud:

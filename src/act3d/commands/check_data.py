@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from act3d.data import SAMPLE
 from act3d.errors import InputError, reason_of
-from act3d.files import printable, write_text
+from act3d.files import is_remote, printable, write_text
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import CheckDataSettings
@@ -24,15 +23,15 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     Raises:
         InputError: nothing there that act3d knows, or problems were found (after all of them were printed).
     """
-    from act3d.data import folder_of
+    from act3d.data import folder_of, sample_root
     from act3d.data.layouts import check_folder
 
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
-    # Nothing is written into the package's own folder, whichever way the sample was named.
-    sample = folder_of(settings.root).resolve() == folder_of(SAMPLE).resolve()
-    if settings.page != "none" and (settings.page or not sample):
+    # Nothing is written into the package's own folder, whichever way the sample was named, or beside a URL.
+    elsewhere = is_remote(settings.root) or Path(folder_of(settings.root)).resolve() == sample_root().resolve()
+    if settings.page != "none" and (settings.page or not elsewhere):
         show(found, settings.root, settings.page)
     say()
     for item in found:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from act3d.files import is_remote
+
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
 
@@ -28,7 +30,8 @@ def open_dataset(
 
     Args:
         root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN,
-            ShapeNetPart), or "sample" for the 640 shapes that ship with act3d.
+            ShapeNetPart), or "sample" for the 640 shapes that ship with act3d; a URL (s3://, hf:// ...) of a folder
+            that `act3d prepare` wrote.
         split: "train", "test", "unlabeled" where the source has it; several joined by "+"; None for everything.
         points: Points per cloud, a random subset that changes every epoch; all stored ones by default.
         seed: Seed of that subset.
@@ -42,11 +45,13 @@ def open_dataset(
         InputError: nothing there that can be opened, a damaged file, or an empty selection.
     """
     from act3d.data.layout import Wanted
-    from act3d.data.layouts import open_folder
+    from act3d.data.layouts import open_place
 
-    return open_folder(folder_of(root), Wanted(split, points, seed, normalize, subset, tuple(channels)))
+    return open_place(folder_of(root), Wanted(split, points, seed, normalize, subset, tuple(channels)))
 
 
-def folder_of(root: str | Path) -> Path:
-    """Return the folder that `root` names: itself, or the shipped sample's."""
+def folder_of(root: str | Path) -> Path | str:
+    """Return the folder or URL that `root` names: itself, or the shipped sample's."""
+    if is_remote(root):
+        return str(root)
     return sample_root() if str(root) == SAMPLE else Path(root)

@@ -41,6 +41,18 @@ class Stored(NamedTuple):
     ordered: bool
 
 
+class Shards(NamedTuple):
+    """Where the clouds of a dataset lie that is fetched shard by shard.
+
+    Attributes:
+        of: The shard of each cloud (len,) int64, a place in `sizes`.
+        sizes: Bytes of each shard (n,) int64; 0 = nothing is fetched for its clouds.
+    """
+
+    of: np.ndarray
+    sizes: np.ndarray
+
+
 class CloudDataset:
     """Clouds with labels. A subclass says how many points a cloud stores and reads some of them, as NumPy arrays.
 
@@ -58,6 +70,7 @@ class CloudDataset:
         points: Points given per cloud.
         channels: Channels of points beside x, y and z: points are (B, N, 3 + F), see `act3d.channels`.
         weights: (len,) how often each cloud comes in an epoch; None = every one once.
+        shards: Where clouds lie that are fetched shard by shard; None = any order is as fast as another.
         fingerprint: A hash of the data; equal fingerprints mean equal bytes.
         meta: JSON-able facts that inference needs: up, source_up, scale, unit, normalization, points, licence, ...
     """
@@ -73,6 +86,7 @@ class CloudDataset:
     fingerprint: str
     meta: dict[str, Any]
     weights: np.ndarray | None = None
+    shards: Shards | None = None
     channels: tuple[str, ...] = ()
 
     def __init__(self, seed: int = 0, normalization: str = "unit_sphere"):
@@ -115,6 +129,9 @@ class CloudDataset:
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Points (B, N, 3 + F) float32 as stored and part ids (B, N) int64 or None, chosen for `epoch`."""
         raise NotImplementedError
+
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Take note that these clouds are read soon; returns at once."""
 
     def columns(self) -> dict[str, list[str]]:
         """What is told of every cloud, by column: its name, its class ("" = unlabelled), and whatever a table adds."""

@@ -16,7 +16,8 @@ from typing import Any
 
 from act3d.channels import WIDTHS
 from act3d.errors import InputError, reason_of
-from act3d.files import read_json
+from act3d.files import is_remote, read_json
+from act3d.remote import join, read_bytes, sha256
 
 FORMAT = "act3d-packed"
 VERSION = 1
@@ -40,8 +41,7 @@ def checksum(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or reason_of(error)})") from None
 
@@ -81,7 +81,7 @@ def _digest(info: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def check_seal(path: Path, info: Mapping[str, Any]) -> None:
+def check_seal(path: Path | str, info: Mapping[str, Any]) -> None:
     """Check a description against its own checksum, if it has one.
 
     Raises:
@@ -91,12 +91,15 @@ def check_seal(path: Path, info: Mapping[str, Any]) -> None:
         raise InputError(f"{path} was changed after it was written (its checksum differs); prepare the dataset again")
 
 
-def read_description(root: Path) -> dict[str, Any]:
-    """The checked content of `root/dataset.json`."""
-    path = root / DESCRIPTION
-    if not path.is_file():
+def read_description(root: Path | str) -> dict[str, Any]:
+    """The checked content of `dataset.json` in a folder, or at a URL."""
+    path = join(root, DESCRIPTION)
+    if is_remote(root):
+        info = _fetched(str(root), path)
+    elif Path(path).is_file():
+        info = read_json(path)
+    else:
         raise InputError(f"{root} is not a packed dataset: it has no {DESCRIPTION}")
-    info = read_json(path)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise InputError(f"{path} does not describe a packed dataset (format {FORMAT!r} expected)")
     if info.get("version") != VERSION:
@@ -112,7 +115,20 @@ def read_description(root: Path) -> dict[str, Any]:
     return info
 
 
-def _check_details(path: Path, info: Mapping[str, Any]) -> None:
+def _fetched(root: str, url: str) -> Any:
+    content = read_bytes(url)
+    if content is None:
+        raise InputError(
+            f"{root} is not a packed dataset: it has no {DESCRIPTION}; datasets in released layouts are read from "
+            "folders only"
+        )
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{url} is damaged ({reason_of(error)})") from None
+
+
+def _check_details(path: str, info: Mapping[str, Any]) -> None:
     """Refuse names that are no text, and shards that are no files of the folder."""
     for key in ("classes", "parts"):
         if not all(isinstance(name, str) for name in info[key]) or len(set(info[key])) != len(info[key]):

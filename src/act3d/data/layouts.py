@@ -5,7 +5,10 @@ from pathlib import Path
 from act3d.data import fewshot, modelnet40, packed, rooms, scanobjectnn, shapenet55, shapenetpart
 from act3d.data.clouds import CloudDataset
 from act3d.data.layout import Found, Layout, Wanted
+from act3d.data.streamed import StreamedDataset, check_streamed
 from act3d.errors import InputError
+from act3d.files import is_remote
+from act3d.remote import check_url
 
 # In the order in which they are looked for.
 LAYOUTS: tuple[Layout, ...] = (
@@ -17,6 +20,14 @@ LAYOUTS: tuple[Layout, ...] = (
     shapenetpart.LAYOUT,
     rooms.LAYOUT,
 )
+
+
+def open_place(root: Path | str, wanted: Wanted) -> CloudDataset:
+    """Open the dataset in a folder or at a URL; see `act3d.data.open_dataset`."""
+    if is_remote(root):
+        check_url(str(root))
+        return StreamedDataset(str(root), *wanted)
+    return open_folder(Path(root), wanted)
 
 
 def open_folder(folder: Path, wanted: Wanted) -> CloudDataset:
@@ -42,17 +53,23 @@ def open_folder(folder: Path, wanted: Wanted) -> CloudDataset:
     )
 
 
-def holds_dataset(folder: Path) -> bool:
-    """Tell whether a folder is a dataset that `open_folder` knows, damaged or not."""
-    return any(layout.open is not None and layout.find(folder) is not None for layout in LAYOUTS)
+def holds_dataset(root: Path | str) -> bool:
+    """Tell whether a folder is a dataset that `open_folder` knows, damaged or not; URLs always are of datasets."""
+    if is_remote(root):
+        return True
+    folder = Path(root)
+    return folder.is_dir() and any(layout.open is not None and layout.find(folder) is not None for layout in LAYOUTS)
 
 
-def check_folder(folder: Path) -> list[Found]:
-    """Check all datasets that a folder holds, in any layout; every cloud is read.
+def check_folder(root: Path | str) -> list[Found]:
+    """Check all datasets that a folder or URL holds, in any layout; every cloud is read.
 
     Raises:
         InputError: no such folder, or nothing in it that act3d knows.
     """
+    if is_remote(root):
+        return check_streamed(str(root))
+    folder = Path(root)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")
     found = [item for layout in LAYOUTS if (base := layout.find(folder)) is not None for item in layout.check(base)]

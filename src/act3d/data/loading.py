@@ -1,14 +1,20 @@
 """Batches in an order that depends on (seed, epoch) alone, from any batch of the epoch on."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from act3d.data.clouds import CloudDataset
+from act3d.data.clouds import CloudDataset, Shards
+from act3d.data.shard_order import shard_order
 from act3d.errors import Act3dError, ConfigError
+from act3d.remote import cache_folder
+
+BUFFER = 8192  # clouds within which a dataset is shuffled that is fetched shard by shard
+AHEAD = 8  # batches whose shards are fetched while others are trained on
 
 
 class BatchKey(NamedTuple):
@@ -24,8 +30,23 @@ class BatchPlan(Sampler[BatchKey]):
     Training (`shuffle`): one permutation of all clouds by (seed, epoch), distributed over the processes; if their
     number does not divide it, its last clouds are left out, so all processes take the same steps. Batch k of all
     processes holds the clouds that batch k of one process with the whole batch size would. With `weights` a cloud of
-    weight 2 is in it twice, and of those with weight 0.5 every epoch draws half anew. Evaluation: no cloud is seen
-    twice, and the last processes may have one cloud less.
+    weight 2 is in it twice, and of those with weight 0.5 every epoch draws half anew. Clouds that are fetched shard by
+    shard (`shards`) come in the order of `shard_order`, which every process reads other shards in. Evaluation: no cloud
+    is seen twice, and the last processes may have one cloud less.
+
+    Args:
+        length: Number of clouds.
+        batch_size: Clouds of a batch.
+        shuffle: Training order; False keeps the dataset's.
+        seed: Seed of the order.
+        drop_last: Leave out a last batch that is not full.
+        rank: This process among `world`.
+        world: Number of processes.
+        weights: How often each cloud comes (length,); None = once.
+        shards: Where clouds lie that are fetched.
+        buffer: Clouds within which these are shuffled.
+        lanes: Processes that read shards of their own; 0 = `world`. A run that is resumed keeps the number that it
+            began with, and so its order, whatever `world` is now.
 
     Attributes:
         start_batch: The next iteration begins at this batch of the epoch; later ones at 0 again. `len` is always the
@@ -42,6 +63,9 @@ class BatchPlan(Sampler[BatchKey]):
         rank: int = 0,
         world: int = 1,
         weights: np.ndarray | None = None,
+        shards: Shards | None = None,
+        buffer: int = BUFFER,
+        lanes: int = 0,
     ):
         if batch_size < 1:
             raise ConfigError(f"data.batch_size is {batch_size}; it must be at least 1")
@@ -50,6 +74,7 @@ class BatchPlan(Sampler[BatchKey]):
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
         self.drop_last, self.rank, self.world = drop_last, rank, world
         self.weights = weights if shuffle else None
+        self.shards, self.buffer, self.lanes = shards, buffer, lanes or world
         self.seen = epoch_length(length, self.weights)
         self.epoch = 0
         self.start_batch = 0
@@ -70,22 +95,25 @@ class BatchPlan(Sampler[BatchKey]):
         return self._own() // self.batch_size if self.drop_last else -(-self._own() // self.batch_size)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        mine = self._order()[self.rank :: self.world][: self._own()]
-        start, self.start_batch = self.start_batch, 0
-        for batch in range(start, len(self)):
-            yield BatchKey(self.epoch, mine[batch * self.batch_size : (batch + 1) * self.batch_size].tolist())
+        keys = self.upcoming()
+        self.start_batch = 0
+        yield from keys
+
+    def upcoming(self) -> Iterator[BatchKey]:
+        """Return the batches of the next iteration, without beginning it."""
+        mine, epoch, size = self._order()[self.rank :: self.world][: self._own()], self.epoch, self.batch_size
+        places = range(self.start_batch, len(self))
+        return (BatchKey(epoch, mine[place * size : (place + 1) * size].tolist()) for place in places)
 
     def _order(self) -> np.ndarray:
         """The clouds of this epoch, over all processes."""
         if not self.shuffle:
             return np.arange(self.length)
         rng = np.random.default_rng([self.seed % 2**32, self.epoch])
-        if self.weights is None:
-            return rng.permutation(self.length)
-        drawn = []
-        for rows, whole, some in _shares(self.weights):
-            drawn += [np.repeat(rows, whole), rng.choice(rows, some, replace=False)]
-        return rng.permutation(np.concatenate(drawn))
+        every = np.arange(self.length) if self.weights is None else _drawn(self.weights, rng)
+        if self.shards is None:
+            return rng.permutation(every)
+        return shard_order(every, self.shards.of[every], self.lanes, self.buffer, rng)
 
 
 def epoch_length(clouds: int, weights: np.ndarray | None) -> int:
@@ -93,6 +121,14 @@ def epoch_length(clouds: int, weights: np.ndarray | None) -> int:
     if weights is None:
         return clouds
     return sum(len(rows) * whole + some for rows, whole, some in _shares(weights))
+
+
+def _drawn(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The clouds of an epoch, each as often as it comes."""
+    parts = []
+    for rows, whole, some in _shares(weights):
+        parts += [np.repeat(rows, whole), rng.choice(rows, some, replace=False)]
+    return np.concatenate(parts)
 
 
 def _shares(weights: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
@@ -121,13 +157,26 @@ class CloudLoader(DataLoader[dict[str, Tensor]]):
 
     plan: BatchPlan
     clouds: CloudDataset
-    lives_on, place = "host", "read on the host"  # as `ResidentLoader` says where its clouds are
+    lives_on = "host"  # as `ResidentLoader` says where its clouds are
+
+    @property
+    def place(self) -> str:
+        """Where the clouds are, in words."""
+        return "read on the host" if self.clouds.shards is None else f"fetched to {cache_folder()}"
 
     def __iter__(self) -> Any:
-        for batch in super().__iter__():
+        ahead: Iterator[BatchKey] = iter(()) if self.clouds.shards is None else self.plan.upcoming()
+        batches = super().__iter__()
+        self._prefetch(islice(ahead, AHEAD))
+        for batch in batches:
+            self._prefetch(islice(ahead, 1))
             if isinstance(batch, Act3dError):
                 raise batch
             yield batch
+
+    def _prefetch(self, keys: Iterator[BatchKey]) -> None:
+        for key in keys:
+            self.clouds.prefetch(np.asarray(key.indices))
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
@@ -148,6 +197,8 @@ def make_loader(
     rank: int = 0,
     world: int = 1,
     pin_memory: bool = False,
+    buffer: int = BUFFER,
+    lanes: int = 0,
 ) -> CloudLoader:
     """A loader of batches `{"points" (B, N, 3), "label" (B,), "index" (B,)[, "parts" (B, N)]}`.
 
@@ -161,10 +212,13 @@ def make_loader(
         rank: This process among `world`.
         world: Number of processes.
         pin_memory: Page-locked batches for faster copies to a GPU.
+        buffer, lanes: Of clouds that are fetched shard by shard, see `BatchPlan`.
 
     The batches are the same for any number of workers.
     """
-    plan = BatchPlan(len(dataset), batch_size, shuffle, seed, drop_last, rank, world, dataset.weights)
+    plan = BatchPlan(
+        len(dataset), batch_size, shuffle, seed, drop_last, rank, world, dataset.weights, dataset.shards, buffer, lanes
+    )
     options: dict[str, Any] = {"persistent_workers": True} if workers else {}
     # batch_size None: a key of the plan is a whole batch already.
     loader = CloudLoader(

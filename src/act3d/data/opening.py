@@ -11,7 +11,7 @@ from act3d.data import SAMPLE, open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection, Turned, WithChannels
 from act3d.errors import CheckpointError, ConfigError, InputError
-from act3d.files import folders_of
+from act3d.files import folders_of, is_remote
 
 
 class Opened(NamedTuple):
@@ -117,7 +117,7 @@ def choose_source(meta: Mapping[str, Any], root: str, subset: str = "") -> Sourc
         raise ConfigError("data.root: missing; the checkpoint does not say what its model was trained on")
     if len(folders_of(own)) > 1:
         raise ConfigError(f"data.root: missing; the model was trained on several datasets ({own}); name one")
-    if own != SAMPLE and not Path(own).exists():
+    if own != SAMPLE and not is_remote(own) and not Path(own).exists():
         raise ConfigError(f"data.root: missing; {own}, which the model was trained on, is not there")
     part = subset or str(data.get("subset") or "")
     named = f" (subset {part})" if part else ""

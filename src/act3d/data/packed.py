@@ -39,6 +39,8 @@ from act3d.data.description import (
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
 from act3d.errors import InputError, reason_of
+from act3d.files import is_remote
+from act3d.remote import join
 
 __all__ = ["DESCRIPTION", "TABLE", "PackedDataset", "read_description", "read_table"]
 
@@ -61,7 +63,7 @@ class PackedDataset(CloudDataset):
     """A prepared folder, or a selection of it. See `CloudDataset` for attributes and batches.
 
     Args:
-        root: The folder.
+        root: The folder; of `StreamedDataset`, a URL.
         split: "train", "test", "unlabeled" ..., several joined by "+", or None for everything.
         points: Points given per cloud; all stored ones by default.
         seed: Seed of the random subsets.
@@ -83,18 +85,20 @@ class PackedDataset(CloudDataset):
         subset: str | None = None,
         channels: Sequence[str] = (),
     ):
-        self.root = Path(root)
+        self.root = root if is_remote(root) else Path(root)
         info = read_description(self.root)
         super().__init__(seed, normalize or info["normalization"])
-        self.table = read_table(self.root / TABLE, info.get("checksums", {}).get(TABLE))
+        self.table = self._read_table(info)
         absent = [name for name in _COLUMNS if name not in self.table]
         if absent:
-            raise InputError(f"{self.root / TABLE} has no column {absent[0]!r}")
+            raise InputError(f"{join(self.root, TABLE)} has no column {absent[0]!r}")
+        self.dtype = np.dtype(info["dtype"])
         self.stored = int(info["points"])
         self.stored_channels = tuple(info.get("channels", ()))
         # Those that are not stored are not given: who opened the dataset says so.
         self.channels = tuple(name for name in channels if name in self.stored_channels)
         self._open_shards(info)
+        self._place_rows(info)
         self.rows = self._select(info, split, subset)
         self.points = self.stored if points is None else points
         if not 1 <= self.points <= self.stored:
@@ -113,33 +117,54 @@ class PackedDataset(CloudDataset):
         if self.channels:
             self.meta["channels"] = list(self.channels)
 
+    def _read_table(self, info: dict[str, Any]) -> dict[str, list[str]]:
+        return read_table(Path(self.root, TABLE), info.get("checksums", {}).get(TABLE))
+
     def _open_shards(self, info: dict[str, Any]) -> None:
-        self._shards: list[np.ndarray] = []
-        self._part_shards: list[np.ndarray] = []
-        self._channel_shards: list[np.ndarray] = []
         sums, kinds = info.get("checksums", {}), kinds_of(info)
         self._unchecked = {
-            number: {self.root / shard[kind]: sums.get(shard[kind]) for kind in kinds}
+            number: {Path(self.root, shard[kind]): sums.get(shard[kind]) for kind in kinds}
             for number, shard in enumerate(info["shards"])
         }
+        self._shards = [
+            {kind: self._map(Path(self.root, shard[kind]), kind, shard["count"]) for kind in self._read_kinds(info)}
+            for shard in info["shards"]
+        ]
+
+    def _read_kinds(self, info: dict[str, Any]) -> list[str]:
+        """The arrays of a shard that are read: channels only where some are asked for."""
+        return [kind for kind in kinds_of(info) if kind != "channels" or self.channels]
+
+    def _map(self, path: Path, kind: str, count: int) -> np.ndarray:
+        """Memory-map one array of a shard of `count` clouds."""
+        shapes = {"points": (3,), "parts": (), "channels": (width_of(self.stored_channels),)}
+        types = {"points": self.dtype.name, "parts": "uint8", "channels": "int8"}
+        return open_shard(path, (count, self.stored, *shapes[kind]), types[kind])
+
+    def _arrays(self, number: int) -> dict[str, np.ndarray]:
+        """The arrays of a shard by their kind.
+
+        Raises:
+            InputError: one is not the file that was written.
+        """
+        for path, expected in self._unchecked.get(number, {}).items():
+            check_file(path, expected)
+        self._unchecked.pop(number, None)
+        return self._shards[number]
+
+    def _place_rows(self, info: dict[str, Any]) -> None:
         counts = [int(shard["count"]) for shard in info["shards"]]
-        for shard, count in zip(info["shards"], counts, strict=True):
-            self._shards.append(open_shard(self.root / shard["points"], (count, self.stored, 3), info["dtype"]))
-            if info["parts"]:
-                self._part_shards.append(open_shard(self.root / shard["parts"], (count, self.stored), "uint8"))
-            if self.channels:
-                shape = (count, self.stored, width_of(self.stored_channels))
-                self._channel_shards.append(open_shard(self.root / shard["channels"], shape, "int8"))
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        table = join(self.root, TABLE)
         if len(self.table["name"]) != self._starts[-1]:
-            raise InputError(f"{self.root / TABLE} has {len(self.table['name'])} rows for {self._starts[-1]} clouds")
+            raise InputError(f"{table} has {len(self.table['name'])} rows for {self._starts[-1]} clouds")
         try:
             numbers = [np.array(self.table[key], dtype=np.float64) for key in ("cx", "cy", "cz", "scale")]
         except ValueError as error:
-            raise InputError(f"{self.root / TABLE} is damaged ({reason_of(error)})") from None
+            raise InputError(f"{table} is damaged ({reason_of(error)})") from None
         unknown = set(self.table["class"]) - {*info["classes"], ""}
         if unknown:
-            raise InputError(f"{self.root / TABLE} has a class {min(unknown)!r}, which {DESCRIPTION} does not know")
+            raise InputError(f"{table} has a class {min(unknown)!r}, which {DESCRIPTION} does not know")
         self._centers, self._scales = np.stack(numbers[:3], axis=1), numbers[3]
 
     def _select(self, info: dict[str, Any], split: str | None, subset: str | None) -> np.ndarray:
@@ -163,16 +188,16 @@ class PackedDataset(CloudDataset):
         places = self.rows[rows]
         picks = np.stack([choose_points(self.seed, epoch, int(i), self.stored, self.points) for i in rows])
         points = np.empty((*picks.shape, 3), dtype=np.float32)
-        parts = np.empty(picks.shape, dtype=np.int64) if self._part_shards else None
+        parts = np.empty(picks.shape, dtype=np.int64) if self.parts else None
         beside = np.empty((*picks.shape, width_of(self.channels)), dtype=np.float32)
-        for number, here, inside in self._by_shard(places):
+        for arrays, here, inside in self._by_shard(places):
             # Flat places of the wanted points, so that only their pages are touched.
             flat = inside[:, None] * self.stored + picks[here]
-            points[here] = self._shards[number].reshape(-1, 3)[flat]
+            points[here] = arrays["points"].reshape(-1, 3)[flat]
             if parts is not None:
-                parts[here] = self._part_shards[number].reshape(-1)[flat]
+                parts[here] = arrays["parts"].reshape(-1)[flat]
             if self.channels:
-                shard = self._channel_shards[number]
+                shard = arrays["channels"]
                 every = from_bytes(shard.reshape(-1, shard.shape[2])[flat])
                 beside[here] = recast(every, self.stored_channels, self.channels)
         points = self._as_declared(points, places)
@@ -184,32 +209,32 @@ class PackedDataset(CloudDataset):
     def stored_alike(self) -> Stored | None:
         if self.channels:
             return None
-        half = self._shards[0].dtype == np.float16 and self.normalization != "none"
+        half = self.dtype == np.float16 and self.normalization != "none"
         return Stored(self.stored, np.dtype(np.float16 if half else np.float32), ordered=False)
 
     def read_whole(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         places = self.rows[rows]
-        points = np.empty((len(rows), self.stored, 3), dtype=self._shards[0].dtype)
-        parts = np.empty(points.shape[:2], dtype=np.uint8) if self._part_shards else None
-        for number, here, inside in self._by_shard(places):
-            points[here] = self._shards[number][inside]
+        points = np.empty((len(rows), self.stored, 3), dtype=self.dtype)
+        parts = np.empty(points.shape[:2], dtype=np.uint8) if self.parts else None
+        for arrays, here, inside in self._by_shard(places):
+            points[here] = arrays["points"][inside]
             if parts is not None:
-                parts[here] = self._part_shards[number][inside]
+                parts[here] = arrays["parts"][inside]
         return self._as_declared(points, places), parts
 
-    def _by_shard(self, places: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Of every shard with some of `places` its number, which of them it holds, and where in it they lie.
+    def _shards_of(self, places: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self._starts, places, side="right") - 1
+
+    def _by_shard(self, places: np.ndarray) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
+        """Of every shard with some of `places` its arrays, which of them it holds, and where in it they lie.
 
         Raises:
             InputError: a shard is not the file that was written.
         """
-        owner = np.searchsorted(self._starts, places, side="right") - 1
+        owner = self._shards_of(places)
         for number in np.unique(owner).tolist():
-            for path, expected in self._unchecked.get(number, {}).items():
-                check_file(path, expected)
-            self._unchecked.pop(number, None)
             here = np.flatnonzero(owner == number)
-            yield number, here, places[here] - self._starts[number]
+            yield self._arrays(number), here, places[here] - self._starts[number]
 
     def _as_declared(self, points: np.ndarray, places: np.ndarray) -> np.ndarray:
         """Give points their original coordinates back, where these are wanted."""

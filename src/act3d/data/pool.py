@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from act3d.channels import width_of
-from act3d.data.clouds import CloudDataset, Stored
+from act3d.data.clouds import CloudDataset, Shards, Stored
 from act3d.data.views import Turned
 from act3d.errors import InputError
 
@@ -47,6 +47,7 @@ class Pool(CloudDataset):
         ).astype(np.int64)
         if weights:
             self.weights = np.repeat(np.asarray(weights, dtype=np.float64), np.diff(self.starts))
+        self.shards = _joined_shards(self.sources)
         marks = [source.fingerprint for source in sources]
         self.fingerprint = hashlib.sha256(" ".join(marks).encode()).hexdigest()[:16]
         self.datasets = [
@@ -79,6 +80,10 @@ class Pool(CloudDataset):
             points[here] = source.read(inside, epoch)[0]
         return points, None
 
+    def prefetch(self, rows: np.ndarray) -> None:
+        for source, _, inside in self._by_source(rows):
+            source.prefetch(inside)
+
     def stored_alike(self) -> Stored | None:
         stored = {source.stored_alike() for source in self.sources}
         return stored.pop() if len(stored) == 1 else None
@@ -108,6 +113,18 @@ def _check_fits(first: CloudDataset, other: CloudDataset) -> None:
                 f"data.{key}: {first.name} has {name} {mine}, {other.name} has {its}; datasets that are pooled need "
                 f"the same: choose it by --data.{key}"
             )
+
+
+def _joined_shards(sources: Sequence[CloudDataset]) -> Shards | None:
+    """The shards of all datasets; a cloud of one that is read in any order is a shard of its own."""
+    if all(source.shards is None for source in sources):
+        return None
+    known = [
+        source.shards or Shards(np.arange(len(source)), np.zeros(len(source), dtype=np.int64)) for source in sources
+    ]
+    starts = np.cumsum([0, *(len(shards.sizes) for shards in known)])
+    of = np.concatenate([shards.of + start for shards, start in zip(known, starts, strict=False)])
+    return Shards(of, np.concatenate([shards.sizes for shards in known]))
 
 
 def _turned(source: CloudDataset, up: str) -> CloudDataset:

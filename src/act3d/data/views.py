@@ -31,6 +31,7 @@ class Selection(CloudDataset):
         self.names = [source.names[row] for row in self.chosen]
         self.split = [source.split[row] for row in self.chosen] if source.split else []
         self.weights = None if source.weights is None else source.weights[self.chosen]
+        self.shards = None if source.shards is None else source.shards._replace(of=source.shards.of[self.chosen])
         self.channels = source.channels
 
     def about(self) -> dict[str, Any]:
@@ -41,6 +42,9 @@ class Selection(CloudDataset):
 
     def read(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray | None]:
         return self.source.read(self.chosen[rows], epoch)
+
+    def prefetch(self, rows: np.ndarray) -> None:
+        self.source.prefetch(self.chosen[rows])
 
     def columns(self) -> dict[str, list[str]]:
         return {name: [values[row] for row in self.chosen] for name, values in self.source.columns().items()}

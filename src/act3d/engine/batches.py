@@ -13,6 +13,7 @@ from act3d.data.loading import BatchPlan, epoch_length, make_loader
 from act3d.data.opening import open_for_model
 from act3d.data.pool import Pool
 from act3d.data.resident import SHARE, ResidentLoader, is_resident
+from act3d.data.shard_order import check_fits
 from act3d.data.views import hold_out
 from act3d.engine import processes
 from act3d.files import folders_of
@@ -75,7 +76,7 @@ def open_clouds(data: DataConfig, seed: int) -> Clouds:
 
 
 def train_loader(
-    clouds: CloudDataset, data: DataConfig, seed: int, world: int, device: torch.device, was: str = ""
+    clouds: CloudDataset, data: DataConfig, seed: int, world: int, device: torch.device, was: str = "", lanes: int = 0
 ) -> Loader:
     """Return the loader of one process; its last batch is dropped when it is not full and not the only one.
 
@@ -86,9 +87,11 @@ def train_loader(
         world: number of processes.
         device: where this process trains.
         was: `lives_on` of the loader that the run began with, which "auto" keeps to; empty for a new run.
+        lanes: processes that the run began with, see `BatchPlan`; 0 for a new run.
 
     Raises:
-        ConfigError: the clouds cannot be kept on the device though they must be, or too few for a batch.
+        ConfigError: the clouds cannot be kept on the device though they must be, too few for a batch, or their copies
+            take more of the disk than they may.
     """
     # Batch statistics of a handful of clouds would be poor, so a last short batch is left out where there are others.
     drop_last = epoch_length(len(clouds), clouds.weights) // world >= data.batch_size
@@ -105,8 +108,13 @@ def train_loader(
             rank=rank,
             world=world,
             weights=clouds.weights,
+            shards=clouds.shards,
+            buffer=data.shuffle_buffer,
+            lanes=lanes,
         )
         return ResidentLoader(clouds, plan, device)
+    if clouds.shards is not None:
+        check_fits(clouds.shards, data.shuffle_buffer, lanes or world, clouds.name)
     return make_loader(
         clouds,
         data.batch_size,
@@ -117,6 +125,8 @@ def train_loader(
         rank=rank,
         world=world,
         pin_memory=device.type == "cuda",
+        buffer=data.shuffle_buffer,
+        lanes=lanes,
     )
 
 

@@ -30,6 +30,7 @@ class Prepared:
 
     Attributes:
         changed: in words, what is other than when the run began.
+        lanes: processes that the run began with, which decide the order of clouds that are fetched from a URL.
     """
 
     def __init__(self, recipe: Recipe, folder: RunFolder | None, resume: bool) -> None:
@@ -52,7 +53,8 @@ class Prepared:
         resumed = resume and folder is not None and folder.holds_state
         state, self.position = read_state(folder.state) if resumed and folder else ({}, Position())
         was = state.get("lives_on", "host") if state else ""  # runs of before this was kept read on the host
-        self.loader = recipe.loader(self.fabric.device, was)
+        self.lanes = int(state.get("lanes", self.fabric.world_size))
+        self.loader = recipe.loader(self.fabric.device, was, self.lanes)
         recipe.plan, recipe.optim = sized(self.plan, recipe.optim, self.steps_per_epoch)
         now, before = recipe.plan.epochs, self.plan.epochs
         if now != before:

@@ -92,9 +92,10 @@ class Recipe:
 
     # ------------------------------------------------------------------ what a subclass may say
 
-    def loader(self, device: torch.device, was: str = "") -> Loader:
-        """Return this process's batches; `was` says where the clouds of a resumed run lived."""
-        return train_loader(self.clouds, self.data, self.seed, processes.world(), device, was)
+    def loader(self, device: torch.device, was: str = "", lanes: int = 0) -> Loader:
+        """Return this process's batches; of a resumed run `was` says where its clouds lived, `lanes` how many processes
+        it began with."""
+        return train_loader(self.clouds, self.data, self.seed, processes.world(), device, was, lanes)
 
     def draw(self, points: Tensor) -> Tensor:
         """Return the points (B, N, 3) of stored clouds that this step sees; all of them unless a recipe draws some."""

@@ -226,6 +226,7 @@ class Run(Prepared):
                 "optimizer": self._optimizer.state_dict(),
                 **sums,
                 "lives_on": self.loader.lives_on,
+                "lanes": self.lanes,
                 "run": self.description,
                 "results": self.results,
                 "scaler": self.fabric.strategy.precision.state_dict() or None,

@@ -64,11 +64,11 @@ class ActPretraining(Pretraining):
         assert self.teacher is not None
         return [*super().networks(), *([self.teacher.model] if self.teacher_drifts else [])]
 
-    def loader(self, device: torch.device, was: str = "") -> Loader:
+    def loader(self, device: torch.device, was: str = "", lanes: int = 0) -> Loader:
         """Return this process's batches; with `teacher.cache`, of views whose targets are there already."""
         wanted = self.settings.teacher
         if not wanted.cache:
-            return super().loader(device, was)
+            return super().loader(device, was, lanes)
         assert self.teacher is not None
         clouds, seen = self.clouds, self.plan.max_steps * self.plan.accumulate * self.data.batch_size
         if self.plan.fast_dev_run:  # no more than its two steps need

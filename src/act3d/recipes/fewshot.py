@@ -101,7 +101,7 @@ class FoldTraining(Recipe):
         self._test_points = fixed_points(task.test, wanted)
         self.best: ClassScores | None = None
 
-    def loader(self, device: torch.device, was: str = "") -> FoldBatches:
+    def loader(self, device: torch.device, was: str = "", lanes: int = 0) -> FoldBatches:
         """Return batches of the farthest points."""
         train = self.task.train
         points = fixed_points(train, widened(self.data.points, train.points)).to(device)

@@ -3,7 +3,7 @@
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
-from act3d.settings.places import Place, Weights
+from act3d.settings.places import PlaceOrUrl, Weights
 from act3d.settings.using import BACKEND_HELP, ENCODER_HELP, Backend
 
 
@@ -16,9 +16,9 @@ class AppSettings(Settings, command="app"):
 
     positionals = ("source",)
 
-    source: Place = option(..., "a folder of meshes and clouds, a prepared dataset, or an index")
+    source: PlaceOrUrl = option(..., "a folder of meshes and clouds, a prepared dataset, or an index")
     checkpoint: Weights = option("", ENCODER_HELP + "; an index knows its own")
-    index: Place = option("", "folder of the index of a folder; empty = beside it, FOLDER-index")
+    index: PlaceOrUrl = option("", "folder of the index of a folder; empty = beside it, FOLDER-index")
     classifier: Weights = option(
         "", "names the files that are dropped; without one the labelled shapes nearest to them do"
     )

@@ -80,6 +80,12 @@ class DataConfig(CloudChoice):
         "third of its free memory at most. Random points are chosen where the cloud is kept; host and device choose "
         "different ones, so their losses differ a little",
     )
+    shuffle_buffer: int = option(
+        8192,
+        "of a dataset at a URL: clouds that the order of training is shuffled within, after its shards",
+        unit="clouds",
+        ge=1,
+    )
     augment: str = option("none", 'augmentation of training clouds, joined by "+": scale_shift, rotate_y, rotate_x ...')
     channels: str = option(
         "auto",

@@ -11,10 +11,11 @@ from pydantic import BeforeValidator
 from act3d.errors import Act3dError, CheckpointError, InputError
 from act3d.files import folders_of, has_index, is_remote, weights_file
 from act3d.known_models import missing_weights, named_model
+from act3d.remote import check_url
 
 
-class MustExist(NamedTuple):
-    """Marks a setting whose file or folder must be there when a command starts; `check` raises if it is not."""
+class Checked(NamedTuple):
+    """Marks a setting whose place is checked when a command starts; `check` raises if it cannot be used."""
 
     check: Callable[[str], Any]
 
@@ -22,8 +23,11 @@ class MustExist(NamedTuple):
 def _check_dataset(root: str) -> None:
     if root == "sample" or Path(root).is_dir():
         return
-    if len(folders_of(root)) > 1:
+    if folders_of(root) != [root]:
         raise InputError(f"{root} are several datasets, and this takes one (autoencode, pretrain and align take more)")
+    if is_remote(root):
+        check_url(root)
+        return
     raise InputError(f"{root} is not a folder")
 
 
@@ -37,17 +41,25 @@ def _check_datasets(roots: str) -> None:
 
 
 def names_shapes(source: str) -> bool:
-    """Tell whether this is "sample", a file or folder, or a pattern that some match."""
-    return source == "sample" or Path(source).exists() or bool(glob.glob(source, recursive=True))
+    """Tell whether this is "sample", a file or folder, a URL, or a pattern that some match."""
+    return is_remote(source) or source == "sample" or Path(source).exists() or bool(glob.glob(source, recursive=True))
 
 
 def _check_shapes(source: str) -> None:
+    if is_remote(source):
+        check_url(source)
     if names_shapes(source):
         return
     raise InputError(f"{source}: no such file, folder or pattern")
 
 
+def _check_local(path: str) -> None:
+    if is_remote(path):
+        raise InputError(f"{path} is a URL; this takes a file or folder on this machine")
+
+
 def _check_exists(path: str) -> None:
+    _check_local(path)
     if not Path(path).exists():
         raise InputError(f"{path} does not exist")
 
@@ -80,28 +92,31 @@ def _joined(value: Any) -> Any:
 
 _Text = BeforeValidator(_as_text)
 
-Place = Annotated[str, _Text]
-"""A file or folder, or nothing: text, or a path of pathlib."""
+Place = Annotated[str, _Text, Checked(_check_local)]
+"""A file or folder on this machine, or nothing: text, or a path of pathlib."""
 
-Weights = Annotated[str, _Text, MustExist(_check_weights)]
+PlaceOrUrl = Annotated[str, _Text]
+"""A file or folder, a URL, or nothing."""
+
+Weights = Annotated[str, _Text, Checked(_check_weights)]
 """A checkpoint, or nothing: a run folder, a weights file, hub:OWNER/NAME, or a name of the table of models."""
 
-WeightsOrIndex = Annotated[str, _Text, MustExist(_check_weights_or_index)]
+WeightsOrIndex = Annotated[str, _Text, Checked(_check_weights_or_index)]
 """A checkpoint, or the folder of an index."""
 
-Dataset = Annotated[str, _Text, MustExist(_check_dataset)]
-"""A dataset's folder, "sample", or nothing."""
+Dataset = Annotated[str, _Text, Checked(_check_dataset)]
+"""A dataset's folder or URL, "sample", or nothing."""
 
-Datasets = Annotated[str, _Text, BeforeValidator(_joined), MustExist(_check_datasets)]
-"""A dataset's folder, or several joined by commas."""
+Datasets = Annotated[str, _Text, BeforeValidator(_joined), Checked(_check_datasets)]
+"""A dataset's folder or URL, or several joined by commas, or a text file that names them."""
 
-Shapes = Annotated[str, _Text, MustExist(_check_shapes)]
-"""A mesh or cloud, a folder or a pattern of them, a dataset's folder, or "sample"."""
+Shapes = Annotated[str, _Text, Checked(_check_shapes)]
+"""A mesh or cloud, a folder or a pattern of them, a dataset's folder or URL, or "sample"."""
 
-IndexPlace = Annotated[str, _Text, MustExist(_check_index)]
+IndexPlace = Annotated[str, _Text, Checked(_check_index)]
 """The folder or URI of an index."""
 
-Existing = Annotated[str, _Text, MustExist(_check_exists)]
+Existing = Annotated[str, _Text, Checked(_check_exists)]
 """A file or folder that is read."""
 
 
@@ -117,7 +132,7 @@ def check_existing(key: str, value: str, metadata: list[Any], resumed: bool) -> 
         InputError, CheckpointError: names the key and what is not there.
     """
     for marker in metadata:
-        if isinstance(marker, MustExist) and value and not (resumed and marker.check is _check_weights):
+        if isinstance(marker, Checked) and value and not (resumed and marker.check is _check_weights):
             try:
                 marker.check(value)
             except Act3dError as error:

@@ -105,12 +105,12 @@ class CheckDataSettings(Settings, command="check-data"):
     root: Dataset = option(
         ...,
         "folder with a prepared dataset or a released one (ShapeNet-55, ModelNet40, few-shot folds, ScanObjectNN, "
-        'ShapeNetPart), rooms of S3DIS, or "sample"',
+        'ShapeNetPart), rooms of S3DIS, URL of a prepared one, or "sample"',
     )
     page: Place = option(
         "",
         "file for a page that shows the shapes or rooms, their sizes and odd ones out; empty = ROOT.shapes.html beside "
-        "the folder, but none for the sample; none = no page",
+        "the folder, but none for the sample or a URL; none = no page",
     )
     card: Place = option(
         "", "file for the card of a prepared dataset for the Hugging Face Hub, README.md; empty = none"

@@ -8,7 +8,7 @@ from act3d.errors import ConfigError
 from act3d.settings.data import ENGINE_HELP, Engine, ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
-from act3d.settings.places import Dataset, IndexPlace, Place, Shapes, Weights, WeightsOrIndex
+from act3d.settings.places import Dataset, IndexPlace, Place, PlaceOrUrl, Shapes, Weights, WeightsOrIndex
 
 Axis = Literal["auto", "x", "y", "z"]
 
@@ -56,7 +56,7 @@ class IndexSettings(Settings, command="index"):
 
     input: Shapes = option(..., 'a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample')
     checkpoint: Weights = option(..., ENCODER_HELP)
-    out: Place = option(..., "folder of the index, or a URI such as s3://bucket/index")
+    out: PlaceOrUrl = option(..., "folder of the index, or a URI such as s3://bucket/index")
     labels: Place = option(
         "",
         "words of which every shape gets the nearest, as column zero_shot: separated by commas, a text file with one a "

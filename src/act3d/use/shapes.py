@@ -126,7 +126,7 @@ def find_shapes(
 
     Args:
         source: A mesh or cloud; a folder, searched through all its subfolders; a glob pattern ("parts/*.obj", `**`
-            for any depth); a folder that `act3d prepare` wrote, a released dataset, or "sample".
+            for any depth); a folder that `act3d prepare` wrote, or its URL; a released dataset, or "sample".
         predictor: Says how many points of a dataset's clouds to take, and how they are normalised.
         split, subset: Of a dataset; "" = all of it.
         reading: How shapes are read.
@@ -135,7 +135,7 @@ def find_shapes(
         InputError: Nothing there, or nothing that can be read.
     """
     path, reading = Path(source), reading or Reading()
-    if source == SAMPLE or (path.is_dir() and holds_dataset(path)):
+    if source == SAMPLE or holds_dataset(source):
         return _of_dataset(source, predictor, split, subset, reading)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")
