@@ -12,13 +12,13 @@ such as s3://bucket/index works as well.
 
 import argparse
 import hashlib
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,19 +75,22 @@ class Collection:
 
     def vectors(self) -> NDArray[np.float32]:
         """The embeddings (S, F) of `items`."""
-        real = self.real.vectors
-        numbers = np.arange(self.version * MOVED, self.version * MOVED + self.drawn)
-        parents = numbers % len(real)
-        generator = np.random.default_rng(0)
-        labels = np.array(self.real["label"])
-        order = np.argsort(labels, kind="stable")  # neighbours in this order are mostly of one class
+        # A shape has the same one in every version: later ones are drawn after the first ones, and apart.
+        first, later = self._draw(0, self.drawn), self._draw(self.drawn, self.version * MOVED)
+        drawn = np.concatenate([first, later])[self.version * MOVED :]
+        changed = [self._changed(number) for number in range(self.version * MOVED, self.version * MOVED + self.drawn)]
+        drawn += 0.001 * np.array(changed, dtype=np.float32)[:, None]
+        return np.concatenate([self.real.vectors, drawn]).astype(np.float32)
+
+    def _draw(self, first: int, count: int) -> NDArray[np.float32]:
+        real, generator = self.real.vectors, np.random.default_rng(first)
+        parents = np.arange(first, first + count) % len(real)
+        order = np.argsort(np.array(self.real["label"]), kind="stable")  # neighbours in it are mostly of one class
         place = np.argsort(order)
-        others = order[(place[parents] + generator.integers(1, 4, len(numbers))) % len(order)]
-        shares = generator.random((len(numbers), 1), dtype=np.float32) / 2
-        noise = generator.standard_normal((len(numbers), real.shape[1]), dtype=np.float32)
-        drawn = (1 - shares) * real[parents] + shares * real[others] + NOISE * real.std(axis=0) * noise
-        changed = np.array([self._changed(int(number)) for number in numbers], dtype=np.float32)
-        return np.concatenate([real, drawn + 0.001 * changed[:, None]]).astype(np.float32)
+        others = order[(place[parents] + generator.integers(1, 4, count)) % len(order)]
+        shares = generator.random((count, 1), dtype=np.float32) / 2
+        noise = generator.standard_normal((count, real.shape[1]), dtype=np.float32)
+        return (1 - shares) * real[parents] + shares * real[others] + NOISE * real.std(axis=0) * noise
 
 
 class Drawn(Shapes):
@@ -130,10 +133,9 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
 
 def content(ids: Sequence[str], stamps: Sequence[str], vectors: NDArray[np.float32]) -> str:
     """A digest of the rows of an index, in the order of their ids."""
-    digest = hashlib.sha256()
-    for place in np.argsort(ids):
-        digest.update(f"{ids[place]} {stamps[place]}".encode() + vectors[place].tobytes())
-    return digest.hexdigest()[:16]
+    order = np.argsort(ids)
+    lines = "\n".join(f"{ids[place]} {stamps[place]}" for place in order)
+    return hashlib.sha256(lines.encode() + vectors[order].tobytes()).hexdigest()[:16]
 
 
 def content_of(index: Index) -> str:
@@ -181,39 +183,44 @@ def query(place: str) -> None:
 
 
 def kill(arguments: argparse.Namespace, collection: Collection) -> None:
-    """Kill updates at random moments: readers must see the old index whole, or, at the very end, the new one."""
-    base = [sys.executable, "-m", "benchmarks.large_index", arguments.embeddings, arguments.checkpoint, "update"]
-    base += ["--out", arguments.out, "--rows", str(arguments.rows)]
-    new = Collection(collection.real, collection.drawn, arguments.version or 1)
+    """Kill updates of copies of an index at random moments: readers must see the old index whole, or the new one.
+
+    The first update is left alone: its time is the range of the moments. The last one that was killed is gone on with.
+    """
+    new, work = Collection(collection.real, collection.drawn, 1), Path(f"{arguments.out}-killed")
     allowed = {content_of(open_index(arguments.out)): "old", content_wanted(new): "new"}
-    moments = random.Random(arguments.version)
-    seen: list[str] = []
-    for number in range(arguments.kills):
-        after = moments.uniform(0, arguments.seconds)
-        child = subprocess.Popen([*base, "--version", str(new.version)], stdout=subprocess.DEVNULL)
-        try:
-            child.wait(after)
-        except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-        index = open_index(arguments.out)
-        state = allowed.get(content_of(index), "LOST")
-        ids = [identity(name, f"/nowhere/{name}") for name in collection.real["name"][:: len(collection.real) // 20]]
-        found = sum(index.nearest(index.vector(id), 1)[0].id == id for id in ids)
-        seen.append(state)
-        print(
-            f"kill {number + 1} after {after:.1f} s: {state}, {found} of {len(ids)} real shapes find themselves",
-            flush=True,
-        )
-        if child.returncode == 0:  # it was done before: the next one is another
-            print("  the update had ended", flush=True)
-            new = Collection(collection.real, collection.drawn, new.version + 1)
-            allowed = {content_of(index): "old", content_wanted(new): "new"}
-    subprocess.run([*base, "--version", str(new.version)], check=True)
-    last = allowed.get(content_of(open_index(arguments.out)), "LOST")
-    print(f"{len(seen)} kills, {seen.count('LOST')} lost; the update that was left alone: {last}")
+    # Children of a process that has loaded everything but LanceDB: kills meet updates, not imports.
+    children = multiprocessing.get_context("forkserver")
+    children.set_forkserver_preload(["benchmarks.large_index"])
+    moments, seen, seconds = random.Random(0), [], 0.0
+    for number in range(arguments.kills + 1):
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(arguments.out, work)
+        child = children.Process(target=update, args=(str(work), arguments.checkpoint, new))
+        child.start()
+        after = moments.uniform(0, seconds) if number else None
+        began = time.perf_counter()
+        child.join(after)
+        child.kill()
+        child.join()
+        seconds = seconds or time.perf_counter() - began
+        seen.append(allowed.get(content_of(open_index(work)), "LOST"))
+        ended = "ended by itself" if child.exitcode == 0 else "killed"
+        print(f"{ended} after {time.perf_counter() - began:.1f} s: {seen[-1]}, {_found(work, collection)}", flush=True)
+    update(str(work), arguments.checkpoint, new)
+    last = allowed.get(content_of(open_index(work)), "LOST")
+    print(f"{len(seen) - 1} kills, {seen[1:].count('old')} left the old index, {seen[1:].count('new')} the new one; "
+          f"{seen.count('LOST')} lost; gone on with: {last}")  # fmt: skip
     if "LOST" in (*seen, last):
         raise CheckpointError(f"{arguments.out}: rows were lost")
+
+
+def _found(place: Path, collection: Collection) -> str:
+    """How many of some real shapes are found as themselves."""
+    index = open_index(place)
+    ids = [identity(name, f"/nowhere/{name}") for name in collection.real["name"][:: len(collection.real) // 20]]
+    found = sum(index.nearest(index.vector(id), 1)[0].id == id for id in ids)
+    return f"{found} of {len(ids)} real shapes find themselves"
 
 
 def main() -> None:
@@ -224,9 +231,8 @@ def main() -> None:
     parser.add_argument("do", nargs="+", choices=["build", "query", "update", "kill"])
     parser.add_argument("--out", required=True, help="folder or URI of the index")
     parser.add_argument("--rows", type=int, default=100_001)
-    parser.add_argument("--version", type=int, default=0, help="of the collection, for update and kill")
+    parser.add_argument("--version", type=int, default=0, help="of the collection, for update")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=60, help="what an update takes: kills come before")
     arguments = parser.parse_args()
     real = read_embeddings(arguments.embeddings)
     collection = Collection(real, arguments.rows - len(real), arguments.version)

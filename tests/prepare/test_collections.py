@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +55,18 @@ def check_kicad(out: Path) -> None:
     assert item["points"][:, 0].max() == pytest.approx(25.4, abs=0.3)
     assert torch.equal(item["parts"] == 2, item["points"][:, 1] > 0.05)
     assert data.class_parts["so"] == [0, 2]
+
+
+def test_kicad_materials_are_colours(tmp_path: Path) -> None:
+    prepare(kicad_tree(tmp_path / "deb"), tmp_path / "out", points=512, workers=1, channels="xyz,normal,rgb")
+    clouds = open_dataset(tmp_path / "out", channels=("normal", "rgb"))
+    points, parts = clouds.read(np.arange(len(clouds)), 0)
+    metal = parts == 2
+    assert 0.1 < metal.mean() < 0.9
+    assert np.allclose(points[metal][:, 6:], [0.6, 0.6, 0.4], atol=0.01)  # diffuseColor 0.8 0.8 0.7 in -1..1
+    assert np.allclose(points[~metal][:, 6:], [-0.8, -0.8, -0.8], atol=0.01)
+    assert np.allclose(np.abs(points[~metal][:, 4]), 1, atol=0.01)  # the board lies flat
+    assert set(clouds.columns()["channels"]) == {"normal rgb"}
 
 
 def test_kicad_folder(tmp_path: Path) -> None:

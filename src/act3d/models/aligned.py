@@ -1,5 +1,6 @@
 """A point encoder that lives with texts: its features are projected to where a frozen text Transformer puts words."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ class Aligned(EncoderModel):
         patch_size: M, points a patch.
         width, depth, heads, drop_path, embed_width, normed_residual, class_token: Of the encoder, see `PointEncoder`.
         hidden, text_width, temperature, threshold: Of the head, see `TextHead`.
+        channels: What points have beside x, y and z, see `PointEncoder`.
     """
 
     kind: ClassVar[str] = "aligned"
@@ -38,11 +40,14 @@ class Aligned(EncoderModel):
         text_width: int = 384,
         temperature: float = 0.07,
         threshold: float = 0.95,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
+        if channels:
+            self.config["channels"] = list(channels)
         self.patches, self.patch_size, self.width = patches, patch_size, width
-        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token, embed_width, normed_residual)
+        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token, embed_width, normed_residual, channels)
         self.alignment = TextHead(2 * width, hidden, text_width, temperature, threshold)
 
     def forward(self, patches: Patches) -> torch.Tensor:

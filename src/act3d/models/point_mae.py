@@ -1,5 +1,6 @@
 """Point-MAE (Pang et al., 2022): the masked autoencoder on coordinates, the baseline that ACT is held against."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ class PointMAE(EncoderModel):
         decoder_depth, decoder_heads: Of the decoder, which is as wide as the encoder.
         embed_visible_only: Embed hidden patches not at all; see `PointEncoder.forward`.
         alignment: Arguments of the `TextHead` of a model that learns from names as well; None = no head.
+        channels: What points have beside x, y and z, see `PointEncoder`; x, y and z are rebuilt.
     """
 
     kind: ClassVar[str] = "point_mae"
@@ -46,12 +48,15 @@ class PointMAE(EncoderModel):
         decoder_heads: int = 6,
         embed_visible_only: bool = False,
         alignment: dict[str, Any] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
+        if channels:
+            self.config["channels"] = list(channels)
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.embed_visible_only = embed_visible_only
-        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False)
+        self.encoder = PointEncoder(width, depth, heads, drop_path, class_token=False, channels=channels)
         self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, width), std=0.02))
         self.decoder_pos_embed = position_mlp(width)
         self.decoder = StudentDecoder(width, decoder_depth, decoder_heads, drop_path)
@@ -93,7 +98,8 @@ class PointMAE(EncoderModel):
 
     def loss(self, patches: Patches, output: PointMAEOutput) -> torch.Tensor:
         """Chamfer L2 between hidden patches and their rebuilt points, each in its own coordinates: scalar."""
-        truth = gather(patches.neighborhoods.flatten(2), output.hidden).view_as(output.points)
+        places = patches.neighborhoods[..., :3]  # (B, G, M, 3)
+        truth = gather(places.flatten(2), output.hidden).view_as(output.points)
         return chamfer(output.points.flatten(0, 1), truth.flatten(0, 1), norm=2)
 
 

@@ -19,7 +19,7 @@ from act3d.files import write_json
 from act3d.losses.contrastive import same_meaning
 from act3d.models.aligned import Aligned
 from act3d.models.data_dependent_init import fit_student
-from act3d.recipes.common import Start, checkpoint_meta, encoder_start
+from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted, settle_channels
 from act3d.recipes.names import learn_names, read_texts, zero_shot
 from act3d.settings.alignment import AlignConfig, TextConfig
 from act3d.use.text_embeddings import encode_texts
@@ -81,14 +81,17 @@ class Alignment(Recipe):
             CheckpointError: the checkpoint is missing, damaged, or has no point encoder.
             MissingDependency: the text Transformer is not installed.
         """
-        opened = open_clouds(settings.data, settings.seed)
+        kept = folder.kept_start(resume)
+        data = settle_channels(settings.data, settings.checkpoint, kept)
+        opened = open_clouds(data, settings.seed)
         train = _named(opened.train, read_texts(opened.train, settings.text))
         held_out = None if opened.held_out is None else with_texts(opened.held_out, settings.text)
-        start = encoder_start(settings.checkpoint, settings.align, folder.kept_start(resume))
+        start = encoder_start(settings.checkpoint, settings.align, kept, data.channels_beside)
         torch.manual_seed(settings.seed)  # initial weights
         model = build_aligned(start, settings.align, settings.data.points)
         without = len(opened.train) - len(train.texts)
-        return cls(settings, model, train, held_out if held_out and held_out.texts else None, without, start.about)
+        return cls(settings, model, train, held_out if held_out and held_out.texts else None, without,
+                   noted(start.about, data.channels_beside))  # fmt: skip
 
     def to(self, device: torch.device) -> None:
         """Put the texts where the model is."""

@@ -35,6 +35,7 @@ class PointMAEPretraining(Pretraining):
             **encoder_and_decoder(student),
             embed_visible_only=student.embed_visible_only,
             alignment=alignment_of(settings),
+            channels=settings.data.channels_beside,
         )
 
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.data import PoolConfig, check_xyz
+from act3d.settings.data import PoolConfig
 from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
 from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConfig, TrainingSettings, check_patches
@@ -81,7 +81,6 @@ class AlignSettings(TrainingSettings, command="align"):
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:
-        check_xyz(self.data, "act3d align")
         if not self.checkpoint:
             check_patches(self.align, self.data.points)
         elif self.trainer.fit_start:

@@ -54,14 +54,14 @@ class CloudChoice(DatasetChoice):
     batch_size: int = option(64, "clouds at once", unit="clouds", ge=1)
 
 
-def check_xyz(data: "DataConfig", what: str) -> None:
+def check_xyz(data: "DataConfig", what: str, why: str) -> None:
     """Check that points are asked for without channels.
 
     Raises:
-        ConfigError: they are not; `what` takes x, y and z only.
+        ConfigError: they are not; `what` takes x, y and z only, and `why` says the reason.
     """
     if data.channels_beside:
-        raise ConfigError(f"data.channels: {data.channels}; {what} takes xyz only")
+        raise ConfigError(f"data.channels: {data.channels}; {what} takes xyz only: {why}")
 
 
 class DataConfig(CloudChoice):

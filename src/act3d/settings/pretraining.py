@@ -45,7 +45,7 @@ class AutoencodeSettings(TrainingSettings, command="autoencode"):
     @model_validator(mode="after")
     def _check_patches(self) -> Self:
         check_patches(self.autoencoder, self.data.points)
-        check_xyz(self.data, "stage I")
+        check_xyz(self.data, "stage I", "its codes are rebuilt as places")
         return self
 
 
@@ -127,6 +127,12 @@ METHODS: dict[Method, MethodRecipe] = {
 }
 
 
+_XYZ = {  # methods that take no channels, and why
+    "point_bert": "its contrast and mixed clouds are those of the release",
+    "recon": "its encoder with three tokens is that of the release",
+}
+
+
 class PretrainSettings(TrainingSettings, command="pretrain"):
     """Stage II: pretrain a 3D Transformer with the teacher's features.
 
@@ -186,10 +192,10 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
             raise ConfigError(f"teacher.cache: true is for method act; {self.method} does not learn features")
         if self.teacher.cache and self.data.resident == "always":
             raise ConfigError("data.resident: always is not possible with teacher.cache; use auto")
-        if self.method != "act":
-            check_xyz(self.data, f"method {self.method}")
+        if self.method in _XYZ:
+            check_xyz(self.data, f"method {self.method}", _XYZ[self.method])
         elif self.teacher.cache:
-            check_xyz(self.data, "teacher.cache")
+            check_xyz(self.data, "teacher.cache", "the views that it keeps are places")
         if self.loss.cls_loss:
             if not self.mask.ratio:
                 raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")

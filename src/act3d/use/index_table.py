@@ -57,6 +57,7 @@ def require_lancedb() -> None:
 def load_lancedb() -> Any:
     """Import LanceDB, or say what to install."""
     require_lancedb()
+    os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # it warns of a change that does not concern us
     import lancedb
 
     return lancedb
