@@ -201,6 +201,7 @@ def write_s3dis(root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_colours_of_s3dis_go_all_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare(str(write_s3dis(tmp_path / "raw")), out=str(tmp_path / "rooms"), workers=1)
     size = {"patches": 16, "patch_size": 8, "width": 16, "depth": 2, "heads": 2, "head_widths": [32, 32, 16, 16]}
@@ -330,7 +331,8 @@ def test_an_encoder_of_colours_learns_names(boxes: Path, tmp_path: Path) -> None
     short: dict[str, Any] = {"epochs": 1, "accelerator": "cpu", "fast_dev_run": True}
     align(
         checkpoint=str(start), data={"root": str(boxes), "points": 64, "batch_size": 6, "val_split": "none"},
-        text={"column": "classes"}, align={"hidden": 16}, optim={"warmup_epochs": 1}, trainer=short, out=str(tmp_path / "run"),
+        text={"column": "classes"}, align={"hidden": 16}, optim={"warmup_epochs": 1}, trainer=short,
+        out=str(tmp_path / "run"),
     )  # fmt: skip
     found = act3d.load(tmp_path / "run")
     assert (found.model.channels, found.meta["start"]["channels"]) == (("rgb",), "xyz,rgb")
