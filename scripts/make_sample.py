@@ -21,6 +21,7 @@ from act3d.data import sample_root
 from act3d.data.packing import FAILURES
 from act3d.files import write_text
 from act3d.prepare.debian import unpack
+from act3d.prepare.earlier import SOURCES
 from act3d.prepare.items import Item
 from act3d.prepare.kicad import kicad_source
 from act3d.prepare.pack import pack
@@ -126,7 +127,8 @@ def build(root: Path, out: Path) -> None:
     summary = pack(source, out, POINTS, SEED, overwrite=True, origin=origin, shard_size=len(chosen))
     if summary.failures:
         raise SystemExit(f"{len(summary.failures)} shapes failed: {summary.failures[0]}")
-    (out / FAILURES).unlink()
+    for name in (FAILURES, SOURCES):
+        (out / name).unlink()
     copyrights = next(root.glob("**/kicad-packages3d/copyright"))
     holders = debian_holders(copyrights.read_text(encoding="utf-8"))
     lines = [f"- {item.name}: {copyright_of(item, holders)}" for item in chosen]

@@ -56,6 +56,8 @@ def _rooms(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Scen
         raise ConfigError("channels: rooms always keep their colours; leave this setting out")
     if settings.captions or settings.parts or settings.assembly != "one":
         raise ConfigError("captions, parts and assembly have no meaning for rooms; leave them out")
+    if settings.extend:
+        raise ConfigError("extend: is for shapes; rooms are prepared whole, by --overwrite true")
     if settings.engine != "local":
         raise ConfigError(f"engine: {settings.engine!r} prepares shapes; rooms are made on one machine; leave it out")
     classes = Path(settings.classes) if settings.classes else None
@@ -76,6 +78,8 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
     from act3d.progress import Progress
     from act3d.readers.engine import opened
 
+    if settings.extend and settings.overwrite:
+        raise ConfigError("extend: keeps what overwrite would read anew; give one of them")
     channels = parse_channels(settings.channels, "channels")
     found = _list(root, kind, settings)
     if settings.up != "auto":
@@ -87,7 +91,7 @@ def _shapes(root: Path, out: Path, kind: str, settings: PrepareSettings) -> "Sum
             summary = pack(
                 found, out, settings.points, settings.seed, settings.dtype, settings.normalization,
                 engine, settings.overwrite, str(settings.source), progress=progress.update, channels=channels,
-                part_names=names,
+                part_names=names, extend=settings.extend,
             )  # fmt: skip
     print_summary(summary)
     return summary

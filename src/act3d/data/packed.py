@@ -11,7 +11,8 @@ A folder holds
 - `clouds.csv`: one row a cloud, in the order of the shards: name, class, split, the original centre (cx, cy, cz; less
   `offset`, which the description has where models lie far from zero) and scale, and whatever the source knows (faces,
   area, family, core, licence);
-- `failures.csv`: what could not be read, and why.
+- `failures.csv`: what could not be read, and why;
+- `sources.csv`: what each file was, so that `prepare --extend` sees which have changed.
 
 Opening reads the description and the table; a cloud is read by its place, without reading any other. Before the first
 cloud of a shard is read, the shard is checked against its checksum.

@@ -116,6 +116,7 @@ class PackedWriter:
         shard_size: Items per shard.
         overwrite: Replace a finished dataset at `out`, but only once the new one is complete.
         channels: Channels of points beside x, y and z.
+        extend: As `overwrite`, but a dataset at `out` that was made by the same plan is kept.
 
     Raises:
         InputError: `out` holds something that would be lost.
@@ -132,12 +133,13 @@ class PackedWriter:
         shard_size: int = 256,
         overwrite: bool = False,
         channels: Sequence[str] = (),
+        extend: bool = False,
     ):
         if dtype not in ("float16", "float32"):
             raise InputError(f"dtype {dtype!r} is not known; allowed: float16, float32")
         self.out = Path(out).absolute()
         self.items, self.points, self.dtype, self.parts = items, points, dtype, list(parts)
-        self.shard_size, self.overwrite, self.channels = shard_size, overwrite, list(channels)
+        self.shard_size, self.overwrite, self.channels, self.extend = shard_size, overwrite, list(channels), extend
         every = [dict(plan), items, points, dtype, self.parts, shard_size, *([self.channels] if channels else [])]
         text = json.dumps(every, sort_keys=True)
         self.plan = hashlib.sha256(text.encode()).hexdigest()
@@ -165,9 +167,11 @@ class PackedWriter:
             return False
         if read_description(self.out).get("plan") == self.plan:
             return True
+        if self.extend:
+            return False
         raise InputError(
             f"{self.out} holds a dataset prepared from other files or settings; "
-            "choose another --out, or --overwrite true"
+            "choose another --out, or --extend true or --overwrite true"
         )
 
     def _enter(self) -> None:

@@ -36,15 +36,19 @@ class Item:
     extra: dict[str, str] = field(default_factory=dict)
 
     def state(self) -> list[object]:
-        """The facts that determine this item's cloud, to notice when a file changed between two runs."""
+        """The facts that determine this item's row, to notice when a file changed between two runs."""
+        name, member, rotation, *file = self.decides()
+        return [name, self.cls, self.split, member, rotation, self.extra, *file]
+
+    def decides(self) -> list[object]:
+        """Those of them that determine its cloud."""
         try:
             file = self.path.stat()
             state = [file.st_size, int(file.st_mtime)]
         except OSError:  # a dangling link: the reader will say so
             state = [-1, -1]
         rotation = None if self.rotation is None else list(self.rotation)
-        own = [self.name, self.cls, self.split, self.member, rotation, self.extra]
-        return [*own, *state]
+        return [self.name, self.member, rotation, *state]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from act3d.data.description import TABLE, read_table
 from act3d.data.packing import FAILURES, Cloud, Failure, PackedWriter
 from act3d.errors import ConfigError, InputError
 from act3d.prepare import kicad, sweethome3d
+from act3d.prepare.earlier import Earlier, marks_of, write_sources
 from act3d.prepare.folder import up_notes
 from act3d.prepare.items import Item, Source, random_for
 from act3d.prepare.own_labels import PartNames, only_piece, sample_parts
@@ -133,6 +134,7 @@ def pack(
     progress: Callable[[int, int], None] | None = None,
     channels: tuple[str, ...] = (),
     part_names: PartNames | None = None,
+    extend: bool = False,
 ) -> Summary:
     """Read, sample and store all items of `source` at `out`; see `act3d.commands.prepare` for the arguments.
 
@@ -156,16 +158,22 @@ def pack(
     plan |= {key: value for key, value in declared.items() if key != "source"}
     count = len(source.items)
     size = shard_size or shard_size_for(count)
-    writer = PackedWriter(out, plan, count, points, dtype, source.parts, size, overwrite, channels)
-    pending = writer.pending()
-    items = [source.items[i] for shard in pending for i in writer.items_of(shard)]
+    writer = PackedWriter(out, plan, count, points, dtype, source.parts, size, overwrite, channels, extend)
+    pending, marks = writer.pending(), marks_of(source.items, decides)
+    earlier = Earlier(writer.out) if extend and not writer.complete else None
+    here = [i for shard in pending for i in writer.items_of(shard)]
+    items = [source.items[i] for i in here if earlier is None or marks[i] not in earlier]
     work = partial(make_cloud, settings=settings)
     read, beside = engine or local()
     results = read(work, items, lambda item: limits_for(item.path, beside))
     notes = [*source.notes, *up_notes(source)]
     if writer.complete:
         notes.append("was already complete: nothing to do")
-    done = count - len(items)
+    if earlier is not None:
+        notes.append(
+            f"{len(here) - len(items)} clouds were kept; {len(items)} files are new, changed, or failed before"
+        )
+    done = count - len(here)
     if done and not writer.complete:
         notes.append(f"continued after {done} models that were prepared before")
     taken: dict[str, None] = {}  # for granted, by the readers
@@ -173,13 +181,18 @@ def pack(
         for shard in pending:
             batch: list[Cloud | Failure] = []
             for i in writer.items_of(shard):
-                result = next(results)
+                if earlier is not None and marks[i] in earlier:
+                    result = earlier.cloud(marks[i], source.items[i])
+                else:
+                    result = next(results)
                 batch.append(Failure(source.items[i].name, result.reason) if isinstance(result, Lost) else result)
                 done += 1
                 if progress is not None:
                     progress(done, count)
             writer.write_shard(shard, batch)
             taken |= {cloud.note: None for cloud in batch if isinstance(cloud, Cloud) and cloud.note}
+    if not writer.complete:
+        write_sources(writer.work, source.items, marks)
     description = writer.finish(declared)
     return summarize(Path(out), description, time.perf_counter() - start, [*notes, *taken])
 

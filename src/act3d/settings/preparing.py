@@ -29,7 +29,7 @@ class PrepareSettings(Settings, command="prepare"):
         "folder with the models. For kicad, sweethome3d and ldraw: the unpacked Debian package (or its folder "
         "3dmodels, furniture or ldraw), or the .deb file itself",
     )
-    out: Place = option(..., "folder to write. An existing dataset is never touched unless overwrite is set")
+    out: Place = option(..., "folder to write. An existing dataset is never touched unless overwrite or extend is set")
     format: Literal[
         "auto", "folder", "kicad", "sweethome3d", "ldraw", "objaverse", "s3dis", "synthetic-rooms", "scenes"
     ] = option(
@@ -82,6 +82,11 @@ class PrepareSettings(Settings, command="prepare"):
     )
     seed: int = option(0, "seed of the sampled points and of the test split")
     overwrite: bool = option(False, "replace a dataset at out, once the new one is complete")
+    extend: bool = option(
+        False,
+        "as overwrite, but keep the clouds of files that have not changed: only the others are read, and the result is "
+        "as if all were",
+    )
     classes: Place = option("", 'for scenes: text file with the classes, one a line, "name" or "value name"')
     label: str = option(
         "",
