@@ -1,8 +1,12 @@
-"""Build the sample that ships inside the package: 16 KiCad classes x 40 shapes x 1024 points with part labels.
+"""Build the samples that ship inside the package.
 
-    python scripts/make_sample.py FOLDER_OR_DEB
+    python scripts/make_sample.py KICAD_FOLDER_OR_DEB
+    python scripts/make_sample.py --furniture FURNITURE_FOLDER_OR_DEB
 
-FOLDER holds the unpacked Debian package kicad-packages3d 6.0.10 (usr/share/kicad/3dmodels and
+"sample": 16 KiCad classes x 40 shapes x 1024 points with part labels. "sample-furniture": the 403 models of the 14
+classes of Sweet Home 3D's furniture that look similar, 1024 points each, without the package's other models.
+
+KICAD_FOLDER holds the unpacked Debian package kicad-packages3d 6.0.10 (usr/share/kicad/3dmodels and
 usr/share/doc/kicad-packages3d/copyright). Which shapes: the splits of the label table are by family, so training and
 test shapes never share one; per class 28 training and 12 test shapes, none under the GPL, taken from as many families
 as there are, core shapes first.
@@ -17,14 +21,15 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from act3d.data import sample_root
+from act3d.data import FURNITURE, SAMPLE, sample_root
 from act3d.data.packing import FAILURES
 from act3d.files import write_text
 from act3d.prepare.debian import unpack
 from act3d.prepare.earlier import SOURCES
-from act3d.prepare.items import Item
+from act3d.prepare.items import Item, Source
 from act3d.prepare.kicad import kicad_source
 from act3d.prepare.pack import pack
+from act3d.prepare.sweethome3d import sweethome3d_source
 
 CLASSES = [
     "cap_axial", "cap_smd_can", "dip_socket", "dip_switch", "disc_radial", "inductor_axial", "inductor_radial",
@@ -54,6 +59,21 @@ the unit sphere and stored in half precision; materials became the part labels b
 
 Names and copyright holders of all models stand in ATTRIBUTION.md. No model under the GPL is among them. The models come
 without warranty of any kind.
+"""
+
+FURNITURE_LICENSE = """\
+The 3D shapes in this folder are NOT under act3d's own licence (MIT).
+
+They are point samples of 3D models of Sweet Home 3D's furniture libraries (https://www.sweethome3d.com), taken from
+Debian's package sweethome3d-furniture 1.8. Every model, and with it its sample, stands under the licence that
+ATTRIBUTION.md gives beside its name and author:
+
+    CC0-1.0       https://creativecommons.org/publicdomain/zero/1.0/legalcode
+    CC-BY-3.0     https://creativecommons.org/licenses/by/3.0/legalcode
+    CC-BY-3.0-US  https://creativecommons.org/licenses/by/3.0/us/legalcode
+
+What was changed: of every model, 1024 points were drawn from its surface, centred, scaled into the unit sphere and
+stored in half precision. The models come without warranty of any kind.
 """
 
 
@@ -99,18 +119,20 @@ def copyright_of(item: Item, holders: list[tuple[str, str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
-    parser.add_argument("--out", type=Path, default=sample_root())
+    parser.add_argument("--furniture", action="store_true", help="build the sample of furniture")
+    parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
+    out = arguments.out or sample_root(FURNITURE if arguments.furniture else SAMPLE)
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.source
         if root.suffix == ".deb":
-            unpack(root, (".wrl", "kicad-packages3d/copyright"), Path(temporary))
+            unpack(root, (".wrl", ".sh3f", "kicad-packages3d/copyright"), Path(temporary))
             root = Path(temporary)
-        build(root, arguments.out)
+        (build_furniture if arguments.furniture else build)(root, out)
 
 
 def build(root: Path, out: Path) -> None:
-    """Choose, sample, and write licence and attribution beside the data."""
+    """Choose electronic parts, sample them, and write licence and attribution beside the data."""
     source = kicad_source(root)
     free = [item for item in source.items if item.cls in CLASSES and "GPL" not in item.extra["licence"]]
     chosen = [
@@ -123,20 +145,37 @@ def build(root: Path, out: Path) -> None:
     source.classes = CLASSES
     source.name = "sample"
     source.licence = "CC-BY-SA-4.0 (KiCad), see LICENSE and ATTRIBUTION.md in this folder"
-    origin = "Debian's kicad-packages3d 6.0.10"
-    summary = pack(source, out, POINTS, SEED, overwrite=True, origin=origin, shard_size=len(chosen))
+    copyrights = next(root.glob("**/kicad-packages3d/copyright"))
+    holders = debian_holders(copyrights.read_text(encoding="utf-8"))
+    credits = [f"{item.name}: {copyright_of(item, holders)}" for item in chosen]
+    write(source, out, "Debian's kicad-packages3d 6.0.10", LICENSE, credits)
+
+
+def build_furniture(root: Path, out: Path) -> None:
+    """The same for furniture: all models of the core classes."""
+    source = sweethome3d_source(root)
+    source.items = [item for item in source.items if item.extra["core"] == "1"]
+    source.classes = sorted({item.cls for item in source.items})
+    source.name = FURNITURE
+    source.licence = "CC0-1.0 and CC-BY-3.0, see LICENSE and ATTRIBUTION.md in this folder"
+    credits = [
+        f"{item.extra['title']} ({item.name}): {item.extra['creator'] or 'not named'}, {item.extra['licence']}"
+        for item in source.items
+    ]
+    write(source, out, "Debian's sweethome3d-furniture 1.8", FURNITURE_LICENSE, credits)
+
+
+def write(source: Source, out: Path, origin: str, licence: str, credits: list[str]) -> None:
+    """Sample a source's models, and write licence and attribution beside them."""
+    count = len(source.items)
+    summary = pack(source, out, POINTS, SEED, overwrite=True, origin=origin, shard_size=count)
     if summary.failures:
         raise SystemExit(f"{len(summary.failures)} shapes failed: {summary.failures[0]}")
     for name in (FAILURES, SOURCES):
         (out / name).unlink()
-    copyrights = next(root.glob("**/kicad-packages3d/copyright"))
-    holders = debian_holders(copyrights.read_text(encoding="utf-8"))
-    lines = [f"- {item.name}: {copyright_of(item, holders)}" for item in chosen]
-    head = (
-        f"# Attribution\n\nThe {len(chosen)} models of this sample and their copyright holders; licence: see LICENSE.\n"
-    )
-    write_text(out / "ATTRIBUTION.md", "\n".join([head, *lines, ""]))
-    write_text(out / "LICENSE", LICENSE)
+    head = f"# Attribution\n\nThe {count} models of this sample and their copyright holders; licence: see LICENSE.\n"
+    write_text(out / "ATTRIBUTION.md", "\n".join([head, *(f"- {line}" for line in credits), ""]))
+    write_text(out / "LICENSE", licence)
     print(f"{summary.clouds} shapes at {out}, fingerprint {summary.fingerprint}")
 
 

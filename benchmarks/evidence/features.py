@@ -11,10 +11,9 @@ from torch import Tensor
 
 from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
-from act3d.data.fewshot import choose_queries, draw_fold
 from act3d.evaluation.features import Features, embed, plain_features
 from act3d.evaluation.frozen_encoder import embedding_of, fitted_twin, random_twin
-from act3d.evaluation.probe import knn_probe, linear_probe
+from act3d.evaluation.probe import knn_probe, linear_probe, probe_tasks
 from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
 from act3d.models.aligned import Aligned
 from act3d.use.aligned_predictor import AlignedPredictor
@@ -89,12 +88,7 @@ def mean_average_precision(test: Features, classes: list[str]) -> float:
 
 def few_shot(train: Features, test: Features, seed: int) -> Numbers:
     """Return the mean accuracy of linear probes on 5-way 10-shot tasks, as `act3d fewshot` draws them."""
-    queries = choose_queries(train.y, test.y, [WAY], [SHOT], 20)
-    found = []
-    for fold in range(TASKS):
-        rows = draw_fold(train.y, test.y, WAY, SHOT, fold, seed, queries)
-        task = (train.x[rows.train], rows.train_labels, test.x[rows.test], rows.test_labels)
-        found.append(linear_probe(*task, seed=seed).accuracy)
+    found, queries = probe_tasks(train, test, WAY, SHOT, TASKS, seed)
     return {"fewshot": float(np.mean(found)), "fewshot_tasks": found, "fewshot_queries": queries}
 
 

@@ -111,6 +111,7 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_align(f"{name}+names", name, ALIGN) for name in masked]
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
+    stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
     return {stage.name: stage for stage in [*stages, *CANDIDATES.values()]}
 
 
@@ -129,6 +130,12 @@ _CHANGES: dict[str, Values] = {
 CANDIDATES = {f"align:{name}": _align(f"align:{name}", "point_mae", new) for name, new in _CHANGES.items()}
 CANDIDATES["align:from_random"] = _align("align:from_random", "", {})
 CANDIDATES["align:from_random_long"] = _align("align:from_random_long", "", {"trainer.epochs": 2 * EPOCHS})
+# The size of what is shipped, and its augmentation, from random weights and for the same clouds seen.
+_SIZES: dict[str, Values] = {
+    "patches64": {"align.patches": 64},
+    "width256depth6": {"align.width": 256, "align.depth": 6, "align.heads": 4, "align.drop_path": 0.1},
+}
+CANDIDATES |= {f"size:{name}": _align(f"size:{name}", "", new) for name, new in _SIZES.items()}
 STAGES = _all_stages()
 
 
@@ -161,6 +168,13 @@ def _all_methods() -> dict[str, Method]:
             "names", "names", names=True, words=True, about="alignment with names from data-dependent initialization"
         ),
         Method("names_long", "names_long", names=True, words=True, about="the same for twice as many clouds"),
+        Method(
+            "act3d-small",
+            "act3d-small",
+            names=True,
+            words=True,
+            about="what ships: Point-MAE, then names at 64 patches",
+        ),
     ]
     return {method.name: method for method in [*methods, *aligned]}
 

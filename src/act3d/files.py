@@ -34,6 +34,11 @@ def folders_of(text: str) -> list[str]:
 FULL = 1 << 16  # free bytes below which a disk counts as full
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: ACT3D_CACHE, by default .cache/act3d in the user's own."""
+    return Path(os.environ.get("ACT3D_CACHE") or Path.home() / ".cache" / "act3d")
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, remove it if not."""

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from act3d.errors import CheckpointError
+from act3d.files import weights_file
 
 TABLE = "known_models.csv"
 HUB = "hub:"  # hub:OWNER/NAME is a checkpoint there
+PACKAGE = "act3d"  # the source of models that come with act3d
+SHIPPED = "act3d-small"  # the encoder that commands take where no checkpoint is named
 
 
 class KnownModel(NamedTuple):
@@ -19,8 +22,8 @@ class KnownModel(NamedTuple):
     Attributes:
         name: what `act3d.load` and `--checkpoint` take.
         kind: of model: classifier, segmenter, autoencoder, point_bert, point_mae ...
-        source: OWNER/NAME on the Hub.
-        revision: the commit of that repository, which fixes every byte of its files.
+        source: OWNER/NAME on the Hub, or "act3d" for a file of this package.
+        revision: the commit of that repository, or the sha256 of the file in the package; fixes every byte.
         licence: of the weights.
         points, patches: of a cloud.
         normalization: of clouds: "unit_sphere" or "none".
@@ -37,6 +40,11 @@ class KnownModel(NamedTuple):
     normalization: str
     results: str
 
+    @property
+    def shipped(self) -> Path | None:
+        """The weights, if they come with act3d."""
+        return weights_folder() / f"{self.name}.safetensors" if self.source == PACKAGE else None
+
     def facts(self) -> dict[str, Any]:
         """What the weights themselves do not say, for the checkpoint's meta."""
         return {
@@ -46,6 +54,31 @@ class KnownModel(NamedTuple):
             "normalization": self.normalization,
             "licence": self.licence,
         }
+
+
+def weights_folder() -> Path:
+    """Return the folder of weights in this package."""
+    return Path(__file__).parent / "weights"
+
+
+def local_weights(checkpoint: str | Path) -> Path:
+    """Return the weights file of a checkpoint that needs no network: a file, a run folder, or a name of the package's.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    named = named_model(str(checkpoint))
+    if named is None:
+        return weights_file(checkpoint)
+    if named[1] is None or named[1].shipped is None:
+        raise CheckpointError(f"{checkpoint}: lies on the Hub; act3d inspect reads it whole")
+    return named[1].shipped
+
+
+def name_or_place(path: Path) -> str:
+    """Return what a weights file is remembered by: its name if it comes with act3d, else its absolute path."""
+    shipped = path.parent == weights_folder() and path.stem in known_models()
+    return path.stem if shipped else str(path.resolve())
 
 
 @cache
@@ -58,7 +91,7 @@ def known_models() -> dict[str, KnownModel]:
 
 
 def named_model(name: str) -> tuple[str, KnownModel | None] | None:
-    """The Hub repository that a checkpoint's name means, and its row of the table; None if it is a file's name.
+    """The Hub repository (or "act3d") that a checkpoint's name means, and its row of the table; None if it is a file.
 
     A file or folder of that name comes first.
 

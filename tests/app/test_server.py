@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import act3d
-from act3d.errors import ConfigError
+from act3d.known_models import SHIPPED
 from tests.app.served import Served, served
 from tests.fixtures.small_models import write_box
 
@@ -214,12 +214,12 @@ def test_work_that_is_stopped_goes_on_where_it_was(library: Path, student_file: 
         assert len(session.library) == 6
 
 
-def test_a_folder_needs_an_encoder_once(library: Path, tmp_path: Path) -> None:
+def test_a_folder_without_an_index_gets_one_by_the_encoder_that_comes_with_act3d(library: Path, tmp_path: Path) -> None:
     from act3d.app.session import Session
     from act3d.settings.app import AppSettings
 
-    with pytest.raises(ConfigError, match=r"checkpoint: .* has no index yet"):
-        Session(AppSettings(source=str(library), index=str(tmp_path / "none")))
+    session = Session(AppSettings(source=str(library), index=str(tmp_path / "none")))
+    assert session.models.checkpoint == SHIPPED
 
 
 def test_a_search_by_words_needs_a_model_that_learnt_names(app: Served) -> None:

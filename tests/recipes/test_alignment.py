@@ -122,6 +122,7 @@ def test_a_run_does_not_go_on_with_other_texts(run: Align, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["student", "point_mae"])
 def test_it_starts_from_an_encoder_and_cuts_clouds_as_that_does(run: Align, tmp_path: Path, kind: str) -> None:
+    asked = {"student": 0, "point_mae": 12}[kind]  # patches; 0 = as the encoder's
     model = {"student": Student, "point_mae": PointMAE}[kind](16, 8, 48, 1, 3, decoder_depth=1, decoder_heads=3)
     randomize(model).float()
     source = checkpoints.save(model, tmp_path / "source.safetensors")
@@ -129,11 +130,12 @@ def test_it_starts_from_an_encoder_and_cuts_clouds_as_that_does(run: Align, tmp_
     result = run(
         folder.path,
         checkpoint=str(source),
+        align=AlignConfig(**SIZE | {"patches": asked}, hidden=32),
         trainer={"epochs": 1},
         optim=OptimConfig(lr=1e-12, warmup_epochs=0, warmup_lr=0, min_lr=0),
     )
     found = checkpoints.load(result.out, expect=Aligned).model
-    assert (found.patches, found.patch_size, found.width) == (16, 8, 48)
+    assert (found.patches, found.patch_size, found.width) == (asked or 16, 8, 48)
     assert (found.encoder.cls_token is None) == (kind == "point_mae")
     for name, value in model.encoder.named_parameters():
         assert torch.allclose(found.encoder.get_parameter(name), value, atol=1e-6)

@@ -12,8 +12,10 @@ from act3d.app import landscape
 from act3d.app.jobs import JobProgress, Jobs
 from act3d.app.library import Library
 from act3d.app.models import Models
-from act3d.errors import CheckpointError, ConfigError, InputError
+from act3d.data import SAMPLES
+from act3d.errors import CheckpointError, InputError
 from act3d.files import has_index, is_remote, one_writer, printable
+from act3d.known_models import SHIPPED
 from act3d.use.embeddings import made_by
 from act3d.use.index import open_index
 from act3d.use.reading import Reading, turned, with_turn
@@ -36,7 +38,7 @@ class Session:
         settings: Of the command.
 
     Raises:
-        ConfigError: It is not said which encoder is to index a folder, or another one than the index's is named.
+        ConfigError: Another encoder than the index's is named.
         CheckpointError: An index that cannot be opened, or whose model is gone.
     """
 
@@ -51,10 +53,8 @@ class Session:
         self._lock = threading.Lock()
         if has_index(self.place):
             self.open()
-        elif not settings.checkpoint:
-            raise ConfigError(f"checkpoint: {self.source} has no index yet; say which encoder is to make it")
         made = made_by(self.library.index.model) if self.library else None
-        checkpoint = settings.checkpoint or self.opened.index.checkpoint()
+        checkpoint = settings.checkpoint or (self.library.index.checkpoint() if self.library else SHIPPED)
         backend = made[1] if made else settings.backend
         self.models = Models(checkpoint, backend, made, settings.classifier, settings.device)
 
@@ -188,6 +188,6 @@ def _places(settings: "AppSettings") -> tuple[str, str]:
     source = settings.source.rstrip("/") or settings.source
     if has_index(source):
         return source, ""
-    if not Path(source).exists() and source != "sample":
+    if not Path(source).exists() and source not in SAMPLES:
         raise CheckpointError(f"{source}: no such folder or index")
     return settings.index or f"{source}-index", source

@@ -96,7 +96,7 @@ def load(
 
 
 def find(path: str | Path) -> tuple[Path, KnownModel | None]:
-    """The weights file that a path or name means, fetched from the Hub if it is there; and its row of the table.
+    """The weights file that a path or name means, fetched if it is on the Hub; and its row of the table.
 
     Raises:
         CheckpointError: Nothing of that name, or it cannot be had.
@@ -104,6 +104,8 @@ def find(path: str | Path) -> tuple[Path, KnownModel | None]:
     named = named_model(str(path))
     if named is not None:
         repository, row = named
+        if row is not None and row.shipped is not None:
+            return row.shipped, row
         return fetch(repository, **({} if row is None else {"revision": row.revision})), row
     if not Path(path).exists() and Path(path).suffix != ".ckpt":  # the state of a run has words of its own
         raise CheckpointError(missing_weights(str(path)))

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from act3d.known_models import HUB, known_models
+from act3d.known_models import HUB, KnownModel, known_models
 
 
 class ModelSource(NamedTuple):
@@ -44,7 +44,11 @@ def list_models() -> list[ModelSource]:
     """
     rows = known_models().values()
     checkpoints = [
-        ModelSource(row.name, row.kind, f"{HUB}{row.source}", row.licence, "checkpoint", row.revision, row.results)
+        ModelSource(row.name, row.kind, _place(row), row.licence, "checkpoint", row.revision, row.results)
         for row in rows
     ]
     return [*checkpoints, *TEACHERS]
+
+
+def _place(row: KnownModel) -> str:
+    return f"{HUB}{row.source}" if row.shipped is None else "comes with act3d"

@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 GROUPS = {
     "Learn": "Train, such as: act3d pretrain --config small/pretrain --teacher.checkpoint runs/teacher",
-    "Use": "Use a trained model, such as: act3d embed my_meshes --checkpoint runs/pretrain --out shapes.parquet",
+    "Use": "Use a trained model, such as: act3d embed my_meshes --out shapes.parquet",
     "Look": "Measure and inspect, such as: act3d probe runs/pretrain --data.root data/mine",
     "Data": "Make and check datasets, such as: act3d prepare my_meshes --out data/mine",
 }
@@ -29,10 +29,10 @@ COMMANDS: dict[str, Command] = {
         "Learn",
         "act3d.settings.preparing:QuickstartSettings",
         "act3d.commands.quickstart:quickstart",
-        "Train both stages on shapes that come with act3d and report the result: about seven minutes",
+        "See act3d-small find and name furniture, then an encoder learn by ACT from nothing: minutes",
         (
             "act3d quickstart",
-            "act3d quickstart --seeds 1",
+            "act3d quickstart --seeds 3",
         ),
     ),
     "teach": Command(
@@ -85,9 +85,10 @@ COMMANDS: dict[str, Command] = {
         "act3d.commands.finetune:finetune",
         "Train a classifier from a pretrained encoder",
         (
+            "act3d finetune --config small/finetune --data.root data/mine",
             "act3d finetune --config small/finetune --data.root data/mine --checkpoint runs/pretrain",
             "act3d finetune --config act/finetune-scan-hardest --data.root data/ScanObjectNN --checkpoint act.pth",
-            "act3d finetune --config small/finetune --data.root data/mine --out runs/scratch",
+            "act3d finetune --config small/finetune --config small/finetune-scratch --data.root data/mine",
             "act3d finetune --resume runs/finetune",
         ),
     ),
@@ -129,6 +130,7 @@ COMMANDS: dict[str, Command] = {
         "act3d.commands.index:index",
         "Make a collection searchable by shape, or bring its index up to date",
         (
+            "act3d index my_meshes --out index",
             "act3d index my_meshes --checkpoint runs/pretrain --out index",
             'act3d index my_meshes --checkpoint runs/align --out index --labels "chair,table,lamp"',
         ),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from act3d.data import SAMPLES
 from act3d.errors import InputError, reason_of
 from act3d.files import is_remote, printable, write_text
 from act3d.lines import say
@@ -29,8 +30,9 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     found = check_folder(folder_of(settings.root))
     for item in found:
         print_found(item)
-    # Nothing is written into the package's own folder, whichever way the sample was named, or beside a URL.
-    elsewhere = is_remote(settings.root) or Path(folder_of(settings.root)).resolve() == sample_root().resolve()
+    # Nothing is written into the package's own folders, whichever way a sample was named, or beside a URL.
+    shipped = [sample_root(name).resolve() for name in SAMPLES]
+    elsewhere = is_remote(settings.root) or Path(folder_of(settings.root)).resolve() in shipped
     if settings.page != "none" and (settings.page or not elsewhere):
         show(found, settings.root, settings.page)
     say()

@@ -1,4 +1,4 @@
-"""`act3d quickstart`: both stages of ACT on the shapes that ship with act3d, and a report of the results."""
+"""`act3d quickstart`: the shipped encoder on furniture, then ACT from nothing on electronic parts; two pages."""
 
 import os
 import shlex
@@ -70,9 +70,14 @@ def quickstart(settings: QuickstartSettings) -> QuickstartResult:
     began = time.monotonic()
     from act3d.data import open_dataset
 
-    # Opened first: a wrong root is reported before minutes of training, not after.
+    # First: what is wrong in root or presets is reported before minutes of training, not after.
     for split in ("train", "test"):
         open_dataset(root, split)
+    stages_of(folder, 0, settings)
+    if settings.furniture:
+        from act3d.commands.first_look import look_at_furniture
+
+        look_at_furniture(folder, repeat_command(settings))
     runs = [run_seed(folder, seed, settings) for seed in range(settings.seeds)]
     say("Writing the report", error=True)
     return finish(folder, runs, root, f"{repeat_command(settings)} --fresh", time.monotonic() - began)
@@ -83,16 +88,23 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
 
-    root, whole = settings.root, repeat_command(settings)
+    whole, (stage1, stage2) = repeat_command(settings), stages_of(folder, seed, settings)
     say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer", error=True)
-    given: dict[str, Any] = {"out": str(folder / f"stage1-seed{seed}"), "seed": seed, "data": {"root": root}}
-    first = run_stage(autoencode, resolve(AutoencodeSettings, given, [settings.stage1]), whole)
+    run_stage(autoencode, stage1, whole)
     say(f"Seed {seed}, stage II: a 3D Transformer learns the autoencoder's features", error=True)
-    given |= {"out": str(folder / f"stage2-seed{seed}"), "teacher": {"checkpoint": str(first.out)}}
-    second = run_stage(pretrain, resolve(PretrainSettings, given, [settings.stage2]), whole)
+    second = run_stage(pretrain, stage2, whole)
     if second.last is None:
         raise ConfigError(f"out: {second.out} has no finished weights; add --fresh to start again")
-    return probed_seed(folder, seed, root)
+    return probed_seed(folder, seed, settings.root)
+
+
+def stages_of(folder: Path, seed: int, settings: QuickstartSettings) -> tuple[AutoencodeSettings, PretrainSettings]:
+    """Return the settings of both stages of a seed."""
+    first = str(folder / f"stage1-seed{seed}")
+    given: dict[str, Any] = {"out": first, "seed": seed, "data": {"root": settings.root}}
+    stage1 = resolve(AutoencodeSettings, given, [settings.stage1])
+    given |= {"out": str(folder / f"stage2-seed{seed}"), "teacher": {"checkpoint": first}}
+    return stage1, resolve(PretrainSettings, given, [settings.stage2])
 
 
 def probed_seed(folder: Path, seed: int, root: str) -> "SeedRun":
@@ -159,13 +171,13 @@ def finish(
     folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float, page: str = ""
 ) -> QuickstartResult:
     """Write results.json and the report (`page`, or report.html), print the table and what to do next."""
-    from act3d.data import SAMPLE, open_dataset, sample_root
+    from act3d.data import SAMPLES, open_dataset, sample_root
     from act3d.report.quickstart import write_quickstart
     from act3d.use.run_report import VARIANTS, quickstart_report, read_settings
 
     points = read_settings(runs[0].stage1)["data"]["points"]
     train, test = (open_dataset(root, split, points) for split in ("train", "test"))
-    authors = f"Names and authors of all models: {sample_root() / 'ATTRIBUTION.md'}." if root == SAMPLE else ""
+    authors = f"Names and authors of all models: {sample_root(root) / 'ATTRIBUTION.md'}." if root in SAMPLES else ""
     report = quickstart_report(runs, train, test, own_commands(), repeat, authors)
     values = {kind: variant.linear for kind, variant in zip(VARIANTS, report.variants, strict=True)}
     write_results(folder, runs, values, seconds)

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
 
 SAMPLE = "sample"
+FURNITURE = "sample-furniture"
+SAMPLES = {SAMPLE: "sample", FURNITURE: "sample_furniture"}  # datasets that ship inside the package, and their folders
 
 
-def sample_root() -> Path:
-    """The folder of the sample that ships inside the package."""
-    return Path(__file__).parent / "sample"
+def sample_root(name: str = SAMPLE) -> Path:
+    """The folder of a sample that ships inside the package."""
+    return Path(__file__).parent / SAMPLES[name]
 
 
 def open_dataset(
@@ -30,8 +32,8 @@ def open_dataset(
 
     Args:
         root: A folder written by `act3d prepare`, one in a released layout (ShapeNet-55, ModelNet40, ScanObjectNN,
-            ShapeNetPart), or "sample" for the 640 shapes that ship with act3d; a URL (s3://, hf:// ...) of a folder
-            that `act3d prepare` wrote.
+            ShapeNetPart); a URL (s3://, hf:// ...) of a folder that `act3d prepare` wrote; or a sample that ships with
+            act3d: "sample" (640 electronic parts), "sample-furniture" (403 pieces).
         split: "train", "test", "unlabeled" where the source has it; several joined by "+"; None for everything.
         points: Points per cloud, a random subset that changes every epoch; all stored ones by default.
         seed: Seed of that subset.
@@ -51,7 +53,7 @@ def open_dataset(
 
 
 def folder_of(root: str | Path) -> Path | str:
-    """Return the folder or URL that `root` names: itself, or the shipped sample's."""
+    """Return the folder or URL that `root` names: itself, or that of a sample that ships with act3d."""
     if is_remote(root):
         return str(root)
-    return sample_root() if str(root) == SAMPLE else Path(root)
+    return sample_root(str(root)) if str(root) in SAMPLES else Path(root)

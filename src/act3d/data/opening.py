@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from act3d.channels import missing_line
-from act3d.data import SAMPLE, open_dataset
+from act3d.data import SAMPLES, open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection, Turned, WithChannels
 from act3d.errors import CheckpointError, ConfigError, InputError
@@ -117,7 +117,7 @@ def choose_source(meta: Mapping[str, Any], root: str, subset: str = "") -> Sourc
         raise ConfigError("data.root: missing; the checkpoint does not say what its model was trained on")
     if len(folders_of(own)) > 1:
         raise ConfigError(f"data.root: missing; the model was trained on several datasets ({own}); name one")
-    if own != SAMPLE and not is_remote(own) and not Path(own).exists():
+    if own not in SAMPLES and not is_remote(own) and not Path(own).exists():
         raise ConfigError(f"data.root: missing; {own}, which the model was trained on, is not there")
     part = subset or str(data.get("subset") or "")
     named = f" (subset {part})" if part else ""

@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from act3d.data.fewshot import QUERIES, choose_queries, draw_fold
 from act3d.errors import InputError
+from act3d.evaluation.features import Features
 from act3d.evaluation.linear_svm import LinearMachine, moments
 from act3d.processor import at_once
 
@@ -102,6 +104,33 @@ def knn_probe(
     best = max(scores, key=lambda k: scores[k])
     ((predicted,),) = at_once(lambda k: _nearest(train_x, train_y, test_x, [k]), [best])
     return _result(predicted, test_y, cv_accuracy=100 * scores[best], k=best)
+
+
+def probe_tasks(
+    train: Features, test: Features, way: int, shot: int, tasks: int, seed: int, queries: int = QUERIES
+) -> tuple[list[float], int]:
+    """Linear SVMs on few-shot tasks, drawn as `act3d fewshot` draws them.
+
+    Args:
+        train, test: features of labelled shapes.
+        way, shot: classes of a task, and training shapes of each.
+        tasks: how many.
+        seed: of tasks and cross-validation.
+        queries: test shapes of a class, at most.
+
+    Returns:
+        Percent right of every task, and how many test shapes of a class they have.
+
+    Raises:
+        InputError: too few classes with enough shapes.
+    """
+    queries = choose_queries(train.y, test.y, [way], [shot], queries)
+    found = []
+    for fold in range(tasks):
+        rows = draw_fold(train.y, test.y, way, shot, fold, seed, queries)
+        task = (train.x[rows.train], rows.train_labels, test.x[rows.test], rows.test_labels)
+        found.append(linear_probe(*task, seed=seed).accuracy)
+    return found, queries
 
 
 def _checked(

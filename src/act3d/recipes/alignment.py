@@ -21,7 +21,7 @@ from act3d.models.aligned import Aligned
 from act3d.models.data_dependent_init import fit_student
 from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted, settle_channels
 from act3d.recipes.names import learn_names, read_texts, zero_shot
-from act3d.settings.alignment import AlignConfig, TextConfig
+from act3d.settings.alignment import PATCHES, AlignConfig, TextConfig
 from act3d.use.text_embeddings import encode_texts
 from act3d.use.texts import texts_of
 
@@ -169,7 +169,8 @@ def build_aligned(start: Start, config: AlignConfig, points: int) -> Aligned:
     """
     about, source = start.about, start.source
     if "patches" not in about:
-        about |= {name: getattr(source or config, name) for name in ("patches", "patch_size")}
+        about["patches"] = config.patches or (source.patches if source else PATCHES)
+        about["patch_size"] = (source or config).patch_size
         about["class_token"] = source is None or source.encoder.cls_token is not None
     cut = {name: about[name] for name in ("patches", "patch_size", "class_token")}
     if max(cut["patches"], cut["patch_size"]) > points:

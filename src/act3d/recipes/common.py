@@ -12,7 +12,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import CheckpointError, InputError
-from act3d.files import weights_file
+from act3d.known_models import local_weights
 from act3d.lines import say
 from act3d.models.encoder import PointEncoder
 from act3d.native_header import read_header
@@ -123,7 +123,7 @@ def settle_channels(data: DataConfig, checkpoint: str, kept: Path | None = None)
     beside: list[str] = []
     if checkpoint:
         try:
-            beside = (read_header(weights_file(checkpoint)).get("meta") or {}).get("channels") or []
+            beside = (read_header(local_weights(checkpoint)).get("meta") or {}).get("channels") or []
         except CheckpointError:  # a released file, which knows x, y and z only; what is missing is said later
             beside = []
     return data.model_copy(update={"channels": ",".join(["xyz", *beside])})

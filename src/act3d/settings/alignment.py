@@ -10,6 +10,8 @@ from act3d.settings.model import Section, option
 from act3d.settings.places import Place, Weights
 from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConfig, TrainingSettings, check_patches
 
+PATCHES = 64  # of a cloud, from scratch
+
 
 class TextConfig(Section, section="text"):
     """How names become texts (docs/alignment.md). Only `classes` reads the class label."""
@@ -44,9 +46,11 @@ class AlignBesideConfig(TextHeadConfig):
 
 
 class AlignConfig(TextHeadConfig, FreshEncoderConfig):
-    """The projection to the texts, and the encoder, whose size and patches count from scratch only."""
+    """The projection to the texts, and the encoder, whose size counts from scratch only."""
 
-    patches: int = option(64, "patches of a cloud, from scratch", unit="patches", ge=1)
+    patches: int = option(
+        0, "patches of a cloud; 0 = as the checkpoint's, from scratch 64; weights fit any number", unit="patches", ge=0
+    )
     patch_size: int = option(32, "points of a patch, from scratch", unit="points", ge=4)
 
 
@@ -82,7 +86,8 @@ class AlignSettings(TrainingSettings, command="align"):
     @model_validator(mode="after")
     def _check_start(self) -> Self:
         if not self.checkpoint:
-            check_patches(self.align, self.data.points)
+            fresh = self.align.model_copy(update={"patches": self.align.patches or PATCHES})
+            check_patches(fresh, self.data.points)
         elif self.trainer.fit_start:
             raise ConfigError("trainer.fit_start: an encoder from a checkpoint has trained weights to keep; use 0")
         return self

@@ -1,5 +1,6 @@
 """Settings of `act3d app`."""
 
+from act3d.known_models import SHIPPED
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
@@ -17,7 +18,7 @@ class AppSettings(Settings, command="app"):
     positionals = ("source",)
 
     source: PlaceOrUrl = option(..., "a folder of meshes and clouds, a prepared dataset, or an index")
-    checkpoint: Weights = option("", ENCODER_HELP + "; an index knows its own")
+    checkpoint: Weights = option("", ENCODER_HELP + "; empty = the index's own, for a new one " + SHIPPED)
     index: PlaceOrUrl = option("", "folder of the index of a folder; empty = beside it, FOLDER-index")
     classifier: Weights = option(
         "", "names the files that are dropped; without one the labelled shapes nearest to them do"

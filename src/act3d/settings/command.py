@@ -67,7 +67,8 @@ def _after_restart(settings: S) -> S:
 
 def _in_places(model: type[Settings]) -> list[str]:
     """Return the names of settings that Python takes without a name too: those of places, and those without default."""
-    return [name for name, field in named_fields(model).items() if field.is_required() or name in model.positionals]
+    takes = (*model.positionals, *model.in_place)
+    return [name for name, field in named_fields(model).items() if field.is_required() or name in takes]
 
 
 def _signature(model: type[Settings], run: Callable[..., Any]) -> inspect.Signature:

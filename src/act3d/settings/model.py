@@ -63,6 +63,7 @@ class Settings(_Strict):
 
     command: ClassVar[str] = ""
     positionals: ClassVar[tuple[str, ...]] = ()  # what the command line takes without a name
+    in_place: ClassVar[tuple[str, ...]] = ()  # what Python takes so besides, with a default
     retired: ClassVar[frozenset[str]] = frozenset()  # settings of older versions: files that hold them stay readable
 
     def __init_subclass__(cls, command: str = "", **rest: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
+from act3d.data import SAMPLES
 from act3d.errors import Act3dError, CheckpointError, InputError
 from act3d.files import folders_of, has_index, is_remote, weights_file
 from act3d.known_models import missing_weights, named_model
@@ -21,7 +22,7 @@ class Checked(NamedTuple):
 
 
 def _check_dataset(root: str) -> None:
-    if root == "sample" or Path(root).is_dir():
+    if root in SAMPLES or Path(root).is_dir():
         return
     if folders_of(root) != [root]:
         raise InputError(f"{root} are several datasets, and this takes one (autoencode, pretrain and align take more)")
@@ -41,8 +42,8 @@ def _check_datasets(roots: str) -> None:
 
 
 def names_shapes(source: str) -> bool:
-    """Tell whether this is "sample", a file or folder, a URL, or a pattern that some match."""
-    return is_remote(source) or source == "sample" or Path(source).exists() or bool(glob.glob(source, recursive=True))
+    """Tell whether this is a shipped sample, a file or folder, a URL, or a pattern that some match."""
+    return is_remote(source) or source in SAMPLES or Path(source).exists() or bool(glob.glob(source, recursive=True))
 
 
 def _check_shapes(source: str) -> None:
@@ -105,7 +106,7 @@ WeightsOrIndex = Annotated[str, _Text, Checked(_check_weights_or_index)]
 """A checkpoint, or the folder of an index."""
 
 Dataset = Annotated[str, _Text, Checked(_check_dataset)]
-"""A dataset's folder or URL, "sample", or nothing."""
+"""A dataset's folder or URL, a shipped sample, or nothing."""
 
 Datasets = Annotated[str, _Text, BeforeValidator(_joined), Checked(_check_datasets)]
 """A dataset's folder or URL, or several joined by commas, or a text file that names them."""

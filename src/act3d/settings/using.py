@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
+from act3d.known_models import SHIPPED
 from act3d.settings.data import ENGINE_HELP, Engine, ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
@@ -18,8 +19,8 @@ BACKEND_HELP = (
     "what computes embeddings: torch, or onnxruntime on the CPU in float32 (onnx) or int8 (onnx-int8; its loss "
     "is measured and printed); both need act3d[onnx] and export the encoder once, beside the checkpoint"
 )
-ENCODER_HELP = "a student or classifier: run folder, .safetensors, or a released .pth file"
-MODEL_HELP = "run folder, .safetensors, or a released .pth file"
+ENCODER_HELP = "a student or classifier: run folder, .safetensors, a released .pth file, or a name (act3d.list_models)"
+MODEL_HELP = "run folder, .safetensors, a released .pth file, or a name (act3d.list_models)"
 
 
 class EmbedSettings(Settings, command="embed"):
@@ -31,11 +32,12 @@ class EmbedSettings(Settings, command="embed"):
     """
 
     positionals = ("input",)
+    in_place = ("checkpoint",)
 
     input: Shapes = option(
         ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample'
     )
-    checkpoint: Weights = option(..., ENCODER_HELP)
+    checkpoint: Weights = option(SHIPPED, ENCODER_HELP)
     out: Place = option(..., "table to write: .npz, or .parquet (needs pyarrow)")
     data: ReadData = option(ReadData(), "how shapes are read")
     device: str = option("auto", DEVICE_HELP)
@@ -53,9 +55,10 @@ class IndexSettings(Settings, command="index"):
     """
 
     positionals = ("input",)
+    in_place = ("checkpoint",)
 
     input: Shapes = option(..., 'a folder, a quoted pattern such as "parts/**/*.obj", a prepared dataset, or sample')
-    checkpoint: Weights = option(..., ENCODER_HELP)
+    checkpoint: Weights = option(SHIPPED, ENCODER_HELP)
     out: PlaceOrUrl = option(..., "folder of the index, or a URI such as s3://bucket/index")
     labels: Place = option(
         "",
@@ -111,13 +114,12 @@ class PredictSettings(Settings, command="predict"):
     """
 
     positionals = ("input",)
+    in_place = ("checkpoint",)
 
     input: Shapes = option(
         ..., 'a mesh or cloud, a folder, a quoted pattern such as "parts/**/*.obj", or a prepared dataset'
     )
-    checkpoint: Weights = option(
-        ..., "a classifier, segmenter or aligned model: run folder, .safetensors, or a released .pth file"
-    )
+    checkpoint: Weights = option(SHIPPED, "a classifier, segmenter or model that learnt names: " + MODEL_HELP)
     out: Place = option("", "of a classifier: .csv or .json file; of a segmenter: a .ply file, or a folder for several")
     labels: Place = option(
         "",

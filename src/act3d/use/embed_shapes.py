@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from act3d.errors import InputError
 from act3d.files import printable
+from act3d.known_models import name_or_place
 from act3d.progress import Progress
 from act3d.use.embeddings import COLUMNS, Embeddings, made_by, read_embeddings
 from act3d.use.reading import Reading
@@ -47,7 +48,7 @@ def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
     with predictor.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     facts = {"checkpoint": digest, "backend": predictor.backend}
-    facts |= {"path": str(predictor.path.resolve()), "kind": predictor.kind}
+    facts |= {"path": name_or_place(predictor.path), "kind": predictor.kind}
     return facts | {name: value for name, value in predictor.meta.items() if name in _KEPT}
 
 

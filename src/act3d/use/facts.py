@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from act3d.files import weights_file
+from act3d.known_models import local_weights
 from act3d.native_header import read_header, read_shapes
 from act3d.tables import Cell, Table, Tabular
 from act3d.use.index import open_index
@@ -46,7 +46,7 @@ def header_report(checkpoint: str) -> HeaderReport:
     Raises:
         CheckpointError: No native checkpoint: released files say nothing of themselves.
     """
-    path = weights_file(checkpoint)
+    path = local_weights(checkpoint)
     header, numbers = read_header(path), Counter[str]()
     for name, shape in read_shapes(path).items():
         numbers[name.partition(".")[0]] += math.prod(shape)

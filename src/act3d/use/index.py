@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from act3d.errors import CheckpointError, InputError
 from act3d.evaluation.retrieval import Scaling
+from act3d.known_models import named_model
 from act3d.use import index_table
 from act3d.use.index_table import CURRENT, SHOWN, guarded, open_table, quoted, read_columns
 from act3d.use.reading import Reading
@@ -108,13 +109,13 @@ class Index:
         return "text_vector" in self.table.schema.names
 
     def checkpoint(self) -> str:
-        """The file of the model that it was made with.
+        """The file or name of the model that it was made with.
 
         Raises:
             CheckpointError: It is no longer there.
         """
         path = str(self.model["path"])
-        if not Path(path).is_file():
+        if named_model(path) is None and not Path(path).is_file():
             raise CheckpointError(f"{path}: the index's model is no longer there; say where it is by --checkpoint")
         return path
 

@@ -4,6 +4,7 @@ Clouds are cut into patches by the model's own way; the network behind is an ONN
 beside the checkpoint. It notes the digest of the weights that it was made of, and is made anew if they have changed.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from act3d.channels import width_of
 from act3d.errors import CheckpointError, ConfigError, reason_of
-from act3d.files import atomic_path
+from act3d.files import atomic_path, cache_folder
 from act3d.geometry import Patches
+from act3d.known_models import weights_folder
 from act3d.lines import say
 from act3d.progress import phase
 from act3d.use.aligned_predictor import AlignedPredictor
@@ -139,9 +141,14 @@ def _cosines(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _network(predictor: OnnxEncoderPredictor, backend: str) -> Callable[[Patches], NDArray[np.float32]]:
-    """What runs the exported network; the file beside the checkpoint is written if there is none of these weights."""
+    """What runs the exported network; it is written beside the checkpoint if it is not there.
+
+    For checkpoints that come with act3d, or lie where nothing can be written, it lies in the cache folder.
+    """
     assert predictor.path is not None
-    path = predictor.path.with_name(f".{predictor.path.stem}.{backend}.onnx")
+    name, folder = f".{predictor.path.stem}.{backend}.onnx", predictor.path.parent
+    own = folder != weights_folder() and os.access(folder, os.W_OK)
+    path = (folder if own else cache_folder()) / name
     mark = f"{facts_of(predictor)['checkpoint']} {FORM}"
     session = _opened(path, mark)
     if session is None:

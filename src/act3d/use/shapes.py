@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.checkpoints import assumptions
-from act3d.data import SAMPLE, open_dataset
+from act3d.data import SAMPLES, open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
@@ -135,7 +135,7 @@ def find_shapes(
         InputError: Nothing there, or nothing that can be read.
     """
     path, reading = Path(source), reading or Reading()
-    if source == SAMPLE or holds_dataset(source):
+    if source in SAMPLES or holds_dataset(source):
         return _of_dataset(source, predictor, split, subset, reading)
     if split or subset:
         raise InputError(f"{source} is no prepared dataset: it has no splits and subsets")

@@ -1,0 +1,198 @@
+"""Makes a trained encoder part of act3d: `python -m benchmarks.ship RUN --row act3d-small`.
+
+Writes src/act3d/weights/ROW.safetensors (float16), its row in known_models.csv, and docs/models/ROW.md, the model card
+with the numbers that openings.jsonl has of it. Run it again when there are more.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from act3d import checkpoints
+from act3d.engine.run_folder import RunFolder
+from act3d.files import read_json, write_text
+from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
+from act3d.native_header import read_header
+from benchmarks.evidence.methods import METHODS, chain, digest
+from benchmarks.evidence.openings import LOG
+from benchmarks.evidence.tables import current, number, read_lines
+from benchmarks.evidence.training import PROCESSOR
+
+DOCUMENTS = Path(__file__).parents[1] / "docs" / "models"
+LICENCE = "MIT"
+KEPT = ("classes", "points", "normalization", "up", "source_up", "source_formats", "scale", "seed", "protocol")
+KEPT += ("command", "supervision", "texts")
+SHOWN = (  # task, number, heading
+    ("frozen", "linear", "linear SVM"),
+    ("frozen", "knn", "k-NN"),
+    ("frozen", "fewshot", "5-way 10-shot"),
+    ("frozen", "map", "search, mAP"),
+    ("zero_shot", "zero_shot", "zero-shot"),
+    ("tenth", "tenth", "fine-tuned, 10 % of the labels"),
+    ("full", "full", "fine-tuned, all labels"),
+    ("unseen", "nn1", "1-NN"),
+    ("unseen", "map", "search, mAP"),
+    ("unseen", "zero_shot", "zero-shot"),
+)
+COLLECTIONS = {"furniture": "furniture (14)", "kicad": "KiCad core (40)", "ldraw": "LDraw (33)"}
+COLLECTIONS |= {"homedecor": "homedecor (12)"}
+
+
+def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return weights in float16; running statistics of batch norms stay as they are."""
+    return {k: v.half() if v.is_floating_point() and "running_" not in k else v for k, v in state.items()}
+
+
+def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:
+    """Return what the shipped file says of itself: nothing of the machine that it was trained on."""
+    meta = {key: found.meta[key] for key in KEPT if key in found.meta}
+    data = {key: found.meta["data"][key] for key in ("name", "fingerprint", "datasets")}
+    return meta | {"name": row, "licence": LICENCE, "data": data, "data_licence": found.meta["licence"]}
+
+
+def numbers(row: str) -> dict[str, dict[str, dict[int, float]]]:
+    """Return the numbers of a row that were opened: heading -> collection -> seed -> value."""
+    opened = current(read_lines(LOG))
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for task, key, heading in SHOWN:
+        for collection in COLLECTIONS:
+            values = number(opened, task, collection, key).get(row)
+            if values:
+                found.setdefault(heading, {})[collection] = values
+    return found
+
+
+def mean(values: dict[int, float] | None) -> str:
+    """Return a mean for the card."""
+    return "" if not values else f"{sum(values.values()) / len(values):.1f}"
+
+
+def table(row: str, seed: int) -> list[str]:
+    """Return the card's table: the shipped weights (one seed), the recipe's mean, and plain features beside them."""
+    own, plain = numbers(row), numbers("plain")
+    seeds = len({seed for values in own.values() for by in values.values() for seed in by})
+    lines = [f"| percent | | {' | '.join(COLLECTIONS.values())} |", "|---|---|" + "---|" * len(COLLECTIONS)]
+    for heading in dict.fromkeys(heading for _, _, heading in SHOWN):
+        cells = own.get(heading)
+        if not cells:
+            continue
+        shipped = [mean({seed: cells[c][seed]} if seed in cells.get(c, {}) else None) for c in COLLECTIONS]
+        lines.append(f"| {heading} | these weights | {' | '.join(shipped)} |")
+        if seeds > 1:
+            means = [mean(cells.get(c)) for c in COLLECTIONS]
+            lines.append(f"| | the recipe, mean of {seeds} seeds | {' | '.join(means)} |")
+        if heading in plain:
+            lines.append(f"| | plain features | {' | '.join(mean(plain[heading].get(c)) for c in COLLECTIONS)} |")
+    return lines
+
+
+def card(run: Path, row: str, path: Path) -> str:
+    """Return the model card."""
+    header, minutes = read_header(path), read_json(run / PROCESSOR) / 60
+    meta, config = header["meta"], header["config"]
+    parameters = sum(value.numel() for value in checkpoints.load(path).model.state_dict().values())
+    datasets = [
+        f"| {each['name']} | {each['clouds']} | {licence} |"
+        for each, licence in zip(meta["data"]["datasets"], _licences(), strict=True)
+    ]
+    steps = [f"{stage.command} ({stage.settings()['trainer.epochs']} passes)" for stage in chain(METHODS[row].stage)]
+    return "\n".join(
+        [
+            f"# {row}",
+            "",
+            "The encoder that comes with act3d. `embed`, `index`, `app` and `predict --labels` take it where no "
+            "checkpoint is named.",
+            "",
+            "```python",
+            "import act3d",
+            "",
+            f'model = act3d.load("{row}")',
+            'model.embed("chair.obj")  # 384 numbers that describe the shape',
+            'model.classify("chair.obj", ["chair", "table", "lamp"])  # by any words; needs act3d[minilm]',
+            "```",
+            "",
+            "## What it is",
+            f"{parameters / 1e6:.1f} million numbers in float16, {path.stat().st_size / 1e6:.1f} MB: "
+            f"{config['patches']} patches of {config['patch_size']} points, width {config['width']}, {config['depth']} "
+            f"blocks; {meta['points']} points a cloud, {meta['up']} up, in the unit sphere. Besides, two layers that "
+            f"put a shape among the texts of MiniLM ({config['text_width']} numbers).",
+            "",
+            "It is **name-supervised**: it learned from the names of files, which often say what a shape is. No class "
+            "label was read.",
+            "",
+            "## How it was made",
+            f"{', then '.join(steps)}, seed {meta['seed']}, on the training and unlabelled shapes of three collections "
+            f"(`python -m benchmarks.evidence --only {row}`, then `python -m benchmarks.ship`). Recipe "
+            f"{digest(METHODS[row].stage)}; the last of these trainings took {minutes:.0f} minutes of one core's time.",
+            "",
+            "| data | shapes | licence of the models |",
+            "|---|---|---|",
+            *datasets,
+            "",
+            "Authors are named in these packages (Debian's kicad-packages3d, sweethome3d-furniture and ldraw-parts). "
+            f"The weights are {LICENCE}, as act3d is.",
+            "",
+            "## What it can do",
+            "Test families, opened once by the [protocol](../results/protocol.md); number of classes in brackets. Of "
+            "homedecor nothing was seen in training.",
+            "",
+            *table(row, meta["seed"]),
+            "",
+            "## Limits",
+            "Furniture, electronic parts and LEGO-like bricks, as clean meshes that stand upright. It knows few other "
+            "things, and was not tested on scans. Words are English; words that no file name held are guesses. Shapes "
+            "that differ only in size are alike to it.",
+            "",
+        ]
+    )
+
+
+def _licences() -> list[str]:
+    return [
+        "CC0-1.0, CC-BY-3.0",
+        "CC-BY-SA-4.0 with KiCad's exception; some GPL-3+",
+        "CC-BY-2.0",
+    ]
+
+
+def register(row: str, model: Any, path: Path, meta: dict[str, Any]) -> None:
+    """Write the model's row into the table of known models, in place of one of that name."""
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = numbers(row).get("k-NN", {})
+    results = ", ".join(
+        f"{name} {mean({0: found[name][meta['seed']]})}" for name in found if meta["seed"] in found[name]
+    )
+    own = KnownModel(
+        row, model.kind, PACKAGE, sha, LICENCE, meta["points"], model.patches, meta["normalization"],
+        f"k-NN on test families: {results}" if results else "",
+    )  # fmt: skip
+    rows = [own, *(each for each in known_models().values() if each.name != row)]
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([KnownModel._fields, *rows])
+    write_text(weights_folder().parent / TABLE, file.getvalue())
+
+
+def main() -> None:
+    """Do what is asked."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ship", description=__doc__)
+    parser.add_argument("run", type=Path, help="finished run folder")
+    parser.add_argument("--row", required=True, choices=METHODS, help="the row of benchmarks.evidence that it is of")
+    options = parser.parse_args()
+    RunFolder(options.run).read_results()  # refuses a run that is not finished
+    found = checkpoints.load(options.run / "checkpoints" / "last.safetensors")
+    path = weights_folder() / f"{options.row}.safetensors"
+    checkpoints.save(found.model, path, facts(found, options.row), halved(checkpoints.stored_state(found.model)))
+    register(options.row, found.model, path, found.meta)
+    write_text(DOCUMENTS / f"{options.row}.md", card(options.run, options.row, path))
+    print(json.dumps({"weights": str(path), "bytes": path.stat().st_size}))
+
+
+if __name__ == "__main__":
+    main()
