@@ -1,6 +1,7 @@
 """Files read by the processes of Ray on this machine: the same results, whatever is killed."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -78,6 +79,16 @@ def test_a_running_cluster_is_joined_and_left_alone(two_workers: Cluster, tmp_pa
     with opened("ray", 0, tmp_path) as engine:
         assert engine.beside == 2
     assert ray.is_initialized()
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'act3d[ray]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(InputError, match=f"no Ray cluster at {address}, as RAY_ADDRESS says"), opened("ray", 0, "."):
+        pass
 
 
 def test_without_ray_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import os
 import platform
+import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from act3d.readers.guarded import Limits, Lost
 
 FILES_A_BATCH = 8  # Ray takes about a millisecond for a batch, a file some 50
 AHEAD = 3  # batches a worker that wait for it or for their turn
+SECONDS_TO_ANSWER = 20.0
 RETRIES = 2  # of a batch whose process or machine is lost, and again of each of its files alone
 
 Work = Callable[[Sequence[Any]], list[Any]]
@@ -55,6 +57,7 @@ def cluster(workers: int, sees: str | os.PathLike[str]) -> Iterator[Cluster]:
     address = os.environ.get("RAY_ADDRESS") or "local"
     if not joined:
         cores: dict[str, Any] = {"num_cpus": workers or os.cpu_count()} if address == "local" else {}
+        _check_answers(address)
         try:
             ray.init(address, log_to_driver=False, logging_level="ERROR", include_dashboard=False, **cores)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -68,6 +71,16 @@ def cluster(workers: int, sees: str | os.PathLike[str]) -> Iterator[Cluster]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address HOST:PORT where nobody listens: Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"engine: no Ray cluster at {address}, as RAY_ADDRESS says: {reason_of(error)}") from None
 
 
 def read_all(
