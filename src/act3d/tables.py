@@ -3,7 +3,7 @@
 import csv
 import html
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,13 @@ def count_text(count: int | None) -> str | None:
         return None if count is None else str(count)
     value, unit = (count / 1e3, "k") if count < 999_500 else (count / 1e6, "M")
     return f"{value:.3g} {unit}" if value < 999.5 else f"{value:.0f} {unit}"
+
+
+def trained_text(counts: Mapping[str, int] | None) -> str:
+    """How many parameters were trained, beside a table of results; "" where that is not known."""
+    if not counts:
+        return ""
+    return f"{count_text(counts['trained'])} of {count_text(counts['all'])} parameters trained"
 
 
 @dataclass

@@ -21,6 +21,7 @@ from act3d.recipes import fewshot as fewshot_recipe
 from act3d.settings.data import EvaluationData
 from act3d.settings.tasks import ClassifierConfig, FewShotConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.tables import trained_text
 from tests.command_line import settings_of_words
 from tests.fixtures import released_layouts as layouts
 from tests.fixtures.packed import CLASSES, write_dataset
@@ -48,6 +49,7 @@ def test_evaluate(root: Path, classifier: Path, tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr()
     assert "shapes (test), 12 clouds of 64 points" in printed.out
     assert f"trained under protocol standard, data {open_dataset(root).fingerprint}" in printed.out
+    assert "parameters trained" in printed.out
     assert printed.err == f"next: act3d compare {out}\n"  # and no warning
     found = json.loads((out / "results.json").read_text())
     confusion = np.array(found["metrics"]["confusion"])
@@ -155,13 +157,21 @@ def test_fewshot_on_a_packed_dataset(root: Path, tmp_path: Path, monkeypatch: py
         run_fewshot(root, tmp_path / "more", tasks=FewShotConfig(ways=[4], shots=[2], queries=4))
 
 
+def test_the_share_of_trained_parameters_is_said() -> None:
+    assert trained_text({"trained": 36_864, "all": 2_369_170}) == "36.9 k of 2.37 M parameters trained"
+    assert trained_text(None) == ""
+
+
 def test_fewshot_on_released_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = layouts.fewshot(tmp_path, folds=2, points=64, test=2)
     only = FewShotConfig(ways=[5], shots=[10], folds=[0, 1], keep_weights=True)
     trainer = TrainerConfig(epochs=1, accelerator="cpu")
     result = run_fewshot(base, tmp_path / "run", tasks=only, protocol="legacy", trainer=trainer)
     assert list(result.metrics["settings"]["5w10s"]["folds"]) == ["0", "1"]
-    assert "ACT 96.8±2.3" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ACT 96.8±2.3" in said
+    counts = json.loads((tmp_path / "run" / "results.json").read_text())["parameters"]
+    assert f"{trained_text(counts)}, % right" in said
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "5w10s-1.safetensors").model.classes == 5
 
 

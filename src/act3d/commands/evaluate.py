@@ -9,6 +9,7 @@ from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.evaluation import EvaluateSettings
 from act3d.supervision import supervision_note
+from act3d.tables import trained_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationReport":
     began = time.monotonic()
     refuse_results(settings.out)
     from act3d import checkpoints
+    from act3d.engine.optimizer import parameter_counts
     from act3d.models.classifier import Classifier
     from act3d.models.segmenter import Segmenter
 
@@ -43,6 +45,7 @@ def evaluate(settings: EvaluateSettings) -> "EvaluationReport":
     report = measure(loaded, settings)
     report.notes = [*checkpoints.assumptions(loaded.meta), *report.notes]
     print_report(report, str(loaded.meta.get("protocol", "")) + supervision_note(loaded.meta))
+    say(trained_text(parameter_counts(loaded.model)))
     if settings.out:
         _write(report, loaded, settings, time.monotonic() - began)
     return report

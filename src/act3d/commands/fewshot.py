@@ -9,6 +9,7 @@ from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.tasks import FewshotSettings
 from act3d.supervision import supervision_note
+from act3d.tables import trained_text
 
 if TYPE_CHECKING:
     from act3d.evaluation.fewshot import MakeFold
@@ -54,7 +55,8 @@ def fewshot(settings: FewshotSettings) -> RunResult:
         )
     # What is published is of full fine-tuning.
     beside = settings.classifier.transfer == "full"
-    how = settings.protocol + supervision_note(folds)
+    trained = trained_text(folds["facts"].get("parameters"))
+    how = settings.protocol + supervision_note(folds) + (f", {trained}" if trained else "")
     print_summary(metrics["settings"], about["name"], how, beside)
     return folder.result(metrics)
 
