@@ -3,7 +3,7 @@
     python -m benchmarks.step_vrml usr/share/kicad/3dmodels --count 60     # the unpacked package kicad-packages3d
 
 STEP is read in metres, VRML counts tenths of an inch. The distance is the mean of both directions between 8192 points
-of each surface, over the radius; beside it that of two samplings of the same STEP file, which is what equal shapes have.
+of each surface, over the radius; beside it that of two samplings of the same STEP file: what equal shapes have.
 """
 
 import argparse
