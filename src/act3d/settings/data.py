@@ -39,7 +39,9 @@ class DatasetChoice(ShapeChoice):
     """A dataset, and a choice of its shapes."""
 
     root: Dataset = option(
-        "sample", 'dataset folder, as `act3d prepare` or a release made it; "sample" = the shipped one'
+        "sample",
+        'dataset folder, as `act3d prepare` or a release made it; URL of a prepared one (s3://, hf:// ...); "sample" = '
+        "the shipped one",
     )
 
 
@@ -117,8 +119,8 @@ class PoolConfig(DataConfig):
 
     root: Datasets = option(
         "sample",
-        'dataset folder, as `act3d prepare` or a release made it, or several joined by commas; "sample" = the shipped '
-        "one",
+        'dataset folder, as `act3d prepare` or a release made it; URL of a prepared one (s3://, hf:// ...); "sample" = '
+        "the shipped one; several joined by commas, or a text file (.txt) with one a line",
     )
     weights: list[Annotated[float, Field(gt=0, le=100)]] = option(
         [],
