@@ -111,6 +111,13 @@ def test_points_are_the_same_bytes_with_and_without_channels(source: Path, boxes
     ]
 
 
+def test_a_url_gives_the_same_channels(boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACT3D_CACHE", str(tmp_path))
+    near, far = (open_dataset(place, points=32, channels=BOTH) for place in (boxes, boxes.as_uri()))
+    assert far.channels == near.channels
+    assert torch.equal(near.fetch([0, 2], 1)["points"], far.fetch([0, 2], 1)["points"])
+
+
 def test_a_changed_shard_of_channels_is_noticed(boxes: Path, tmp_path: Path) -> None:
     import shutil
 
