@@ -71,6 +71,20 @@ def test_workers_give_the_same_batches_in_every_epoch(data: CloudDataset) -> Non
         assert same(list(alone), list(many))
 
 
+def test_workers_leave_the_same_random_numbers_to_what_comes_after(data: CloudDataset) -> None:
+    drawn = []
+    for workers in (0, 1):
+        loader = make_loader(data, 8, workers=workers)
+        for _ in range(2):  # the second time workers are there already
+            torch.manual_seed(3)
+            next(iter(loader))
+            drawn.append(torch.rand(4).tolist())
+    assert drawn == [drawn[0]] * 4
+    torch.manual_seed(3)
+    torch.empty((), dtype=torch.int64).random_()  # as torch's own DataLoader leaves them
+    assert torch.rand(4).tolist() == drawn[0]
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_processes_share_an_epoch(data: CloudDataset, world: int, drop_last: bool) -> None:

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -165,6 +166,9 @@ class CloudLoader(DataLoader[dict[str, Tensor]]):
         return "read on the host" if self.clouds.shards is None else f"fetched to {cache_folder()}"
 
     def __iter__(self) -> Any:
+        # What a DataLoader takes from torch's generator whenever it begins, except where its workers are there already:
+        # so what is drawn after it is the same for any number of workers.
+        torch.empty((), dtype=torch.int64).random_()
         ahead: Iterator[BatchKey] = iter(()) if self.clouds.shards is None else self.plan.upcoming()
         batches = super().__iter__()
         self._prefetch(islice(ahead, AHEAD))
@@ -220,6 +224,7 @@ def make_loader(
         len(dataset), batch_size, shuffle, seed, drop_last, rank, world, dataset.weights, dataset.shards, buffer, lanes
     )
     options: dict[str, Any] = {"persistent_workers": True} if workers else {}
+    options["generator"] = torch.Generator()
     # batch_size None: a key of the plan is a whole batch already.
     loader = CloudLoader(
         _Batches(dataset), sampler=plan, batch_size=None, num_workers=workers, pin_memory=pin_memory, **options
