@@ -70,10 +70,11 @@ def small_clouds(clouds: "CloudDataset", rows: Sequence[int], points: int = POIN
 
 
 def _named(clouds: "CloudDataset", rows: Sequence[int], wanted: int | None = None) -> list[Named]:
-    """Shapes with their names and classes; right where the class is the wanted one."""
+    """Shapes with their titles or names, and classes; right where the class is the wanted one."""
+    titles = clouds.columns().get("title", clouds.names)
     return [
         Named(
-            clouds.names[row].rsplit("/", 1)[-1],
+            (titles[row] or clouds.names[row]).rsplit("/", 1)[-1],
             clouds.classes[clouds.labels[row]].replace("_", " "),
             cloud,
             None if wanted is None else bool(clouds.labels[row] == wanted),

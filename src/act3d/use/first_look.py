@@ -28,7 +28,7 @@ WORDS = {"cabinet": "cabinet or wardrobe", "plant": "plant or tree", "sanitary":
 WORDS |= {"stool_bench": "stool or bench"}
 PHRASES = ("office chair", "double bed", "round table", "street lamp", "bathtub", "corner sofa", "potted plant", "car",
            "sliding door", "bunk bed")  # fmt: skip
-FOUND = 6  # shapes shown for a phrase
+FOUND = 5  # shapes shown for a phrase
 WAY, SHOT = 5, 10
 KINDS = {"pretrained": SHIPPED, "random": "the same with random weights", "plain": "plain PointNet features"}
 
