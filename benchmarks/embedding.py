@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 import act3d
-from act3d.data import SAMPLE, open_dataset
+from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.evaluation.frozen_encoder import fitted_twin
 from act3d.models.student import Student
+from act3d.samples import SAMPLE
 from act3d.use.onnx_embedding import MOST, OnnxEncoderPredictor, load_encoder
 
 SIZES = {"small": (32, 32, 192, 4, 3), "released": (64, 32, 384, 12, 6)}  # patches, patch size, width, depth, heads

@@ -21,7 +21,6 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from act3d.data import FURNITURE, SAMPLE, sample_root
 from act3d.data.packing import FAILURES
 from act3d.files import write_text
 from act3d.prepare.debian import unpack
@@ -30,6 +29,7 @@ from act3d.prepare.items import Item, Source
 from act3d.prepare.kicad import kicad_source
 from act3d.prepare.pack import pack
 from act3d.prepare.sweethome3d import sweethome3d_source
+from act3d.samples import FURNITURE, SAMPLE, sample_root
 
 CLASSES = [
     "cap_axial", "cap_smd_can", "dip_socket", "dip_switch", "disc_radial", "inductor_axial", "inductor_radial",

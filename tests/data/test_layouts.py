@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from act3d.data import layouts, open_dataset, sample_root
+from act3d.data import layouts, open_dataset
 from act3d.data.arrays import ArrayClouds
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
 from act3d.errors import InputError
+from act3d.samples import sample_root
 from tests.data.helpers import write_packed
 from tests.fixtures import released_layouts
 

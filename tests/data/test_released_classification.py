@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from act3d.data import fewshot, modelnet40, open_dataset, sample_root, scanobjectnn
+from act3d.data import fewshot, modelnet40, open_dataset, scanobjectnn
 from act3d.data.layouts import check_folder
 from act3d.errors import InputError
 from act3d.geometry import farthest_point_sample
+from act3d.samples import sample_root
 from tests.fixtures import released_layouts as layouts
 
 

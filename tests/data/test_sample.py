@@ -4,8 +4,9 @@ from collections import Counter
 
 import torch
 
-from act3d.data import open_dataset, sample_root
+from act3d.data import open_dataset
 from act3d.data.packed import PackedDataset
+from act3d.samples import sample_root
 
 
 def rows(split: str) -> tuple[PackedDataset, list[dict[str, str]]]:

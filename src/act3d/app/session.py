@@ -12,10 +12,10 @@ from act3d.app import landscape
 from act3d.app.jobs import JobProgress, Jobs
 from act3d.app.library import Library
 from act3d.app.models import Models
-from act3d.data import SAMPLES
 from act3d.errors import CheckpointError, InputError
 from act3d.files import has_index, is_remote, one_writer, printable
 from act3d.known_models import SHIPPED
+from act3d.samples import SAMPLES
 from act3d.use.embeddings import made_by
 from act3d.use.index import open_index
 from act3d.use.reading import Reading, turned, with_turn

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from act3d.data import SAMPLES
 from act3d.errors import InputError, reason_of
 from act3d.files import is_remote, printable, write_text
 from act3d.lines import say
+from act3d.samples import SAMPLES
 from act3d.settings.command import command
 from act3d.settings.preparing import CheckDataSettings
 
@@ -24,8 +24,9 @@ def check_data(settings: CheckDataSettings) -> "list[Found]":
     Raises:
         InputError: nothing there that act3d knows, or problems were found (after all of them were printed).
     """
-    from act3d.data import folder_of, sample_root
+    from act3d.data import folder_of
     from act3d.data.layouts import check_folder
+    from act3d.samples import sample_root
 
     found = check_folder(folder_of(settings.root))
     for item in found:

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from act3d.data import FURNITURE
 from act3d.known_models import SHIPPED
 from act3d.lines import say
+from act3d.samples import FURNITURE
 from act3d.settings.layers import resolve
 from act3d.settings.tasks import FewshotSettings, FinetuneSettings
 from act3d.tables import Table
@@ -54,7 +54,7 @@ def look_at_furniture(folder: Path, whole: str) -> Path:
 def fine_tuned(out: Path, whole: str) -> float:
     """Fine-tune the shipped encoder on all labels, and return the percent of test shapes right."""
     from act3d.commands.finetune import finetune
-    from act3d.commands.quickstart import run_stage
+    from act3d.engine.stage import run_stage
 
     settings = resolve(FinetuneSettings, _given(out) | {"checkpoint": SHIPPED}, [TUNED])
     return float(run_stage(finetune, settings, whole).metrics["oa"])
@@ -63,7 +63,7 @@ def fine_tuned(out: Path, whole: str) -> float:
 def train_few(out: Path, way: int, shot: int, whole: str) -> float:
     """Train a classifier from scratch on few-shot tasks, and return the mean percent right."""
     from act3d.commands.fewshot import fewshot
-    from act3d.commands.quickstart import run_stage
+    from act3d.engine.stage import run_stage
 
     tasks = {"ways": [way], "shots": [shot], "folds": TASKS}
     settings = resolve(FewshotSettings, _given(out) | {"tasks": tasks, "checkpoint": ""}, [FEW])

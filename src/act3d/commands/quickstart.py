@@ -4,24 +4,21 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import ConfigError
 from act3d.lines import say
-from act3d.presets import flatten, read_config
+from act3d.samples import SAMPLES, sample_root
 from act3d.settings.command import command
 from act3d.settings.data import ProbeData
 from act3d.settings.layers import resolve
 from act3d.settings.preparing import QuickstartSettings
 from act3d.settings.pretraining import AutoencodeSettings, PretrainSettings
-from act3d.settings.training import TrainingSettings
 from act3d.tables import Cell, Table, Tabular
 
 if TYPE_CHECKING:
-    from act3d.engine.run_folder import RunResult
     from act3d.report.quickstart import QuickstartReport
     from act3d.use.run_report import SeedRun
 
@@ -87,6 +84,7 @@ def run_seed(folder: Path, seed: int, settings: QuickstartSettings) -> "SeedRun"
     """Train both stages of one seed or continue them, then probe the last weights of the student."""
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
+    from act3d.engine.stage import run_stage
 
     whole, (stage1, stage2) = repeat_command(settings), stages_of(folder, seed, settings)
     say(f"Seed {seed}, stage I: an autoencoder of shapes around the frozen Transformer", error=True)
@@ -118,60 +116,11 @@ def probed_seed(folder: Path, seed: int, root: str) -> "SeedRun":
     return SeedRun(seed, first, second, probe.metrics, probe.features, probe.data)
 
 
-def run_stage(run: Any, settings: TrainingSettings, whole: str) -> "RunResult":
-    """Run a training command, continue it, or return its result if it is finished.
-
-    Args:
-        run: the command.
-        settings: of the command.
-        whole: the command line that goes on with all steps, this one among them.
-
-    Raises:
-        ConfigError: the folder holds a run with other settings.
-        Interrupted: by a signal, after everything was saved.
-    """
-    from act3d.engine.run_folder import RunFolder
-    from act3d.engine.signals import Interrupted
-
-    folder = RunFolder(settings.out)
-    if folder.config.exists():
-        found = resolve(type(settings), {}, [folder.config])
-        changed = changed_sections(found, settings, flatten(read_config(folder.config)))
-        if changed:
-            raise ConfigError(
-                f"out: {settings.out} was made with other settings ({', '.join(changed)}); add --fresh to start again"
-            )
-        # The run goes on as it began, also where newer presets have settings that its version did not have.
-        settings = found.model_copy(update={"out": settings.out, "teacher": settings.model_dump()["teacher"]})
-    if folder.finished:
-        say(f"  {settings.out} is finished already", error=True)
-        return folder.read_results()
-    try:
-        result: RunResult = run(settings.model_copy(update={"resume": folder.holds_run}))
-    except Interrupted as stopped:
-        raise stopped.by(whole) from None
-    return result
-
-
-_NO_OTHER_RECIPE = ("teacher.checkpoint", "trainer.sync_batchnorm")
-
-
-def changed_sections(found: TrainingSettings, wanted: TrainingSettings, written: Mapping[str, Any]) -> list[str]:
-    """Return the sections in which a run's settings differ from those that are wanted, or the table would mix recipes.
-
-    Only settings that the run's file holds count: one of an older version lacks some. The path of the teacher does not
-    count either: it changes when the folder is moved. Nor does what several processes share: these runs have one.
-    """
-    values = [flatten(settings.model_dump()) for settings in (found, wanted)]
-    keys = [key for key in written if "." in key and key in values[0] and key not in _NO_OTHER_RECIPE]
-    return sorted({key.partition(".")[0] for key in keys if values[0][key] != values[1][key]})
-
-
 def finish(
     folder: Path, runs: "list[SeedRun]", root: str, repeat: str, seconds: float, page: str = ""
 ) -> QuickstartResult:
     """Write results.json and the report (`page`, or report.html), print the table and what to do next."""
-    from act3d.data import SAMPLES, open_dataset, sample_root
+    from act3d.data import open_dataset
     from act3d.report.quickstart import write_quickstart
     from act3d.use.run_report import VARIANTS, quickstart_report, read_settings
 

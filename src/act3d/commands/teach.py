@@ -172,8 +172,8 @@ def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
     """
     from act3d.commands.autoencode import autoencode
     from act3d.commands.pretrain import pretrain
-    from act3d.commands.quickstart import run_stage
     from act3d.data import open_dataset
+    from act3d.engine.stage import run_stage
 
     train = open_dataset(data, "train")
     first, second = planned(settings, str(data))

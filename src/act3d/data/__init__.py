@@ -5,18 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.files import is_remote
+from act3d.samples import SAMPLES, sample_root
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
-
-SAMPLE = "sample"
-FURNITURE = "sample-furniture"
-SAMPLES = {SAMPLE: "sample", FURNITURE: "sample_furniture"}  # datasets that ship inside the package, and their folders
-
-
-def sample_root(name: str = SAMPLE) -> Path:
-    """The folder of a sample that ships inside the package."""
-    return Path(__file__).parent / SAMPLES[name]
 
 
 def open_dataset(

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from act3d.channels import missing_line
-from act3d.data import SAMPLES, open_dataset
+from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.views import Selection, Turned, WithChannels
 from act3d.errors import CheckpointError, ConfigError, InputError
 from act3d.files import folders_of, is_remote
+from act3d.samples import SAMPLES
 
 
 class Opened(NamedTuple):

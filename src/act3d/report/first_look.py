@@ -1,20 +1,44 @@
 """The page that a quickstart begins with: the encoder that comes with act3d, on furniture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from act3d.report.page import write_page
-from act3d.report.pieces import named_card, retrieval_values
-
-if TYPE_CHECKING:
-    from act3d.use.first_look import FirstLook
+from act3d.report.pieces import Named, Retrieval, named_card, retrieval_values
 
 HEADER = ["percent right", "linear SVM", "k-NN", "search, mAP", "ten shapes of each of five classes"]
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """What was found on test shapes of furniture.
+
+    Attributes:
+        train_shapes, test_shapes, classes: numbers of them.
+        kinds: kind of frozen features -> "linear", "knn", "map" (search among test shapes) and "few" (mean over tasks).
+        tasks: how many few-shot tasks; their queries are test shapes.
+        zero_shot: percent of test shapes whose nearest class word is right.
+        named: the first test shape of every class, with the likeliest words.
+        phrases: phrase -> the nearest shapes of all.
+        alike: training shapes nearest to some test shapes.
+        licence: of the shapes.
+    """
+
+    train_shapes: int
+    test_shapes: int
+    classes: list[str]
+    kinds: Mapping[str, Mapping[str, float]]
+    tasks: int
+    zero_shot: float
+    named: Sequence[Named]
+    phrases: Mapping[str, Sequence[Named]]
+    alike: Retrieval
+    licence: str
+
+
 def write_first_look(
-    path: str | Path, look: "FirstLook", names: Mapping[str, str], few: float, tuned: float, model: str
+    path: str | Path, look: FirstLook, names: Mapping[str, str], few: float, tuned: float, model: str
 ) -> Path:
     """Write the page and return its path.
 
@@ -43,7 +67,7 @@ def write_first_look(
     )
 
 
-def rows(look: "FirstLook", names: Mapping[str, str]) -> list[list[str]]:
+def rows(look: FirstLook, names: Mapping[str, str]) -> list[list[str]]:
     """Return one row a kind of features."""
     return [
         [name, *(f"{look.kinds[kind][key]:.1f}" for key in ("linear", "knn", "map", "few"))]
@@ -51,7 +75,7 @@ def rows(look: "FirstLook", names: Mapping[str, str]) -> list[list[str]]:
     ]
 
 
-def headline(look: "FirstLook", names: Mapping[str, str]) -> list[tuple[str, str]]:
+def headline(look: FirstLook, names: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return (figure, meaning) of the large figures."""
     own, plain = look.kinds["pretrained"], look.kinds["plain"]
     return [

@@ -8,11 +8,11 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from act3d.data import SAMPLES
 from act3d.errors import Act3dError, CheckpointError, InputError
 from act3d.files import folders_of, has_index, is_remote, weights_file
 from act3d.known_models import missing_weights, named_model
 from act3d.remote import check_url
+from act3d.samples import SAMPLES
 
 
 class Checked(NamedTuple):

@@ -1,19 +1,20 @@
 """What the encoder that comes with act3d does with furniture it has not seen: numbers and pictures of a page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from act3d.data import FURNITURE, open_dataset
+from act3d.data import open_dataset
 from act3d.evaluation.frozen_encoder import ProbeReport
 from act3d.evaluation.probe import probe_tasks
 from act3d.evaluation.retrieval import retrieval_quality
 from act3d.known_models import SHIPPED
-from act3d.report.pieces import Named, Retrieval
+from act3d.report.first_look import FirstLook
+from act3d.report.pieces import Named
+from act3d.samples import FURNITURE
 from act3d.settings.data import ProbeData
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.alike import retrieval, scaled_features, small_clouds
@@ -31,33 +32,6 @@ PHRASES = ("office chair", "double bed", "round table", "street lamp", "bathtub"
 FOUND = 5  # shapes shown for a phrase
 WAY, SHOT = 5, 10
 KINDS = {"pretrained": SHIPPED, "random": "the same with random weights", "plain": "plain PointNet features"}
-
-
-@dataclass(frozen=True)
-class FirstLook:
-    """What was found on test shapes of furniture.
-
-    Attributes:
-        train_shapes, test_shapes, classes: numbers of them.
-        kinds: kind of frozen features -> "linear", "knn", "map" (search among test shapes) and "few" (mean over tasks).
-        tasks: how many few-shot tasks; their queries are test shapes.
-        zero_shot: percent of test shapes whose nearest class word is right.
-        named: the first test shape of every class, with the likeliest words.
-        phrases: phrase -> the nearest shapes of all.
-        alike: training shapes nearest to some test shapes.
-        licence: of the shapes.
-    """
-
-    train_shapes: int
-    test_shapes: int
-    classes: list[str]
-    kinds: Mapping[str, Mapping[str, float]]
-    tasks: int
-    zero_shot: float
-    named: Sequence[Named]
-    phrases: Mapping[str, Sequence[Named]]
-    alike: Retrieval
-    licence: str
 
 
 def first_look(tasks: int, seed: int = 0) -> FirstLook:

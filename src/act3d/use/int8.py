@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.channels import width_of
-from act3d.data import SAMPLE
 from act3d.data.opening import choose_source
 from act3d.errors import ConfigError, InputError
 from act3d.evaluation.retrieval import measure_scaling, retrieval_quality
 from act3d.lines import say
+from act3d.samples import SAMPLE
 from act3d.use.onnx import onnx_session
 from act3d.use.predictor import Predictor
 from act3d.use.reading import Reading

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from act3d.checkpoints import assumptions
-from act3d.data import SAMPLES, open_dataset
+from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
@@ -24,6 +24,7 @@ from act3d.lines import say
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
 from act3d.readers.guarded import Lost, limits_for, read_all
+from act3d.samples import SAMPLES
 from act3d.use.points import extents_of, in_training_frame
 from act3d.use.predictor import Predictor
 from act3d.use.reading import Reading, turned
