@@ -213,7 +213,12 @@ def test_settings_that_cannot_be(given: dict[str, Any], says: str) -> None:
 def test_points_too_few_for_the_checkpoint(run: Align, tmp_path: Path) -> None:
     source = checkpoints.save(Student(64, 16, 32, 2, 2, decoder_depth=1, decoder_heads=2), tmp_path / "s.safetensors")
     with pytest.raises(ConfigError, match=r"data\.points: 48 is too few for 64 patches"):
-        run(tmp_path / "run", data={"points": 48}, checkpoint=str(source))
+        run(
+            tmp_path / "run",
+            data={"points": 48},
+            align=AlignConfig(**SIZE | {"patches": 0}, hidden=32),
+            checkpoint=str(source),
+        )
 
 
 def test_a_checkpoint_without_an_encoder(run: Align, tmp_path: Path, stage1: Any) -> None:
