@@ -10,12 +10,13 @@ from act3d.errors import ConfigError, InputError
 from tests.data.helpers import CUBE_VERTICES, write_obj
 
 
-def box(root: Path, number: int, tall: float = 1.0) -> None:
+def box(root: Path, number: int, tall: float = 1.0) -> Path:
     path = write_obj(root / "abc"[number % 3] / f"{number}.obj", CUBE_VERTICES * [1, tall + number / 100, 1])
     lines = path.read_text().splitlines()
     faces = [line for line in lines if line.startswith("f")]
     rest = [line for line in lines if not line.startswith("f")]
     path.write_text("\n".join([*rest, "g lid", *faces[:2], "g foot", *faces[2:]]) + "\n")
+    return path
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def source(tmp_path: Path) -> Path:
 def changed(source: Path) -> Path:
     """Some files come, go, change, or get another class."""
     for number in (1, 65, 200, 201, 202):
-        box(source, number, tall=10.25)
+        path = box(source, number, tall=10.25)
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 10))  # times are compared by the second
     (source / "a" / "3.obj").unlink()
     (source / "d").mkdir()
     os.rename(source / "b" / "4.obj", source / "d" / "4.obj")
