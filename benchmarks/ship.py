@@ -6,7 +6,6 @@ with the numbers that openings.jsonl has of it. Run it again when there are more
 
 import argparse
 import csv
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 
 from act3d import checkpoints
 from act3d.engine.run_folder import RunFolder
-from act3d.files import read_json, write_text
+from act3d.files import read_json, sha256, write_text
 from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
 from act3d.native_header import read_header
 from benchmarks.evidence.methods import METHODS, chain, digest
@@ -163,13 +162,12 @@ def _licences() -> list[str]:
 
 def register(row: str, model: Any, path: Path, meta: dict[str, Any]) -> None:
     """Write the model's row into the table of known models, in place of one of that name."""
-    sha = hashlib.sha256(path.read_bytes()).hexdigest()
     found = numbers(row).get("k-NN", {})
     results = ", ".join(
         f"{name} {mean({0: found[name][meta['seed']]})}" for name in found if meta["seed"] in found[name]
     )
     own = KnownModel(
-        row, model.kind, PACKAGE, sha, LICENCE, meta["points"], model.patches, meta["normalization"],
+        row, model.kind, PACKAGE, sha256(path), LICENCE, meta["points"], model.patches, meta["normalization"],
         f"k-NN on test families: {results}" if results else "",
     )  # fmt: skip
     rows = [own, *(each for each in known_models().values() if each.name != row)]

@@ -3,6 +3,7 @@
 import csv
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -35,8 +36,16 @@ FULL = 1 << 16  # free bytes below which a disk counts as full
 
 
 def cache_folder() -> Path:
-    """Return the folder for what can be made again: ACT3D_CACHE, by default .cache/act3d in the user's own."""
-    return Path(os.environ.get("ACT3D_CACHE") or Path.home() / ".cache" / "act3d")
+    """Return the folder for what can be made again: ACT3D_CACHE, by default act3d in the user's cache folder."""
+    named = os.environ.get("ACT3D_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act3d"
+    return base.absolute()
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file on this disk in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

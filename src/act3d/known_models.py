@@ -69,6 +69,8 @@ def local_weights(checkpoint: str | Path) -> Path:
     """
     named = named_model(str(checkpoint))
     if named is None:
+        if not Path(checkpoint).exists() and Path(checkpoint).suffix != ".ckpt":  # a run's state has words of its own
+            raise CheckpointError(missing_weights(str(checkpoint)))
         return weights_file(checkpoint)
     if named[1] is None or named[1].shipped is None:
         raise CheckpointError(f"{checkpoint}: lies on the Hub; act3d inspect reads it whole")

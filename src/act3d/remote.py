@@ -5,7 +5,6 @@ in `act3d` in the user's cache folder. Each is called by its SHA-256, so it is c
 two datasets is there once. They take `ACT3D_CACHE_GB` at most (20 unless set): those not used for longest go first.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from act3d.errors import Act3dError, ConfigError, InputError, MissingDependency, reason_of
-from act3d.files import atomic_path, is_remote
+from act3d.files import atomic_path, cache_folder, is_remote, sha256
 from act3d.installing import how_to_install
 
 PAUSES = (1.0, 3.0)  # seconds before a file is asked for again
@@ -67,12 +66,6 @@ def read_bytes(url: str) -> bytes | None:
     return content
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file on this disk in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _asked(url: str, ask: Callable[[Any, str], Any]) -> Any:
     """Return what `ask(file system, path)` gives; what may be a passing trouble of the network is tried three times.
 
@@ -99,11 +92,9 @@ def _download(system: Any, path: str, to: Path) -> None:
     system.get_file(path, str(to))
 
 
-def cache_folder() -> Path:
+def shards_folder() -> Path:
     """Return the folder of the copies."""
-    named = os.environ.get("ACT3D_CACHE")
-    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "act3d"
-    return base.absolute() / "shards"
+    return cache_folder() / "shards"
 
 
 def cache_limit() -> int:
@@ -138,7 +129,7 @@ def local_copy(url: str, expected: str) -> Path:
     """
     import filelock
 
-    path = cache_folder() / expected
+    path = shards_folder() / expected
     if _usable(path, expected):
         return path
     # One of 256 locks, which stay: a lock that is removed may be held by two.

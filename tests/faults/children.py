@@ -116,10 +116,15 @@ def seconds_of(words: list[str]) -> float:
 
 def killed_at(words: list[str], moment: float) -> bool:
     """Start a command and kill it after so many seconds; tell whether it was still running."""
+    until = time.monotonic() + moment
+    return killed_when(words, lambda: time.monotonic() >= until)
+
+
+def killed_when(words: list[str], ready: Callable[[], bool]) -> bool:
+    """Start a command and kill it when something holds; tell whether it was still running then."""
     child = Child(words)
-    until = child.began + moment
-    while child.code is None and time.monotonic() < until:
-        time.sleep(min(0.005, max(until - time.monotonic(), 0)))
+    while child.code is None and not ready():
+        time.sleep(0.001)
     alive = child.code is None
     if alive:
         child.kill()

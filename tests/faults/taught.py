@@ -1,14 +1,13 @@
 """`act3d teach` killed in every step: the same command goes on; nothing finished is lost or made again."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors.torch import load_file
 
 from act3d.use.index import open_index
-from tests.faults.children import Child, killed_at, moments, run, seconds_of
+from tests.faults.children import killed_at, killed_when, moments, run, seconds_of
 from tests.faults.interrupted import Stage
 from tests.faults.replaced import meshes
 
@@ -62,16 +61,7 @@ def killed_teaches(stage: Stage, kind: str, times: int) -> Iterator[str]:
 def _killed_when(words: list[str], sign: Path) -> bool:
     """Start a command and kill it when a file appears; tell whether it was still running then."""
     before = sign.exists()
-    child = Child(words)
-    while child.code is None and (before or not sign.exists()):
-        time.sleep(0.001)
-    alive = child.code is None
-    if alive:
-        child.kill()
-    ended = child.wait()
-    if not alive and ended.code:
-        raise RuntimeError(f"act3d {' '.join(words)} ended with {ended.code}: {ended.said[-2000:]}")
-    return alive
+    return killed_when(words, lambda: not before and sign.exists())
 
 
 def _different(whole: Path, out: Path) -> str:

@@ -14,8 +14,7 @@ from act3d.checkpoints.native import load_native, load_stored_state, read_header
 from act3d.checkpoints.released import SCANOBJECTNN_CLASSES, load_released
 from act3d.device import choose_device
 from act3d.errors import CheckpointError
-from act3d.files import weights_file
-from act3d.known_models import KnownModel, missing_weights, named_model
+from act3d.known_models import KnownModel, local_weights, named_model
 from act3d.native_header import written_by_act3d
 
 POINTS_PER_PATCH = 16  # released recipes: 1024 points for 64 patches, 2048 for 128, 8192 for 512
@@ -101,15 +100,10 @@ def find(path: str | Path) -> tuple[Path, KnownModel | None]:
     Raises:
         CheckpointError: Nothing of that name, or it cannot be had.
     """
-    named = named_model(str(path))
-    if named is not None:
-        repository, row = named
-        if row is not None and row.shipped is not None:
-            return row.shipped, row
-        return fetch(repository, **({} if row is None else {"revision": row.revision})), row
-    if not Path(path).exists() and Path(path).suffix != ".ckpt":  # the state of a run has words of its own
-        raise CheckpointError(missing_weights(str(path)))
-    return weights_file(path), None
+    repository, row = named_model(str(path)) or ("", None)
+    if not repository or (row is not None and row.shipped is not None):
+        return local_weights(path), row
+    return fetch(repository, **({} if row is None else {"revision": row.revision})), row
 
 
 def _load_foreign(path: Path, row: KnownModel | None) -> Checkpoint[Any]:

@@ -33,14 +33,14 @@ def look_at_furniture(folder: Path, whole: str) -> Path:
     look = first_look(TASKS)
     say("For comparison: a classifier from scratch, on few labels", error=True)
     few = train_few(folder / "furniture-few", WAY, SHOT, whole)
-    say(f"{SHIPPED} is taught further, by the labels of {look.train_shapes} shapes", error=True)
+    say(f"{SHIPPED} is fine-tuned on the labels of {look.train_shapes} shapes", error=True)
     tuned = fine_tuned(folder / "furniture-tuned", whole)
     say()
     say(f"{SHIPPED} on {look.test_shapes} pieces of furniture it has not seen ({len(look.classes)} classes)")
     say(f"named by words alone, without any training: {look.zero_shot:.1f} % right")
     table = rows(look, KINDS)
     Table(HEADER, [*table, ["a classifier from scratch", "", "", "", f"{few:.1f}"]], strong=(0,)).print()
-    say(f"taught further by the labels of {look.train_shapes} shapes: {tuned:.1f} % right")
+    say(f"fine-tuned on the labels of {look.train_shapes} shapes: {tuned:.1f} % right")
     page = write_first_look(folder / "furniture.html", look, KINDS, few, tuned, SHIPPED)
     write_json(
         folder / "furniture.json",

@@ -16,8 +16,8 @@ from typing import Any
 
 from act3d.channels import WIDTHS
 from act3d.errors import InputError, reason_of
-from act3d.files import is_remote, read_json
-from act3d.remote import join, read_bytes, sha256
+from act3d.files import is_remote, read_json, sha256
+from act3d.remote import join, read_bytes
 
 FORMAT = "act3d-packed"
 VERSION = 1

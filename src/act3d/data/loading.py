@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from act3d.data.clouds import CloudDataset, Shards
 from act3d.data.shard_order import shard_order
 from act3d.errors import Act3dError, ConfigError
-from act3d.remote import cache_folder
+from act3d.remote import shards_folder
 
 BUFFER = 8192  # clouds within which a dataset is shuffled that is fetched shard by shard
 AHEAD = 8  # batches whose shards are fetched while others are trained on
@@ -163,7 +163,7 @@ class CloudLoader(DataLoader[dict[str, Tensor]]):
     @property
     def place(self) -> str:
         """Where the clouds are, in words."""
-        return "read on the host" if self.clouds.shards is None else f"fetched to {cache_folder()}"
+        return "read on the host" if self.clouds.shards is None else f"fetched to {shards_folder()}"
 
     def __iter__(self) -> Any:
         # What a DataLoader takes from torch's generator whenever it begins, except where its workers are there already:

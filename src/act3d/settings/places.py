@@ -8,9 +8,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
-from act3d.errors import Act3dError, CheckpointError, InputError
-from act3d.files import folders_of, has_index, is_remote, weights_file
-from act3d.known_models import missing_weights, named_model
+from act3d.errors import Act3dError, InputError
+from act3d.files import folders_of, has_index, is_remote
+from act3d.known_models import local_weights, named_model
 from act3d.remote import check_url
 from act3d.samples import SAMPLES
 
@@ -72,9 +72,7 @@ def _check_index(place: str) -> None:
 
 def _check_weights(path: str) -> None:
     if named_model(path) is None:
-        if not Path(path).exists() and Path(path).suffix != ".ckpt":
-            raise CheckpointError(missing_weights(path))
-        weights_file(path)
+        local_weights(path)
 
 
 def _check_weights_or_index(path: str) -> None:

@@ -1,6 +1,5 @@
 """Embeddings of many shapes: what is known already is kept, what an interrupted run has found is not lost."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from act3d.errors import InputError
-from act3d.files import printable
+from act3d.files import printable, sha256
 from act3d.known_models import name_or_place
 from act3d.progress import Progress
 from act3d.use.embeddings import COLUMNS, Embeddings, made_by, read_embeddings
@@ -45,9 +44,7 @@ Found = TypeVar("Found", Vectors, Batch)
 def facts_of(predictor: EncoderPredictor[Any]) -> dict[str, Any]:
     """Facts about the model for a table of embeddings: digest and place of its file, backend, kind, points ..."""
     assert predictor.path is not None
-    with predictor.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"checkpoint": digest, "backend": predictor.backend}
+    facts = {"checkpoint": sha256(predictor.path), "backend": predictor.backend}
     facts |= {"path": name_or_place(predictor.path), "kind": predictor.kind}
     return facts | {name: value for name, value in predictor.meta.items() if name in _KEPT}
 

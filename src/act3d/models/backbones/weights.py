@@ -1,12 +1,12 @@
 """Files of weights, read tensor by tensor; and whether a file is the tested one."""
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from act3d.errors import CheckpointError
+from act3d.files import sha256
 
 
 class WeightsFile(Protocol):
@@ -21,8 +21,7 @@ class WeightsFile(Protocol):
 
 def check_sha256(path: Path, expected: str, reinstall: str) -> None:
     """Raise CheckpointError unless a file is the tested one; `reinstall` is what to give to pip."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     if found != expected:
         raise CheckpointError(
             f"{path}: sha256 is {found}, not {expected}: not the tested weights; "
