@@ -54,7 +54,7 @@ def overflow(tab: Any) -> int:
 
 def pixels(tab: Any, selector: str = "canvas") -> list[int]:
     """The pixels of a canvas, once it is drawn."""
-    tab.wait_for_selector(f".drawn {selector}" if selector == "canvas" else selector, state="attached")
+    tab.locator(".drawn > canvas").and_(tab.locator(selector)).first.wait_for(state="attached")
     found = tab.evaluate(
         "s => { const c = document.querySelector(s); return [...c.getContext('2d')"
         ".getImageData(0, 0, c.width, c.height).data] }",

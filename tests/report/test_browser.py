@@ -271,5 +271,5 @@ def test_a_count_of_the_confusion_matrix_opens_its_shapes(browser, tmp_path):
     write_confusion(np.array([[3, 1], [0, 2]]), ["cup", "lamp"], tmp_path, [("mug", 0, 1, cloud)])
     with opened(browser, tmp_path / "confusion.html") as tab:
         tab.locator("td a").click()
-        assert tab.locator("section:target figure").count() == 1
-        assert "cup taken for lamp: 1" in tab.locator("section:target h3").inner_text()
+        expect(tab.locator("section:target figure")).to_have_count(1)
+        expect(tab.locator("section:target h3")).to_contain_text("cup taken for lamp: 1")

@@ -53,10 +53,11 @@ def test_what_is_no_finished_run_is_refused(runs, tmp_path):
 
 
 def test_a_gain_is_claimed_only_where_there_is_one():
-    ahead = retrieval_headline(Retrieval(9, [], {"a": [60.0], "b": [50.0]}, 20), "a", "b")
-    assert [number for number, _ in ahead] == ["60 %", "50 %", "+10"]
-    behind = retrieval_headline(Retrieval(9, [], {"a": [40.0], "b": [50.0]}, 20), "a", "b")
-    assert [number for number, _ in behind] == ["40 %", "50 %"]
+    ahead = retrieval_headline(Retrieval(9, [], {"a": [60.0], "b": [30.0], "Plain": [50.0]}, 20), "a")
+    assert [number for number, _ in ahead] == ["60 %", "50 %", "30 %", "+10"]
+    assert ahead[-1][1].startswith("points more than plain;")
+    behind = retrieval_headline(Retrieval(9, [], {"a": [40.0], "b": [30.0], "Plain": [50.0]}, 20), "a")
+    assert [number for number, _ in behind] == ["40 %", "50 %", "30 %"]
 
 
 def test_numbers_of_runs_stand_under_their_names_by_command_and_say_where_names_taught():

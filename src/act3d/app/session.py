@@ -1,6 +1,7 @@
 """What one run of the app holds: the library as it is now, its models, its map, and the work in the background."""
 
 import threading
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ class Session:
         self.library: Library | None = None
         self.number = 0  # of the library: the page asks for its columns again when it has changed
         self.jobs = Jobs()
+        self._next_look: Future[None] | None = None
         self._map: tuple[int, NDArray[np.float32] | None] = (0, None)
         self._lock = threading.Lock()
         if has_index(self.place):
@@ -104,7 +106,8 @@ class Session:
             raise InputError(
                 "this is an index without its folder; act3d index, or act3d app FOLDER, brings it up to date"
             )
-        self.jobs.start("Looking for shapes", self._refresh)
+        if self._next_look is None or self._next_look.running() or self._next_look.done():  # else one waits already
+            self._next_look = self.jobs.start("Looking for shapes", self._refresh)
 
     def _refresh(self, progress: JobProgress) -> None:
         from act3d.use.index_update import update_index

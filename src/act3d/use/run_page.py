@@ -11,7 +11,7 @@ from act3d.data.opening import open_for_model
 from act3d.data.rooms import open_rooms
 from act3d.data.views import Selection
 from act3d.errors import InputError
-from act3d.evaluation.features import embed, flatten_map
+from act3d.evaluation.features import embed, flatten_map, plain_features
 from act3d.evaluation.finished_runs import Run
 from act3d.evaluation.frozen_encoder import embedding_of, random_twin
 from act3d.evaluation.reconstruction import scores_of
@@ -26,10 +26,10 @@ from act3d.use.alike import retrieval, small_clouds
 from act3d.use.figures.shapes import Source, array, shapes_of, short
 from act3d.use.load import load
 from act3d.use.predictor import Predictor
-from act3d.use.run_report import duration, read_curve, read_settings
+from act3d.use.run_report import VARIANTS, duration, read_curve, read_settings
 from act3d.use.shape_predictors import AutoencoderPredictor, EncoderPredictor
 
-ENCODER, RANDOM = "Trained encoder", "Random initialization"
+ENCODER, RANDOM, PLAIN = "Trained encoder", VARIANTS["random"], VARIANTS["plain"]
 SHAPES = 6  # reconstructions
 MOST = 2000  # labelled shapes of a split that are embedded, evenly spread
 NO_CURVE = ("lr", "clouds_per_s", "step", "epoch")
@@ -100,8 +100,13 @@ def encoder_parts(model: EncoderPredictor[Any], root: str) -> dict[str, Any]:
     train, test = (_labelled(model, root, split) for split in ("train", "test"))
     if train is None or test is None:
         return {}
-    twin = random_twin(model.model, int(model.meta.get("seed", 0)))
-    functions = {ENCODER: embedding_of(model.model), RANDOM: embedding_of(twin)}
+    seed = int(model.meta.get("seed", 0))
+    twin = random_twin(model.model, seed)
+    functions = {
+        ENCODER: embedding_of(model.model),
+        RANDOM: embedding_of(twin),
+        PLAIN: lambda points: plain_features(points, seed=seed),
+    }
     features = {
         name: (embed(function, train, 32, model.device), embed(function, test, 32, model.device))
         for name, function in functions.items()
@@ -115,8 +120,12 @@ def encoder_parts(model: EncoderPredictor[Any], root: str) -> dict[str, Any]:
         test=np.repeat([False, True], [len(train), len(test)]),
         clouds=[*small_clouds(train, range(len(train))), *small_clouds(test, range(len(test)))],
     )
-    headline = retrieval_headline(found, ENCODER, RANDOM)
-    return {"retrieval": found, "headline": headline, "map": shown, "classes": list(train.classes)}
+    return {
+        "retrieval": found,
+        "headline": retrieval_headline(found, ENCODER),
+        "map": shown,
+        "classes": list(train.classes),
+    }
 
 
 def _labelled(model: Predictor[Any], root: str, split: str) -> CloudDataset | None:

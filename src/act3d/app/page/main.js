@@ -152,7 +152,6 @@ async function poll() {
     state = await json("state", "/api/state") || state;
     $("title").textContent = document.title = state.title;
     $("refresh").hidden = !state.refresh;
-    $("refresh").disabled = state.job.running;
     $("words").disabled = $("words-form").lastElementChild.disabled = Boolean(state.words);
     $("why").textContent = state.words;
     $("why").hidden = !state.words;

@@ -49,6 +49,7 @@ function showClasses(classes, by) {
 
 async function showNearest(found, library, choose) {
   const list = $("nearest"), ids = found.ids.slice(0, 8).filter(id => library.rowOf.has(id));
+  list.setAttribute("aria-busy", true);  // until the neighbours of this shape stand in the place of the last one's
   while (list.children.length < ids.length) list.append(neighbour());
   const got = await cloudsOf("nearest", ids);
   if (!got) return;
@@ -61,6 +62,7 @@ async function showNearest(found, library, choose) {
     remark.textContent = [found.similarity[i].toFixed(3), library.classOf(row)].filter(Boolean).join(" · ");
     button.onclick = () => choose(row);
   });
+  list.setAttribute("aria-busy", false);
 }
 
 function neighbour() {
