@@ -3,7 +3,7 @@ and without a filter, and what is left when an update is killed.
 
     act3d embed data/kicad --checkpoint runs/pretrain --out kicad.npz
     python -m benchmarks.large_index kicad.npz runs/pretrain --out /tmp/large build query
-    python -m benchmarks.large_index kicad.npz runs/pretrain --out /tmp/large kill --kills 20
+    python -m benchmarks.large_index kicad.npz runs/pretrain --out /tmp/large kill --kills 20 --go-on
 
 The real embeddings are among the rows; the others are drawn near them: two real ones of a class mixed at random, and
 noise of a tenth of each feature's deviation. Everything behind the encoder is act3d's own code, `update_index`. A place
@@ -185,15 +185,17 @@ def query(place: str) -> None:
 def kill(arguments: argparse.Namespace, collection: Collection) -> None:
     """Kill updates of copies of an index at random moments: readers must see the old index whole, or the new one.
 
-    The first update is left alone: its time is the range of the moments. The last one that was killed is gone on with.
+    The first update is left alone: its time is the range of the moments, unless one is given. The last one that was
+    killed is gone on with, or each one.
     """
     new, work = Collection(collection.real, collection.drawn, 1), Path(f"{arguments.out}-killed")
+    after_it: list[str] = []
     allowed = {content_of(open_index(arguments.out)): "old", content_wanted(new): "new"}
     # Children of a process that has loaded everything but LanceDB: kills meet updates, not imports.
     children = multiprocessing.get_context("forkserver")
     children.set_forkserver_preload(["benchmarks.large_index"])
-    moments, seen, seconds = random.Random(0), [], 0.0
-    for number in range(arguments.kills + 1):
+    moments, seen, seconds = random.Random(arguments.seed), [], arguments.within
+    for number in range(1 if seconds else 0, arguments.kills + 1):
         shutil.rmtree(work, ignore_errors=True)
         shutil.copytree(arguments.out, work)
         child = children.Process(target=update, args=(str(work), arguments.checkpoint, new))
@@ -207,11 +209,14 @@ def kill(arguments: argparse.Namespace, collection: Collection) -> None:
         seen.append(allowed.get(content_of(open_index(work)), "LOST"))
         ended = "ended by itself" if child.exitcode == 0 else "killed"
         print(f"{ended} after {time.perf_counter() - began:.1f} s: {seen[-1]}, {_found(work, collection)}", flush=True)
-    update(str(work), arguments.checkpoint, new)
-    last = allowed.get(content_of(open_index(work)), "LOST")
-    print(f"{len(seen) - 1} kills, {seen[1:].count('old')} left the old index, {seen[1:].count('new')} the new one; "
-          f"{seen.count('LOST')} lost; gone on with: {last}")  # fmt: skip
-    if "LOST" in (*seen, last):
+        if arguments.go_on or number == arguments.kills:
+            _, wall, processor = timed(lambda: update(str(work), arguments.checkpoint, new))
+            after_it.append(allowed.get(content_of(open_index(work)), "LOST"))
+            print(f"gone on with for {wall:.1f} s, {processor:.1f} s of processor time: {after_it[-1]}, "
+                  f"{_found(work, collection)}", flush=True)  # fmt: skip
+    print(f"{seen.count('old')} updates left the old index, {seen.count('new')} the new, {seen.count('LOST')} neither; "
+          f"gone on with: {after_it.count('new')} of {len(after_it)} give the new one")  # fmt: skip
+    if "LOST" in seen or set(after_it) != {"new"}:
         raise CheckpointError(f"{arguments.out}: rows were lost")
 
 
@@ -233,6 +238,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_001)
     parser.add_argument("--version", type=int, default=0, help="of the collection, for update")
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--go-on", action="store_true", help="go on after every kill, not only after the last one")
+    parser.add_argument("--within", type=float, default=0.0, help="seconds of an update in which it is killed")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     real = read_embeddings(arguments.embeddings)
     collection = Collection(real, arguments.rows - len(real), arguments.version)

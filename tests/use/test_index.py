@@ -1,6 +1,7 @@
 """An index: shapes read in another way are other shapes, an update is whole or not at all, rows can be filtered."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ def test_an_update_that_dies_leaves_the_old_index(
     folder = tmp_path / "index"
     act3d.index(str(boxes), str(student_file), str(folder))
     (folder / "notes.txt").write_text("mine")
+    shutil.copytree(folder, tmp_path / "never stopped")
     old = {row.name: open_index(folder).vector(row.id) for row in open_index(folder).rows()}
     write_box(boxes / "new.obj", 3, 3, 1)
     (boxes / "box3.obj").unlink()
@@ -133,12 +135,74 @@ def test_an_update_that_dies_leaves_the_old_index(
     report = act3d.index(str(boxes), str(student_file), str(folder))
     assert report.shapes == 4
     assert [row.name for row in open_index(folder).rows()] == ["box0.obj", "box1.obj", "box2.obj", "new.obj"]
-    fresh = act3d.index(str(boxes), str(student_file), str(tmp_path / "fresh"))
-    ours, theirs = open_index(folder), open_index(fresh.out)
+    act3d.index(str(boxes), str(student_file), str(tmp_path / "never stopped"))
+    ours, theirs = open_index(folder), open_index(tmp_path / "never stopped")
     for row in ours.rows():
-        assert ours.vector(row.id) == pytest.approx(theirs.vector(row.id), abs=1e-6)
+        assert np.array_equal(ours.vector(row.id), theirs.vector(row.id))
     assert (folder / "notes.txt").read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_going_on_writes_only_what_is_otherwise(
+    student_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large index: neither scaled vectors nor the approximate index are made anew because an update was stopped."""
+    from act3d.use import index_quality, index_update
+
+    monkeypatch.setattr(index_quality, "EXACT_LIMIT", 20)
+    for i in range(30):
+        write_box(tmp_path / "boxes" / f"box{i:02}.obj", 1, 2 + i, 5)
+    given = (str(tmp_path / "boxes"), str(student_file), str(tmp_path / "index"))
+    act3d.index(*given)
+
+    def stopped_in(name: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(index_update, name, dies)
+            with pytest.raises(KeyboardInterrupt):
+                act3d.index(*given)
+
+    def goes_on() -> tuple[list[int], list[str]]:
+        """Rows of every write, and columns of which an index is made."""
+        table = type(open_index(given[2]).table)
+        written: list[int] = []
+        made: list[str] = []
+        real, make = index_update.upsert, table.create_index
+
+        def write(table: Any, columns: Any, insert: bool = True) -> None:
+            written.append(len(columns["id"]))
+            real(table, columns, insert)
+
+        def create(table: Any, column: str, **rest: Any) -> None:
+            made.append(column)
+            make(table, column, **rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(index_update, "upsert", write)
+            patch.setattr(table, "create_index", create)
+            act3d.index(*given)
+        return written, made
+
+    write_box(tmp_path / "boxes" / "new.obj", 3, 3, 1)
+    stopped_in("quality")
+    assert goes_on() == ([], [])
+    index = open_index(given[2])
+    (new,) = index.rows("name = 'new.obj'")
+    assert index.vector(new.id) == pytest.approx(index.scaling(_embedding(index, new.id))[0], abs=1e-6)
+    assert index.nearest(index.vector(new.id))[0].id == new.id
+    assert [hit.name for hit in index.named("new")] == ["new.obj"]
+    # a third more shapes: the scaling is measured anew, and what was written by the old one is written again, once
+    for i in range(10):
+        write_box(tmp_path / "boxes" / f"flat{i}.obj", 3 + i, 0.2, 5)
+    stopped_in("make_searchable")
+    assert goes_on() == ([], ["vector"])
+    fresh = act3d.index(given[0], given[1], str(tmp_path / "fresh"))
+    ours, theirs = open_index(given[2]), open_index(fresh.out)
+    for row in ours.rows():
+        assert ours.vector(row.id) == pytest.approx(theirs.vector(row.id), abs=1e-4)
+
+
+def _embedding(index: Any, id: str) -> Any:
+    return [index.vector(id, "embedding")]
 
 
 def test_a_first_index_that_died_goes_on(

@@ -22,12 +22,11 @@ from act3d.errors import CheckpointError, InputError
 from act3d.evaluation.retrieval import Scaling
 from act3d.known_models import named_model
 from act3d.use import index_table
-from act3d.use.index_table import CURRENT, SHOWN, guarded, open_table, quoted, read_columns
+from act3d.use.index_table import CURRENT, EF, REFINE, SHOWN, guarded, open_table, quoted, read_columns
 from act3d.use.reading import Reading
 from act3d.use.texts import without_names
 
 VECTORS = ("vector", "text_vector")
-EF, REFINE = 200, 4  # of an approximate search: candidates looked at, and how many times k are compared exactly
 
 
 @dataclass(frozen=True)

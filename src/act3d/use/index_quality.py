@@ -1,5 +1,6 @@
 """How good search in an index is: over labelled shapes, and of an approximate index against an exact search."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ from numpy.typing import NDArray
 from act3d.errors import InputError
 from act3d.evaluation.retrieval import RetrievalQuality, retrieval_quality
 from act3d.progress import phase
-from act3d.use.index_table import matrix
+from act3d.use.index_table import EF, REFINE, matrix, read_columns
 
 EXACT_LIMIT = 100_000  # shapes up to which a query is compared with all of them
 ASKED = 2000  # labelled shapes that are asked in a larger collection
+MOST_NEW = 0.1  # share of rows that an approximate index may lack before it is made anew
 RECALL_QUERIES, RECALL_AT = 100, 10
 
 
@@ -39,46 +41,48 @@ def quality(unit: NDArray[np.float32], labels: list[str], splits: list[str]) -> 
     return found
 
 
-def approximate(table: Any, anew: bool, has_texts: bool) -> dict[str, float]:
-    """Make or renew the approximate indexes of a large table; a small one has none.
+def make_searchable(table: Any, columns: Sequence[str]) -> None:
+    """Make what queries need: full-text indexes, and approximate ones of vectors in a large table.
+
+    An index that is there stays; rows that it lacks are added to it by `table.optimize`. One of vectors that lacks many
+    is made anew, for its clusters are no longer those of the table.
 
     Args:
         table: LanceDB's.
-        anew: Its vectors have changed.
-        has_texts: It has vectors among texts as well.
-
-    Returns:
-        Recall@10 of every such index in percent, against an exact search.
+        columns: Of vectors.
     """
-    there = {column for index in table.list_indices() for column in index.columns}
-    columns = ["vector", "text_vector"] if has_texts else ["vector"]
-    if table.count_rows() <= EXACT_LIMIT:
-        for index in table.list_indices():
-            if set(index.columns) & set(columns):
-                table.drop_index(index.name)
-        return {}
-    from lancedb.index import HnswSq
+    from lancedb.index import FTS, HnswSq
 
-    recall = {}
+    there = {index.columns[0]: index.name for index in table.list_indices()}
+    for column in ("name", "text"):
+        if column not in there:
+            table.create_index(column, config=FTS())
+    shapes = table.count_rows()
     for column in columns:
-        if anew or column not in there:
+        if shapes <= EXACT_LIMIT:
+            if column in there:
+                table.drop_index(there[column])
+        elif column not in there or table.index_stats(there[column]).num_unindexed_rows > MOST_NEW * shapes:
             with phase(f"making the approximate index of {column}"):
                 table.create_index(column, config=HnswSq(distance_type="cosine"))
-        recall[column] = measure_recall(table, column)
-    return recall
+
+
+def approximate_recall(table: Any, columns: Sequence[str]) -> dict[str, float]:
+    """Recall@10 in percent of every approximate index of some columns of vectors, against an exact search."""
+    there = {index.columns[0] for index in table.list_indices()}
+    return {column: measure_recall(table, column) for column in columns if column in there}
 
 
 def measure_recall(table: Any, column: str) -> float:
     """How many of the 10 nearest shapes an approximate search finds, in percent, over 100 stored vectors."""
-    step = max(1, table.count_rows() // RECALL_QUERIES)
-    places = list(range(0, table.count_rows(), step))[:RECALL_QUERIES]
-    stored = table.take_offsets(places).select([column]).to_arrow()[column]
+    rows = read_columns(table, ["id", column])
+    ids, vectors = np.array(rows["id"].to_pylist()), matrix(rows[column], rows[column].type.list_size)
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    asked = range(0, len(ids), max(1, len(ids) // RECALL_QUERIES))[:RECALL_QUERIES]
     found = total = 0
-    for vector in matrix(stored, stored.type.list_size):
-        sets = []
-        for exact in (True, False):
-            query = table.search(vector, vector_column_name=column).distance_type("cosine").select(["id", "_distance"])
-            query = query.bypass_vector_index() if exact else query.ef(200).refine_factor(4)
-            sets.append(set(query.limit(RECALL_AT).to_arrow()["id"].to_pylist()))
-        found, total = found + len(sets[0] & sets[1]), total + len(sets[0])
+    for similarity, vector in zip(unit[asked] @ unit.T, unit[asked], strict=True):
+        exact = ids[np.argpartition(-similarity, min(RECALL_AT, len(ids)) - 1)[:RECALL_AT]]
+        query = table.search(vector, vector_column_name=column).distance_type("cosine").select(["id", "_distance"])
+        near = query.ef(EF).refine_factor(REFINE).limit(RECALL_AT).to_arrow()["id"].to_pylist()
+        found, total = found + len(set(exact) & set(near)), total + len(exact)
     return 100 * found / total

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from act3d.errors import ConfigError, InputError
-from act3d.evaluation.retrieval import Scaling, measure_scaling
+from act3d.evaluation.retrieval import measure_scaling
 from act3d.files import printable
 from act3d.progress import Progress, phase
 from act3d.use import index_table
@@ -20,7 +20,7 @@ from act3d.use.aligned_predictor import AlignedPredictor, place_among_texts
 from act3d.use.embed_shapes import facts_of, with_progress
 from act3d.use.embeddings import check_made_by, made_by
 from act3d.use.index import Index, open_index
-from act3d.use.index_quality import approximate, quality
+from act3d.use.index_quality import approximate_recall, make_searchable, quality
 from act3d.use.index_table import CURRENT, FACTS, guarded, matrix, quoted, read_columns, upsert
 from act3d.use.reading import Reading, turned, with_turn
 from act3d.use.shape_predictors import EncoderPredictor
@@ -29,7 +29,8 @@ from act3d.use.texts import text_of, texts_of, without_names
 
 ROWS_A_WRITE = 256  # shapes after which what was found is written down
 REMOVED_AT_ONCE = 1000
-DRIFT = 0.1  # share of shapes added or removed since the scaling was measured, above which it is measured anew
+DRIFT = 0.1  # how much the number of shapes may have changed since the scaling was measured, before it is measured anew
+NEAR = 1e-4  # numbers of a scaled vector, and probabilities, that differ by less are the same
 KEPT = timedelta(hours=1)  # how long versions stay that somebody may be reading
 
 
@@ -109,17 +110,18 @@ class Draft:
         elif facts and made_by(facts["model"]) != made_by(model):
             table = None  # a first one that was never finished, by another model
         self.width, self.text_width = _widths(predictor)
-        self.labels = list(labels) or list(facts.get("labels", []))
+        said = index_table.facts_in(finished) if finished is not None else facts
+        self.labels = list(labels) or list(said.get("labels", []))
         if self.labels and not self.text_width:
             raise ConfigError(f"labels: {without_names(predictor.kind)}")
         if table is None:
             facts = {}
-        # What an update that was stopped has written is kept, but not trusted to be scaled and labelled alike.
+        # What an update that was stopped has written is kept, but not trusted to be scaled and labelled alike: it is
+        # compared with what it should be, and only rows that are otherwise are written again.
         self.whole = finished is not None and table is not None and finished.version == table.version
-        self.relabel = not self.whole or self.labels != facts.get("labels", [])
+        self.relabel = not self.whole or self.labels != said.get("labels", [])
         self.table, self.facts = table, {**facts, "model": model}
-        scaling = facts.get("scaling") if self.whole else None
-        self.scaling = None if scaling is None else Index(place, table, facts).scaling
+        self.scaling = Index(place, table, facts).scaling if "scaling" in facts else None
         self.pending: dict[str, list[Any]] = {}
 
     def known(self) -> dict[str, str]:
@@ -181,20 +183,19 @@ class Draft:
             if self.whole and not self.relabel and self.table.version == self._finished():
                 return
             rows = read_columns(self.table, ["id", "embedding", "class", "split", "stamp", "path"])
-            ids, vectors = rows["id"].to_pylist(), matrix(rows["embedding"], self.width)
-            scaling, measured = self._scale(ids, vectors)
-            self._label(ids)
-            for column in ("name", "text"):
-                self.table.create_index(column, config=_full_text())
-            recall = approximate(self.table, measured, has_texts=bool(self.text_width))
+            unit = self._scale(rows["id"].to_pylist(), matrix(rows["embedding"], self.width))
+            self._label()
+            vectors = ["vector", "text_vector"] if self.text_width else ["vector"]
+            make_searchable(self.table, vectors)
+            self.table.optimize(cleanup_older_than=KEPT)  # new rows are added to the indexes
+            recall = approximate_recall(self.table, vectors)
             labels, splits = rows["class"].to_pylist(), rows["split"].to_pylist()
             with phase("measuring how good search is"):
-                found = quality(scaling(vectors), labels, splits)
+                found = quality(unit, labels, splits)
             files = zip(rows["stamp"].to_pylist(), rows["path"].to_pylist(), strict=True)
             read = Reading.of(stamp for stamp, path in files if path)
             self.facts |= {"quality": found, "recall": recall, "labels": self.labels}
             self.facts |= {"reading": [read.up, read.normalize]}
-            self.table.optimize(cleanup_older_than=KEPT)
             self.table.update_field_metadata({"path": "id", "metadata": {FACTS: json.dumps(self.facts)}})
             tags = self.table.tags
             (tags.update if CURRENT in tags.list() else tags.create)(CURRENT, self.table.version)
@@ -202,35 +203,44 @@ class Draft:
     def _finished(self) -> int:
         return int(self.table.tags.list()[CURRENT]["version"])
 
-    def _scale(self, ids: list[str], vectors: NDArray[np.float32]) -> tuple[Scaling, bool]:
-        """The scaling of all shapes, measured anew if many have come or gone since it was; and whether it was."""
+    def _scale(self, ids: list[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scaled vectors of all shapes; the scaling is measured anew if many have come or gone since it was."""
         last = self.facts["scaling"]["shapes"] if self.scaling else 0
-        if self.scaling and abs(len(ids) - last) <= DRIFT * last:
-            return self.scaling, False
-        scaling = measure_scaling(vectors)
-        upsert(self.table, {"id": ids, "vector": scaling(vectors)}, insert=False)
-        about = {"mean": scaling.mean.tolist(), "deviation": scaling.deviation.tolist(), "shapes": len(ids)}
-        self.facts["scaling"] = about
-        return scaling, True
+        scaling = self.scaling
+        if scaling is None or abs(len(ids) - last) > DRIFT * last:
+            scaling = measure_scaling(vectors)
+            about = {"mean": scaling.mean.tolist(), "deviation": scaling.deviation.tolist(), "shapes": len(ids)}
+            self.facts["scaling"] = about
+        unit = scaling(vectors)
+        if not self.whole or scaling is not self.scaling:
+            rows = read_columns(self.table, ["id", "vector"])
+            place = {id: at for at, id in enumerate(rows["id"].to_pylist())}
+            stored = matrix(rows["vector"], self.width)[[place[id] for id in ids]]
+            other = np.flatnonzero(np.abs(stored - unit).max(axis=1) > NEAR)
+            if len(other):
+                upsert(self.table, {"id": [ids[at] for at in other], "vector": unit[other]}, insert=False)
+        return unit
 
-    def _label(self, ids: list[str]) -> None:
+    def _label(self) -> None:
         """Give shapes the nearest of the words: all of them, or those that have none yet."""
         if not self.labels:
             return
         assert isinstance(self.predictor, AlignedPredictor)
-        rows = read_columns(self.table, ["id", "text_vector"], "" if self.relabel else "zero_shot = ''")
+        names = ["id", "zero_shot", "zero_shot_probability"]
+        rows = read_columns(self.table, [*names, "text_vector"], "" if self.relabel else "zero_shot = ''")
         if not len(rows):
             return
         beside = torch.from_numpy(matrix(rows["text_vector"], self.text_width)).to(self.predictor.device)
         found = [row[0] for row in self.predictor.rank_vectors(beside, self.labels)]
-        columns = {"zero_shot": [str(word) for word, _ in found], "zero_shot_probability": [p for _, p in found]}
-        upsert(self.table, {"id": rows["id"].to_pylist(), **columns}, insert=False)
-
-
-def _full_text() -> Any:
-    from lancedb.index import FTS
-
-    return FTS()
+        stored = zip(*(rows[name].to_pylist() for name in names), strict=True)
+        other = [
+            (id, str(word), share)
+            for (id, old, was), (word, share) in zip(stored, found, strict=True)
+            if old != word or was is None or abs(was - share) > NEAR
+        ]
+        if other:
+            columns = dict(zip(names, map(list, zip(*other, strict=True)), strict=True))
+            upsert(self.table, columns, insert=False)
 
 
 def _widths(predictor: EncoderPredictor[Any]) -> tuple[int, int]:
