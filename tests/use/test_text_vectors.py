@@ -96,6 +96,31 @@ def test_words_find_shapes_from_the_file(
         act3d.search(index=index, where="class = 'rod'", text_vectors=str(vectors))
 
 
+def test_the_app_finds_shapes_by_the_words_of_the_file(
+    weights: Path, vectors: Path, meshes: Path, tmp_path: Path, no_tower: None
+) -> None:
+    from tests.app.served import served
+
+    index = str(tmp_path / "i")
+    act3d.index(str(meshes), str(weights), index)
+    wanted = act3d.search(index=index, text="long rod", text_vectors=str(vectors)).hits["long rod"]
+    with served(Path(index), text_vectors=str(vectors)) as app:
+        assert app.ask("/api/state")[1]["phrases"] == WORDS
+        status, found = app.ask("/api/words?text=long_rod")
+        assert (status, found["ids"]) == (200, [hit.id for hit in wanted])
+        assert found["similarity"] == pytest.approx([hit.similarity for hit in wanted], abs=1e-5)
+        status, said = app.ask("/api/words?text=cube")
+        assert (status, "'cube' is not one of the 3 texts" in said["error"]) == (400, True)
+    other = _model(tmp_path / "other.safetensors", 1)
+    given: dict[str, Any] = {"checkpoint": str(other), "text_vectors": str(vectors)}
+    refused = r"words\.npz: text vectors of another model than that of"
+    with served(meshes, **given, index=str(tmp_path / "new")) as app, pytest.raises(CheckpointError, match=refused):
+        app.session.models.encoder()  # which is loaded before anything is embedded
+    act3d.index(str(meshes), str(other), str(tmp_path / "j"))
+    with pytest.raises(CheckpointError, match=refused), served(tmp_path / "j", **given):
+        pass
+
+
 def test_another_model_refuses_the_file(vectors: Path, meshes: Path, tmp_path: Path) -> None:
     other = _model(tmp_path / "other.safetensors", 1)
     with pytest.raises(CheckpointError, match=r"words.npz: text vectors of another model than that of .*other"):

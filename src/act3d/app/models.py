@@ -13,6 +13,7 @@ from act3d.readers.by_suffix import Sample, read_sample
 from act3d.readers.guarded import Lost, limits_for, read_one
 from act3d.use.embeddings import made_by
 from act3d.use.reading import Reading
+from act3d.use.text_vectors import read_text_vectors
 
 if TYPE_CHECKING:
     from act3d.use.predictor import Predictor
@@ -36,13 +37,27 @@ class Models:
         made: Digest and backend of the encoder that the index was made with; None = there is no index yet.
         classifier: Checkpoint of a classifier; "" = the encoder, if it is one.
         device: Where to compute.
+        text_vectors: A file of text vectors, taken instead of the text Transformer; "" = none.
+
+    Raises:
+        InputError: Not such a file.
+        CheckpointError: Its vectors are of another model than the index.
     """
 
     def __init__(
-        self, checkpoint: str, backend: str, made: tuple[str, str] | None, classifier: str, device: str
+        self,
+        checkpoint: str,
+        backend: str,
+        made: tuple[str, str] | None,
+        classifier: str,
+        device: str,
+        text_vectors: str = "",
     ) -> None:
         self.checkpoint, self.backend, self.made = checkpoint, backend, made
         self._classifier, self.device = classifier, device
+        self._known_texts = read_text_vectors(text_vectors) if text_vectors else None
+        if self._known_texts is not None and made is not None:
+            self._known_texts.check_model(made[0], "the index")
         self._lock = threading.RLock()
         self._loaded: dict[str, Any] = {}
 
@@ -62,6 +77,8 @@ class Models:
                     raise CheckpointError(
                         f"checkpoint: {self.checkpoint} is not the model that the index was made with"
                     )
+                if self._known_texts is not None:
+                    self._known_texts.check_model(facts_of(found)["checkpoint"], self.checkpoint)
                 self._loaded["encoder"] = found
             return self._loaded["encoder"]
 
@@ -106,8 +123,19 @@ class Models:
         with self._lock:
             return [(str(label), float(share)) for label, share in classifier.rank(points[None])[0]]
 
+    def phrases(self) -> list[str]:
+        """Return the only words that can be searched for, where they come from a file; else none."""
+        return [] if self._known_texts is None else self._known_texts.texts
+
     def texts(self, text: str) -> NDArray[np.float32]:
-        """Return the unit vector (D,) of a text, of an encoder that learnt names."""
+        """Return the unit vector (D,) of a text, of an encoder that learnt names.
+
+        Raises:
+            InputError: The file of text vectors does not hold it.
+            MissingDependency: The text Transformer is not installed, and there is no file.
+        """
+        if self._known_texts is not None:
+            return self._known_texts.of([text])[0]
         with self._lock:
             return self.encoder().embed_text([text]).float().cpu().numpy()[0]
 

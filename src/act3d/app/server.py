@@ -81,6 +81,7 @@ def _add_looking(server: FastAPI, session: Session) -> None:
         return {
             "title": session.title, "number": session.number, "shapes": len(library) if library else 0,
             "job": session.jobs.about(), "refresh": bool(session.source), "words": session.words(),
+            "phrases": session.models.phrases(),
             "suffixes": list(READERS), "shared": MOST_SHARED,
         }  # fmt: skip
 

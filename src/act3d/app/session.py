@@ -40,6 +40,7 @@ class Session:
 
     Raises:
         ConfigError: Another encoder than the index's is named.
+        InputError: A file of text vectors that is none.
         CheckpointError: An index that cannot be opened, or whose model is gone.
     """
 
@@ -58,7 +59,7 @@ class Session:
         made = made_by(self.library.index.model) if self.library else None
         checkpoint = settings.checkpoint or (self.library.index.checkpoint() if self.library else SHIPPED)
         backend = made[1] if made else settings.backend
-        self.models = Models(checkpoint, backend, made, settings.classifier, settings.device)
+        self.models = Models(checkpoint, backend, made, settings.classifier, settings.device, settings.text_vectors)
 
     @property
     def title(self) -> str:

@@ -4,7 +4,7 @@ from act3d.known_models import SHIPPED
 from act3d.settings.data import ReadData
 from act3d.settings.evaluation import DEVICE_HELP
 from act3d.settings.model import Settings, option
-from act3d.settings.places import PlaceOrUrl, Weights
+from act3d.settings.places import Place, PlaceOrUrl, Weights
 from act3d.settings.using import BACKEND_HELP, ENCODER_HELP, Backend
 
 
@@ -22,6 +22,9 @@ class AppSettings(Settings, command="app"):
     index: PlaceOrUrl = option("", "folder of the index of a folder; empty = beside it, FOLDER-index")
     classifier: Weights = option(
         "", "names the files that are dropped; without one the labelled shapes nearest to them do"
+    )
+    text_vectors: Place = option(
+        "", "an .npz with the vectors of words (act3d export --format texts): these can be searched for without MiniLM"
     )
     data: ReadData = option(ReadData(), "how shapes are read")
     port: int = option(0, "on 127.0.0.1; 0 = any that is free", ge=0, le=65535)

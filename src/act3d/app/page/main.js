@@ -154,6 +154,7 @@ async function poll() {
     $("refresh").hidden = !state.refresh;
     $("words").disabled = $("words-form").lastElementChild.disabled = Boolean(state.words);
     $("why").textContent = state.words;
+    if ($("phrases").children.length !== state.phrases.length) $("phrases").replaceChildren(...state.phrases.map(text => new Option(text)));
     $("why").hidden = !state.words;
     showJob(state.job);
     if (state.number && state.number !== library?.number) await open();
