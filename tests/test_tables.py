@@ -1,10 +1,13 @@
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from rich.console import Console
 
+from act3d import tables
 from act3d.errors import InputError, MissingDependency
 from act3d.tables import Table, Tabular
 
@@ -18,6 +21,14 @@ def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert header.split() == ["name", "value"]
     assert first == "x" * 300 + "   1.25"
     assert second.endswith("     10")
+
+
+def test_a_narrow_terminal_cuts_no_name(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(tables, "Console", partial(Console, force_terminal=True, width=40, color_system=None))
+    names = [f"DIP_Socket-28_W6.9mm_{'x' * 40}_{end}" for end in ("ZIF", "THT")]
+    Table(["name", "mAP"], [[name, 1.0] for name in names]).print()
+    shown = "".join(capsys.readouterr().out.split()).replace("1.0", "")
+    assert all(name in shown for name in names)
 
 
 def test_names_of_strangers_neither_style_nor_move_nor_forge(capsys: pytest.CaptureFixture[str]) -> None:

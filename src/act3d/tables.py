@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import table as rich_table
 from rich.console import Console
@@ -76,7 +76,9 @@ class Table:
             console.print(Text(printable(self.title)))
         shown = rich_table.Table(box=None, pad_edge=False)
         for place, name in enumerate(self.columns):
-            shown.add_column(Text(printable(name)), justify="right" if self._is_numbers(place) else "left")
+            # Folded, not cut: names of files often differ only at their end.
+            justify: Literal["left", "right"] = "right" if self._is_numbers(place) else "left"
+            shown.add_column(Text(printable(name)), justify=justify, overflow="fold")
         for number, line in enumerate(self.lines()):
             shown.add_row(*map(Text, line), style="bold" if number in self.strong else None)
         console.print(shown)

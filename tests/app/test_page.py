@@ -100,6 +100,24 @@ def test_filter_choose_and_go_on_through_neighbours(browser: Any, app: Served) -
         expect(tab.locator("#why")).to_contain_text("learnt no names")
 
 
+def test_a_long_name_keeps_its_end(browser: Any, app: Served) -> None:
+    name = "a_very_long_name_of_a_shape_that_fits_no_card_and_no_screen_of_a_phone.obj"
+    with tab_of(browser, app.url) as tab:
+        expect(tab.locator("#count")).to_have_text("25 shapes")
+        tab.locator("#filter").fill("very_long")
+        expect(tab.locator("#count")).to_have_text("1 of 25 shapes")
+        card = shown(tab)
+        expect(card.locator("b")).to_have_text(name)
+        expect(card.locator("b span").last).to_have_text("_a_phone.obj")
+        seen = """([front, end]) => [front.scrollWidth > front.clientWidth, end.scrollWidth <= end.clientWidth,
+            end.getBoundingClientRect().right <= end.closest(".card").getBoundingClientRect().right]"""
+        assert card.locator("b").evaluate(f"b => ({seen})(b.children)") == [True, True, True]
+        tab.locator("#filter").fill("")
+        expect(tab.locator("#count")).to_have_text("25 shapes")
+        shown(tab).first.click()
+        expect(tab.locator("#nearest li:visible").first.locator("button > span > span").last).not_to_be_empty()
+
+
 def test_a_file_is_dropped_and_turned(browser: Any, app: Served, library: Path) -> None:
     content = (library / "plate" / "plate05.obj").read_text()
     with tab_of(browser, app.url) as tab:

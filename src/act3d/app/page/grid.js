@@ -2,6 +2,7 @@
 import { ask } from "./ask.js";
 
 const POINTS = 1536, KEPT = 20000, WIDE = 150, BELOW = 62;  // bytes of a cloud, clouds kept, least width, text of a card
+const TAIL = 12;  // letters at the end of a name that are always shown
 const clouds = new Map();  // id -> ArrayBuffer
 
 /** The clouds of some ids, from here or from the server; undefined where a later call of the same kind came. */
@@ -15,6 +16,14 @@ export async function cloudsOf(kind, ids) {
     for (const id of clouds.keys()) if (clouds.size > KEPT && !ids.includes(id)) clouds.delete(id); else break;
   }
   return ids.map(id => clouds.get(id));
+}
+
+/** Show a name that is cut before its end where it does not fit: files of a kind often differ only there. */
+export function showName(element, name) {
+  const letters = [...name], at = Math.max(0, letters.length - TAIL);
+  element.classList.add("name-of");
+  element.replaceChildren(...[letters.slice(0, at), letters.slice(at)].map(part =>
+    Object.assign(document.createElement("span"), { textContent: part.join("") })));
 }
 
 export const forgetCloud = id => clouds.delete(id);
@@ -91,8 +100,9 @@ export class Grid {
     card.box.setAttribute("aria-selected", row === this.chosen);
     card.box.setAttribute("aria-posinset", place + 1);
     card.box.setAttribute("aria-setsize", this.rows.length);
-    card.name.textContent = card.box.title = name;
+    if (card.box.title !== name) showName(card.name, card.box.title = name);
     card.remark.textContent = remark;
+    card.box.setAttribute("aria-label", [name, remark].filter(Boolean).join(", "));
     card.place = place;
     const cloud = clouds.get(id);
     if (card.id === id && card.cloud === cloud && card.drawn === this.wide) return Boolean(cloud);

@@ -1,6 +1,6 @@
 // The chosen shape: turning, with its class, its neighbours that turn along, and its place on the map.
 import { json } from "./ask.js";
-import { cloudsOf } from "./grid.js";
+import { cloudsOf, showName } from "./grid.js";
 
 const $ = id => document.getElementById(id);
 const views = new Map();  // canvas -> view
@@ -58,8 +58,9 @@ async function showNearest(found, library, choose) {
     if (item.hidden) return;
     const row = library.rowOf.get(ids[i]), button = item.firstChild, [view, name, remark] = button.children;
     turning(view.firstChild, got[i], pose, 0.037);
-    name.textContent = button.title = library.names[row];
+    showName(name, button.title = library.names[row]);
     remark.textContent = [found.similarity[i].toFixed(3), library.classOf(row)].filter(Boolean).join(" · ");
+    button.setAttribute("aria-label", [button.title, remark.textContent].join(", "));
     button.onclick = () => choose(row);
   });
   list.setAttribute("aria-busy", false);
