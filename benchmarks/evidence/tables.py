@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from act3d.files import write_text
+from benchmarks.evidence.counts import TUNED, Counts, collect_counts, count_of
 from benchmarks.evidence.differences import Difference, bootstrap, paired, spread
 from benchmarks.evidence.features import right_of
 from benchmarks.evidence.methods import CHOICES, METHODS, recipe_digest
@@ -52,7 +53,7 @@ def write(out: Path, log: Path, documents: Path = DOCUMENTS) -> None:
         write_text(documents / "choice.md", choice_page(entries))
     final = [entry for entry in read_lines(log) if entry["digest"]]
     if final:
-        write_text(documents / "evidence.md", final_page(final))
+        write_text(documents / "evidence.md", final_page(final, collect_counts(out, documents / "parameters.json")))
         draw(final, documents / "evidence.png")
         write_pairs(current(final), documents / "differences.csv")
     print(f"{len(entries)} results of choices, {len(final)} of openings, into {documents}")
@@ -180,8 +181,8 @@ def verdict(score: dict[str, dict[int, float]]) -> str:
     return f"Best by the rule, of {len(whole)} candidates with {most} seeds: {best}; {equal}."
 
 
-def final_page(entries: list[Entry]) -> str:
-    """Return the page of the final table."""
+def final_page(entries: list[Entry], counts: Counts) -> str:
+    """Return the page of the final table; `counts` are trained parameters, see `counts.py`."""
     entries = current(entries)
     known = {entry["method"] for entry in entries}
     rows = [name for name in METHODS if name in known]
@@ -190,6 +191,10 @@ def final_page(entries: list[Entry]) -> str:
         values = {heading: number(entries, task, name, key) for task, key, heading in COLUMNS}
         used = [heading for heading, found in values.items() if found]
         body = [[_title(row), *(mean_and_spread(values[heading].get(row)) for heading in used)] for row in rows]
+        for task, heading in TUNED.items():
+            if heading in used:
+                used.append(f"parameters trained ({heading})")
+                body = [[*line, count_of(counts, row, f"{task} {name}")] for row, line in zip(rows, body, strict=True)]
         pages.append(f"## {name}\n\n" + table(["row", *used], body))
     unseen = {what: number(entries, "unseen", "homedecor", what) for what in ("nn1", "map", "zero_shot")}
     if unseen["nn1"]:
@@ -199,7 +204,7 @@ def final_page(entries: list[Entry]) -> str:
     shown = table(head, difference_rows(entries, claimed_pairs(rows)))
     pages += [
         f"## Differences that the claims are about\n\nAll pairs: differences.csv.\n\n{shown}",
-        cost_table(entries, rows),
+        cost_table(entries, rows, counts),
     ]
     return "\n".join(pages)
 
@@ -254,21 +259,17 @@ def _right(entry: Entry, task: str, collection: str, key: str) -> Any:
     return right_of(kept[key]) if key in kept else None
 
 
-def cost_table(entries: list[Entry], rows: list[str]) -> str:
-    """Return processor minutes and clouds seen in training, of every row."""
+def cost_table(entries: list[Entry], rows: list[str], counts: Counts) -> str:
+    """Return processor minutes, clouds seen and parameters trained in pretraining, of every row."""
     spent = by_seed(entries, lambda entry: entry["cost"]["processor_s"] if entry["task"] == "frozen" else None)
     clouds = by_seed(entries, lambda entry: entry["cost"]["clouds"] if entry["task"] == "frozen" else None)
-    body = [
-        [
-            _title(row),
-            METHODS[row].about,
-            mean_and_spread({seed: each / 60 for seed, each in spent[row].items()}),
-            f"{np.mean(list(clouds[row].values())):.0f}",
-        ]
-        for row in rows
-        if row in clouds
-    ]
-    return "## What the rows are, and their cost\n\n" + table(["row", "", "processor minutes", "clouds seen"], body)
+    body = []
+    for row in (row for row in rows if row in clouds):
+        minutes = mean_and_spread({seed: each / 60 for seed, each in spent[row].items()})
+        seen = f"{np.mean(list(clouds[row].values())):.0f}"
+        body.append([_title(row), METHODS[row].about, minutes, seen, count_of(counts, row, "pretraining")])
+    head = ["row", "", "processor minutes", "clouds seen", "parameters trained"]
+    return f"## What the rows are, and their cost\n\n{table(head, body)}"
 
 
 def draw(entries: list[Entry], path: Path) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import act3d
 from act3d.commands.check_data import check_data
 from act3d.data import open_dataset
 from act3d.data.description import TABLE, read_table
 from act3d.errors import InputError
+from act3d.tables import count_text
 from benchmarks.evidence import __main__ as command
 from benchmarks.evidence import cuts, differences, features, methods, openings, tables, tasks, training
 from benchmarks.evidence.training import Place
@@ -306,6 +308,15 @@ def test_all_tasks_give_numbers(pool: Path, tmp_path: Path, tiny: None, monkeypa
     page = (tmp_path / "evidence.md").read_text()
     assert "zero-shot, classes held out" in page
     assert "homedecor (nothing of it was seen)" in page
+    counts = json.loads((tmp_path / "parameters.json").read_text())
+    row = counts[methods.recipe_digest(methods.METHODS["point_mae+names"])]
+    assert set(row) == {"pretraining", "parts kicad", *(f"full {name}" for name in RULES)}
+    stage = training.train_stage(Place(out, pool, "final", 0), "point_mae+names")
+    model = act3d.load(stage).model
+    assert row["pretraining"] == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert page.count(count_text(row["pretraining"])) >= 1
+    tables.write(tmp_path / "elsewhere", log, tmp_path)  # counts of before are kept
+    assert (tmp_path / "evidence.md").read_text() == page
 
 
 def write_labels(path: Path, labels: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from act3d.errors import InputError
 from act3d.files import read_json
+from act3d.tables import trained_text
 
 # Metric of act3d -> type and name among the Hub's.
 _METRICS = {
@@ -21,7 +22,8 @@ _TASKS = {"classifier": "point-cloud-classification", "segmenter": "point-cloud-
 
 
 def results_of(path: Path | None) -> dict[str, Any]:
-    """The numbers that a run found for its weights, as facts of a checkpoint; {} for weights outside a finished run."""
+    """What a run says of its weights, as facts of a checkpoint: metrics, and how many parameters it trained; {} for
+    weights outside a finished run."""
     file = path.parent.parent / "results.json" if path is not None and path.parent.name == "checkpoints" else None
     if file is None or not file.is_file():
         return {}
@@ -30,7 +32,8 @@ def results_of(path: Path | None) -> dict[str, Any]:
         found = {k: v for k, v in results["metrics"].items() if k in _METRICS and isinstance(v, int | float)}
     except (InputError, KeyError, TypeError, AttributeError):
         raise InputError(f"{file} is damaged: it has no metrics; remove it, or the card would miss them") from None
-    return {"metrics": found} if found else {}
+    counts = {"parameters": results["parameters"]} if results.get("parameters") else {}
+    return ({"metrics": found} if found else {}) | counts
 
 
 def model_index(kind: str, meta: dict[str, Any]) -> list[dict[str, Any]]:
@@ -69,6 +72,7 @@ def model_card(header: dict[str, Any]) -> str:
         ("Points a cloud", meta.get("points", "not recorded")),
         ("Normalisation", f"{meta.get('normalization', 'not recorded')}, files' up axis {meta.get('source_up', '?')}"),
         ("Protocol", meta.get("protocol", "not recorded")),
+        *([("Parameters", trained_text(meta["parameters"]))] if meta.get("parameters") else []),
         ("Licence of the data", licence),
         ("act3d", header.get("act3d", "")),
     ]
