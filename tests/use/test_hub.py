@@ -78,11 +78,15 @@ def test_the_card_of_a_run_has_its_results_in_the_form_of_the_hub(student_file: 
     weights = run / "checkpoints" / "best.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(student_file.read_bytes())
-    write_json(run / "results.json", {"metrics": {"probe": 71.5, "epochs": 3, "confusion": [[1]]}})
+    counts = {"trained": 1200, "all": 340_000}
+    write_json(
+        run / "results.json", {"metrics": {"probe": 71.5, "epochs": 3, "confusion": [[1]]}, "parameters": counts}
+    )
     folder = act3d.save_pretrained(act3d.load(run), tmp_path / "hub")
     (result,) = ModelCard.load(folder / "README.md").data.eval_results
     assert (result.metric_value, result.metric_type, result.dataset_name) == (71.5, "accuracy", "boxes")
     assert act3d.load(folder / "model.safetensors").meta["metrics"] == {"probe": 71.5}
+    assert "| Trained | 1.2 k of 340 k parameters trained |" in (folder / "README.md").read_text()
 
 
 def test_a_dataset_has_a_card() -> None:

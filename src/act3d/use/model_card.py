@@ -72,7 +72,7 @@ def model_card(header: dict[str, Any]) -> str:
         ("Points a cloud", meta.get("points", "not recorded")),
         ("Normalisation", f"{meta.get('normalization', 'not recorded')}, files' up axis {meta.get('source_up', '?')}"),
         ("Protocol", meta.get("protocol", "not recorded")),
-        *([("Parameters", trained_text(meta["parameters"]))] if meta.get("parameters") else []),
+        *([("Trained", trained_text(meta["parameters"]))] if meta.get("parameters") else []),
         ("Licence of the data", licence),
         ("act3d", header.get("act3d", "")),
     ]
