@@ -51,7 +51,7 @@ def fit_autoencoder(model: Autoencoder, patches: Patches, temperature: float) ->
 
 
 @torch.no_grad()
-def fit_student(model: nn.Module, patches: Patches, embedding: bool = True) -> None:
+def fit_student(model: nn.Module, patches: Patches, keep: nn.Module | None = None) -> None:
     """Initialize a masked student on a batch, in place: weights at 1/sqrt(inputs), tokens of standard deviation 1.
 
     The first layer of positions starts wide, so that its activation is not linear: near zero it is, and then all
@@ -60,21 +60,22 @@ def fit_student(model: nn.Module, patches: Patches, embedding: bool = True) -> N
     Args:
         model: A module with an `encoder` (`PointEncoder`), and perhaps a decoder with a `decoder_pos_embed`.
         patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers of a batch, 16 clouds or more.
-        embedding: Initialize the patch embedding too; False where its weights come from a checkpoint.
+        keep: A part of the module whose weights come from a checkpoint: they stay.
     """
     encoder = cast(PointEncoder, model.encoder)
-    kept = set() if embedding else set(encoder.patch_embedding.modules())
+    kept = set() if keep is None else set(keep.modules())
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d) and module not in kept:
             _widen(module)
     training = encoder.training
     encoder.train()
-    if embedding:
+    if encoder.patch_embedding not in kept:
         _fit_embedding(encoder.patch_embedding, patches.neighborhoods)
-    if encoder.reduce is not None:
+    if encoder.reduce is not None and encoder.reduce not in kept:
         _fit_linear(encoder.reduce, encoder.patch_embedding(patches.neighborhoods), 1.0)
     encoder.train(training)
-    _fit_positions(encoder.pos_embed, patches.centers)
+    if encoder.pos_embed not in kept:
+        _fit_positions(encoder.pos_embed, patches.centers)
     decoder_positions = getattr(model, "decoder_pos_embed", None)
     if decoder_positions is not None:
         _fit_positions(decoder_positions, patches.centers)

@@ -22,11 +22,12 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError
 from act3d.evaluation.protocol import protocol_of
+from act3d.files import write_json
 from act3d.geometry import Patches
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
-from act3d.recipes.common import checkpoint_meta
+from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted
 from act3d.recipes.names import Names, learn_names, read_texts, zero_shot
 from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
@@ -75,6 +76,7 @@ class Pretraining(Recipe):
     ) -> None:
         super().__init__(settings, model, clouds)
         self.probe, self.teacher, self.names = probe, teacher, names
+        self.start: dict[str, Any] = {}
         if teacher is not None:
             teacher.model.requires_grad_(False).eval()
         self.protocol = protocol_of(settings.probe.test_split or settings.data.val_split)
@@ -102,6 +104,16 @@ class Pretraining(Recipe):
             names = learn_names(model.alignment, read_texts(clouds, settings.text), settings.text)
         return cls(settings, model, clouds, probe, teacher, names)
 
+    def begin_from(self, start: Start) -> None:
+        """Take over a pretrained encoder; the rest of the student keeps its fresh weights.
+
+        Raises:
+            CheckpointError: the encoders differ.
+        """
+        start.fill(self.model)
+        self.start = noted(start.about, self.settings.data.channels_beside)
+        self.facts, self.meta = self.facts | {"start": self.start}, self.meta | {"start": self.start}
+
     def to(self, device: torch.device) -> None:
         """Put the teacher where the student is."""
         super().to(device)
@@ -114,10 +126,12 @@ class Pretraining(Recipe):
         """Copy the teacher into the run folder: the run stays whole when stage I's folder is gone."""
         if self.teacher is not None:
             checkpoints.save(self.teacher.model, folder.teacher, self.teacher.meta)
+        if self.start:  # a resumed run does not need that checkpoint again
+            write_json(folder.start, self.start)
 
     def fit_start(self, points: Tensor) -> None:
-        """Fit the student to clouds (B, N, 3)."""
-        fit_student(self.model, self.model.patchify(points))
+        """Fit the student, but for an encoder that was pretrained, to clouds (B, N, 3)."""
+        fit_student(self.model, self.model.patchify(points), keep=self.model.encoder if self.start else None)
 
     def beside_names(self, losses: dict[str, Tensor], patches: Patches, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a method's losses with the contrast of whole clouds and their names added, where names are learnt."""
@@ -220,7 +234,11 @@ def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
     clouds = open_clouds(settings.data, settings.seed)
     probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
     torch.manual_seed(settings.seed)  # initial weights
-    return method.assemble(settings, clouds.train, probe, teacher)
+    recipe = method.assemble(settings, clouds.train, probe, teacher)
+    if settings.student.checkpoint:
+        kept, beside = folder.kept_start(resume), settings.data.channels_beside
+        recipe.begin_from(encoder_start(settings.student.checkpoint, settings.student, kept, beside))
+    return recipe
 
 
 def find_teacher(settings: Any, folder: RunFolder, resume: bool) -> Checkpoint[Autoencoder]:

@@ -192,6 +192,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
             raise ConfigError(f"teacher.cache: true is for method act; {self.method} does not learn features")
         if self.teacher.cache and self.data.resident == "always":
             raise ConfigError("data.resident: always is not possible with teacher.cache; use auto")
+        if self.method in _XYZ and student.checkpoint:
+            raise ConfigError(f'student.checkpoint: method {self.method} starts from fresh weights; use ""')
         if self.method in _XYZ:
             check_xyz(self.data, f"method {self.method}", _XYZ[self.method])
         elif self.teacher.cache:

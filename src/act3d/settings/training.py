@@ -127,6 +127,11 @@ class TransferConfig(FreshEncoderConfig):
 class StudentConfig(Section, section="student"):
     """The 3D Transformer that is pretrained. Its patches are the teacher's."""
 
+    checkpoint: Weights = option(
+        "",
+        "weights of any model whose point encoder has this width, depth and heads, such as act3d-small: the encoder "
+        "starts from them; empty = fresh weights",
+    )
     width: int = option(384, "channels of the encoder and the decoder", unit="channels", ge=8)
     depth: int = option(12, "blocks of the encoder", unit="blocks", ge=1)
     heads: int = option(6, "attention heads of the encoder; divides width", ge=1)
