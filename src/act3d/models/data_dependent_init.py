@@ -51,7 +51,7 @@ def fit_autoencoder(model: Autoencoder, patches: Patches, temperature: float) ->
 
 
 @torch.no_grad()
-def fit_student(model: nn.Module, patches: Patches, keep: nn.Module | None = None) -> None:
+def fit_student(model: nn.Module, patches: Patches, keep: Iterable[nn.Module] = ()) -> None:
     """Initialize a masked student on a batch, in place: weights at 1/sqrt(inputs), tokens of standard deviation 1.
 
     The first layer of positions starts wide, so that its activation is not linear: near zero it is, and then all
@@ -60,10 +60,10 @@ def fit_student(model: nn.Module, patches: Patches, keep: nn.Module | None = Non
     Args:
         model: A module with an `encoder` (`PointEncoder`), and perhaps a decoder with a `decoder_pos_embed`.
         patches: (B, G, M, 3) neighborhoods and (B, G, 3) centers of a batch, 16 clouds or more.
-        keep: A part of the module whose weights come from a checkpoint: they stay.
+        keep: Parts of the module whose weights come from a checkpoint: they stay.
     """
     encoder = cast(PointEncoder, model.encoder)
-    kept = set() if keep is None else set(keep.modules())
+    kept = {module for part in keep for module in part.modules()}
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d) and module not in kept:
             _widen(module)

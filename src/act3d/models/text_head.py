@@ -65,6 +65,18 @@ class TextHead(TextSide):
         """Features of clouds (B, F) -> unit vectors (B, D) among texts."""
         return F.normalize(self.projection(features), dim=1)
 
+    def take_over(self, source: object) -> bool:
+        """Take over the projection and temperature of another head of this size; False where that is none.
+
+        The mean of texts stays one's own: it is that of the texts that are learnt.
+        """
+        own, theirs = (dict(getattr(side, "projection", nn.Identity()).named_parameters()) for side in (self, source))
+        if not isinstance(source, TextHead) or [v.shape for v in own.values()] != [v.shape for v in theirs.values()]:
+            return False
+        self.projection.load_state_dict(source.projection.state_dict())
+        self.contrast.load_state_dict(source.contrast.state_dict())
+        return True
+
 
 def build_text_head(config: dict[str, Any] | None, features: int) -> TextHead | None:
     """The head of a model that learns names beside something else: `TextHead`'s arguments, or None for no head."""

@@ -63,7 +63,7 @@ class PointBERTPretraining(Pretraining):
 
     def fit_start(self, points: Tensor) -> None:
         """Fit the student to clouds (B, N, 3), all but its patch embedding, which is the tokenizer's."""
-        fit_student(self.model, self.model.patchify(points), keep=self.model.encoder.patch_embedding)
+        fit_student(self.model, self.model.patchify(points), keep=[self.model.encoder.patch_embedding])
 
     def to(self, device: torch.device) -> None:
         """Put all that does not train where the model is."""

@@ -77,6 +77,7 @@ class Pretraining(Recipe):
         super().__init__(settings, model, clouds)
         self.probe, self.teacher, self.names = probe, teacher, names
         self.start: dict[str, Any] = {}
+        self.pretrained: list[nn.Module] = []  # parts of the model that started from weights
         if teacher is not None:
             teacher.model.requires_grad_(False).eval()
         self.protocol = protocol_of(settings.probe.test_split or settings.data.val_split)
@@ -105,12 +106,15 @@ class Pretraining(Recipe):
         return cls(settings, model, clouds, probe, teacher, names)
 
     def begin_from(self, start: Start) -> None:
-        """Take over a pretrained encoder; the rest of the student keeps its fresh weights.
+        """Take over a pretrained encoder, and its way to words where names are learnt beside; the rest stays fresh.
 
         Raises:
             CheckpointError: the encoders differ.
         """
         start.fill(self.model)
+        self.pretrained = [self.model.encoder]
+        if self.names is not None and self.model.alignment.take_over(getattr(start.source, "alignment", None)):
+            self.pretrained.append(self.model.alignment)
         self.start = noted(start.about, self.settings.data.channels_beside)
         self.facts, self.meta = self.facts | {"start": self.start}, self.meta | {"start": self.start}
 
@@ -130,8 +134,8 @@ class Pretraining(Recipe):
             write_json(folder.start, self.start)
 
     def fit_start(self, points: Tensor) -> None:
-        """Fit the student, but for an encoder that was pretrained, to clouds (B, N, 3)."""
-        fit_student(self.model, self.model.patchify(points), keep=self.model.encoder if self.start else None)
+        """Fit the student, but for what was pretrained, to clouds (B, N, 3)."""
+        fit_student(self.model, self.model.patchify(points), keep=self.pretrained)
 
     def beside_names(self, losses: dict[str, Tensor], patches: Patches, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a method's losses with the contrast of whole clouds and their names added, where names are learnt."""
