@@ -117,7 +117,7 @@ def planned(settings: TeachSettings, data: str = "sample") -> tuple[AutoencodeSe
     first = resolve(AutoencodeSettings, given | {"out": f"{settings.out}/stage1"}, [settings.stage1])
     teacher = {"checkpoint": f"{settings.out}/stage1"}
     return first, resolve(
-        PretrainSettings, given | {"out": f"{settings.out}/stage2", "teacher": teacher}, [settings.stage2]
+        PretrainSettings, given | {"out": f"{settings.out}/stage2", "teacher": teacher}, settings.stage2.split(",")
     )
 
 
@@ -165,7 +165,7 @@ def _prepared(out: Path, wanted: PrepareSettings, recorded: list[list[object]]) 
 
 
 def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
-    """Train both stages, or go on with them, and return the run folder of the encoder; it starts from random weights.
+    """Train both stages, or go on with them, and return the run folder of the encoder.
 
     Raises:
         InputError: the data has no training shapes.
@@ -185,8 +185,21 @@ def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
     # Validation is a linear SVM too: of more shapes it would take longer than the training.
     trainer = second.trainer.model_copy(update={"validate_every": 0}) if len(train) > PROBED else second.trainer
     section = second.data.model_copy(update=changes)
-    run_stage(pretrain, second.model_copy(update={"data": section, "trainer": trainer}), whole)
+    align = second.align if _says_names(train, second) else second.align.model_copy(update={"weight": 0.0})
+    run_stage(pretrain, second.model_copy(update={"data": section, "trainer": trainer, "align": align}), whole)
     return out / "stage2"
+
+
+def _says_names(train: "CloudDataset", second: PretrainSettings) -> bool:
+    """Tell whether the shapes have names to learn from, where names are to be learnt; say so if they have none."""
+    from act3d.use.texts import texts_of
+
+    if not second.align.weight:
+        return True
+    if len({*texts_of(train.columns(), second.text.column, clean=second.text.clean)} - {""}) > 1:
+        return True
+    say("  the names of these files and folders say nothing that tells shapes apart: none is learnt", error=True)
+    return False
 
 
 def again(settings: TeachSettings) -> str:
@@ -247,14 +260,20 @@ def _write_page(result: TeachResult, source: Path, count: int) -> None:
     say("Writing the page", error=True)
     folders = [result.encoder, result.out / "stage1", *([result.out / "probe"] if result.probe else [])]
     runs = [run for folder in folders for run in read_runs(folder)]
+    taught = runs[0].results
     lead = (
         f"{count} shapes. First an autoencoder around a frozen Transformer learned to rebuild them (stage I); then a "
         "3D Transformer, the encoder, learned to predict the autoencoder's features of hidden patches (stage II)."
     )
-    if not any(supervision_note(run.results) for run in runs):
+    if "texts" in taught:
+        lead += " Beside that it learned the names of files and folders."
+    if start := (taught.get("start") or {}).get("checkpoint"):
+        lead += f" The encoder started from {start}{supervision_note(taught, ', ') if 'texts' not in taught else ''}."
+    if not supervision_note(taught):
         lead += " No names or classes were used for that."
     if result.probe:
-        lead += f" A linear SVM on its frozen features is right about {result.probe['oa']:.0f} % of the test shapes."
+        lead += f" A linear SVM on its frozen features is right about {result.probe['oa']:.0f} % of the test shapes"
+        lead += f" ({result.probe['start']:.0f} % before this training)." if "start" in result.probe else "."
     title, commands = f"What act3d learned from {source.absolute().name}", "\n".join(_next_commands(result))
     page = replace(run_page(runs), title=title, lead=lead, commands=commands, maker="act3d teach")
     write_run_page(result.report, page)
@@ -279,8 +298,10 @@ def _print_places(result: TeachResult) -> None:
 def _next_commands(result: TeachResult) -> list[str]:
     weights = result.encoder / "checkpoints" / "last.safetensors"  # the index is of these
     data, where, encoder = (shlex.quote(str(place)) for place in (result.data, result.index, weights))
+    words = "texts" in read_json(result.encoder / "results.json")
     lines = [
         f"act3d search my_shape.obj --index {where} --page found.html   # the nearest of these shapes",
+        *([f'act3d search --text "..." --index {where} --page found.html   # by words'] if words else []),
         f"act3d index more_shapes --checkpoint {encoder} --out {where}   # add others",
     ]
     if result.probe:

@@ -20,6 +20,7 @@ from act3d.tables import Table, Tabular
 # Kinds of features, in the order of tables, and what they are.
 KINDS = {
     "pretrained": "the encoder of the checkpoint",
+    "start": "the encoder that its training started from, where that is a checkpoint",
     "random": "the same architecture with the random weights that training starts from",
     "data_dependent": "the same with data-dependent initialization and batch statistics of the training shapes",
     "plain": "a PointNet with random weights",
@@ -73,14 +74,15 @@ class ProbeReport(Tabular):
         first = self.metrics["pretrained"]
         others = {
             f"{kind}{ending}": self.metrics[kind][probe]
-            for kind in ("random", "data_dependent")
+            for kind in ("start", "random", "data_dependent", "plain")
+            if kind in self.metrics
             for ending, probe in (("", "linear"), ("_knn", "knn"))
         }
         return {"oa": first["linear"], "macc": first["linear_macc"], "knn": first["knn"], **others}
 
 
 def probe_encoder(
-    model: Any, train: CloudDataset, test: CloudDataset, batch_size: int = 64, seed: int = 0
+    model: Any, train: CloudDataset, test: CloudDataset, batch_size: int = 64, seed: int = 0, before: Any = None
 ) -> ProbeReport:
     """Train and test both probes on frozen features of all kinds.
 
@@ -89,6 +91,7 @@ def probe_encoder(
         train, test: labelled shapes, treated as in the model's training.
         batch_size: shapes at once.
         seed: of the random weights, the folds of cross-validation, and the plain baseline.
+        before: the model that training started from; None = it started from fresh weights, or that is not to be had.
 
     Raises:
         InputError: no labels.
@@ -100,6 +103,8 @@ def probe_encoder(
 
     with phase(f"features of {len(train)} + {len(test)} shapes, with and without pretraining"):
         features = {"pretrained": both(embedding_of(model))}
+        if before is not None:
+            features["start"] = both(embedding_of(before))
         features["random"] = both(embedding_of(random_twin(model, seed)))
         features["data_dependent"] = both(embedding_of(fitted_twin(model, seed, train, batch_size)))
         features["plain"] = both(lambda points: plain_features(points, seed=seed))

@@ -18,6 +18,7 @@ _NAMES = {
     "recall_5": "recall@5 on validation shapes, %",
     "knn": "k-NN accuracy, %",
     "pretrained": "pretrained, %",
+    "start": "before this training, %",
     "random": "random initialization, %",
     "data_dependent": "data-dependent initialization, %",
     "plain": "plain PointNet features, %",

@@ -150,8 +150,9 @@ class TeachSettings(Settings, command="teach"):
     """Turn a folder of shapes into an encoder of them, an index to search, and a page: the whole way in one command.
 
     Prepares the shapes, trains stage I and stage II on them, tests frozen features where there are class folders,
-    indexes the shapes, and writes `report.html`. With the small presets nothing is learnt from names and classes: they
-    only test. How long it takes is estimated and printed first; training is as long as the number of shapes asks for. A
+    indexes the shapes, and writes `report.html`. The encoder starts from act3d-small, which comes with act3d, and
+    learns the names of files and folders too (name-supervised); `--stage2 small/pretrain` teaches a fresh one, without
+    names. How long it takes is estimated and printed first; training is as long as the number of shapes asks for. A
     second call continues where the first one stopped and keeps finished steps.
     """
 
@@ -165,7 +166,10 @@ class TeachSettings(Settings, command="teach"):
         "auto", "the up axis in the files; auto takes what a file says of itself, z for KiCad, else y"
     )
     stage1: Place = option("small/autoencode", "preset or YAML file of stage I")
-    stage2: Place = option("small/pretrain", "preset or YAML file of stage II")
+    stage2: Place = option(
+        "small/pretrain,small/pretrain-started",
+        "presets or YAML files of stage II, separated by commas; later ones win",
+    )
     seed: int = option(0, "seed of all randomness")
     fresh: bool = option(False, "start again; the content of `out` is kept under another name")
 

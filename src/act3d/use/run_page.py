@@ -26,10 +26,12 @@ from act3d.use.alike import retrieval, small_clouds
 from act3d.use.figures.shapes import Source, array, shapes_of, short
 from act3d.use.load import load
 from act3d.use.predictor import Predictor
+from act3d.use.probing import started_from
 from act3d.use.run_report import VARIANTS, duration, read_curve, read_settings
 from act3d.use.shape_predictors import AutoencoderPredictor, EncoderPredictor
 
-ENCODER, RANDOM, PLAIN = "Trained encoder", VARIANTS["random"], VARIANTS["plain"]
+ENCODER, BEFORE = "Trained encoder", "The encoder before this training"
+RANDOM, PLAIN = VARIANTS["random"], VARIANTS["plain"]
 SHAPES = 6  # reconstructions
 MOST = 2000  # labelled shapes of a split that are embedded, evenly spread
 NO_CURVE = ("lr", "clouds_per_s", "step", "epoch")
@@ -102,8 +104,10 @@ def encoder_parts(model: EncoderPredictor[Any], root: str) -> dict[str, Any]:
         return {}
     seed = int(model.meta.get("seed", 0))
     twin = random_twin(model.model, seed)
+    before, _ = started_from(model.model, model.meta)
     functions = {
         ENCODER: embedding_of(model.model),
+        **({BEFORE: embedding_of(before)} if before is not None else {}),
         RANDOM: embedding_of(twin),
         PLAIN: lambda points: plain_features(points, seed=seed),
     }
