@@ -22,7 +22,7 @@ from act3d.errors import CheckpointError, InputError
 from act3d.evaluation.retrieval import Scaling
 from act3d.known_models import named_model
 from act3d.use import index_table
-from act3d.use.index_table import CURRENT, EF, REFINE, SHOWN, guarded, open_table, quoted, read_columns
+from act3d.use.index_table import CURRENT, PROBES, REFINE, SHOWN, guarded, open_table, quoted, read_columns
 from act3d.use.reading import Reading
 from act3d.use.texts import without_names
 
@@ -199,7 +199,7 @@ class Index:
 
         def ask() -> Any:
             query = self.table.search(asked, vector_column_name=column).distance_type("cosine")
-            query = query.bypass_vector_index() if exact else query.ef(max(EF, k)).refine_factor(REFINE)
+            query = query.bypass_vector_index() if exact else query.nprobes(PROBES).refine_factor(REFINE)
             query = query.where(where) if where else query
             return query.select([*SHOWN, "_distance"]).limit(k).to_list()
 

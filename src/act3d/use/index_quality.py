@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from act3d.errors import InputError
 from act3d.evaluation.retrieval import RetrievalQuality, retrieval_quality
 from act3d.progress import phase
-from act3d.use.index_table import EF, REFINE, matrix, read_columns
+from act3d.use.index_table import CLUSTER, PROBES, REFINE, matrix, read_columns
 
 EXACT_LIMIT = 100_000  # shapes up to which a query is compared with all of them
 ASKED = 2000  # labelled shapes that are asked in a larger collection
@@ -51,7 +51,7 @@ def make_searchable(table: Any, columns: Sequence[str]) -> None:
         table: LanceDB's.
         columns: Of vectors.
     """
-    from lancedb.index import FTS, HnswSq
+    from lancedb.index import FTS, IvfSq
 
     there = {index.columns[0]: index.name for index in table.list_indices()}
     for column in ("name", "text"):
@@ -64,7 +64,8 @@ def make_searchable(table: Any, columns: Sequence[str]) -> None:
                 table.drop_index(there[column])
         elif column not in there or table.index_stats(there[column]).num_unindexed_rows > MOST_NEW * shapes:
             with phase(f"making the approximate index of {column}"):
-                table.create_index(column, config=HnswSq(distance_type="cosine"))
+                clusters = IvfSq(distance_type="cosine", num_partitions=max(1, shapes // CLUSTER))
+                table.create_index(column, config=clusters)
 
 
 def approximate_recall(table: Any, columns: Sequence[str]) -> dict[str, float]:
@@ -83,6 +84,6 @@ def measure_recall(table: Any, column: str) -> float:
     for similarity, vector in zip(unit[asked] @ unit.T, unit[asked], strict=True):
         exact = ids[np.argpartition(-similarity, min(RECALL_AT, len(ids)) - 1)[:RECALL_AT]]
         query = table.search(vector, vector_column_name=column).distance_type("cosine").select(["id", "_distance"])
-        near = query.ef(EF).refine_factor(REFINE).limit(RECALL_AT).to_arrow()["id"].to_pylist()
+        near = query.nprobes(PROBES).refine_factor(REFINE).limit(RECALL_AT).to_arrow()["id"].to_pylist()
         found, total = found + len(set(exact) & set(near)), total + len(exact)
     return 100 * found / total

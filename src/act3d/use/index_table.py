@@ -24,7 +24,8 @@ from act3d.installing import how_to_install
 
 CURRENT, FACTS = "current", "act3d"
 CLOUD_POINTS = 512
-EF, REFINE = 200, 4  # of an approximate search: candidates looked at, and how many times k are compared exactly
+# Of an approximate search: shapes of a cluster, clusters looked at, and how many times k shapes are compared exactly.
+CLUSTER, PROBES, REFINE = 8192, 20, 4
 TEXTS = ("id", "name", "class", "split", "path", "stamp", "text", "zero_shot")
 NUMBERS = ("width", "height", "depth", "zero_shot_probability")
 SHOWN = ("id", "name", "class", "split", "path", "text", *NUMBERS[:3], "zero_shot", "zero_shot_probability")
