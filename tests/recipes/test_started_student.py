@@ -21,6 +21,7 @@ from act3d.settings.alignment import AlignBesideConfig
 from act3d.settings.pretraining import PointMaeConfig
 from act3d.settings.training import DataConfig, OptimConfig, StudentConfig, TeacherConfig, TrainerConfig
 from tests.fixtures.interruption import assert_same_weights, stop_in
+from tests.fixtures.packed import write_dataset
 from tests.helpers import randomize
 
 SIZE: dict[str, Any] = {"width": 16, "depth": 2, "heads": 2}
@@ -37,11 +38,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(dataset: Path, teacher_run: Path, source: Path) -> Pretrain:
-    def start(out: Path, student: dict[str, Any] | None = None, **given: Any) -> RunResult:
+    def start(out: Path, student: dict[str, Any] | None = None, root: Path = dataset, **given: Any) -> RunResult:
         plan = {"epochs": 2, "log_every": 1, "save_every_steps": 1, "fit_start": 16} | given.pop("trainer", {})
         own = SIZE | {"checkpoint": str(source)} | (student or {})
         return pretrain(
-            data=DataConfig(root=str(dataset), points=64, batch_size=4, val_fraction=0.2),
+            data=DataConfig(root=str(root), points=64, batch_size=4, val_fraction=0.2),
             teacher=TeacherConfig(checkpoint=str(teacher_run)),
             student=StudentConfig(**own, decoder_depth=1, decoder_heads=2, drop_path=0),
             point_mae=PointMaeConfig(patches=8, patch_size=8),
@@ -72,7 +73,8 @@ def test_the_encoder_is_that_of_the_checkpoint_and_only_the_rest_is_fitted(
 def test_the_way_to_words_is_taken_over_where_it_has_the_same_size(
     hidden: int, run: Pretrain, source: Path, tmp_path: Path
 ) -> None:
-    held = run(tmp_path / "run", align=AlignBesideConfig(weight=0.5, hidden=hidden), optim=STILL)
+    named = write_dataset(tmp_path / "named", named="shelf/{}_{}")
+    held = run(tmp_path / "run", root=named, align=AlignBesideConfig(weight=0.5, hidden=hidden), optim=STILL)
     found, given = checkpoints.load(held.last).model.alignment, checkpoints.load(source).model.alignment
     first, wanted = found.projection[0].weight, given.projection[0].weight
     assert (first.shape == wanted.shape and torch.allclose(first, wanted, atol=1e-6)) == (hidden == 8)
