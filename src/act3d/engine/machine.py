@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from act3d.device import best_device
 from act3d.engine import processes
+from act3d.engine.sharding import check_sharding, shard
 from act3d.errors import ConfigError
 from act3d.lines import say
 from act3d.settings.training import TrainerConfig
@@ -60,6 +61,8 @@ def check_machine(plan: TrainerConfig) -> None:
         raise ConfigError(f"trainer.devices: {plan.devices} asked for; MPS has one device")
     elif plan.precision == "fp16":
         raise ConfigError(f"trainer.precision: fp16 needs CUDA; on {'the CPU' if kind == 'cpu' else 'MPS'} use fp32")
+    if plan.sharded:
+        check_sharding()
     _check_launcher(plan)
 
 
@@ -143,7 +146,7 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
         if "SLURM_NTASKS" in os.environ:  # Fabric asks for it also where `srun --ntasks` says the same
             os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(plan.devices))
     options: dict[str, Any] = {
-        "strategy": _strategy(plan, find_unused) if plan.joined else "auto",
+        "strategy": _strategy(plan, nodes, find_unused) if plan.joined else "auto",
         "num_nodes": nodes,
         "precision": PRECISIONS[plan.precision],
         "plugins": None if plan.joined else [LightningEnvironment()],
@@ -155,10 +158,15 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
     return fabric
 
 
-def _strategy(plan: TrainerConfig, find_unused: bool) -> "Strategy":
+def _strategy(plan: TrainerConfig, nodes: int, find_unused: bool) -> "Strategy":
     """Return how processes share the work. They wait for each other for longer than the first one may evaluate."""
     from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
+    if plan.sharded:  # Fabric's FSDPStrategy refuses the CPU, where this one is tested
+        return ModelParallelStrategy(
+            shard, data_parallel_size=plan.devices * nodes, tensor_parallel_size=1, timeout=PATIENCE
+        )
     return DDPStrategy(timeout=PATIENCE, find_unused_parameters=find_unused)
 
 
@@ -180,4 +188,5 @@ def _quiet() -> None:
     watch.setLevel(logging.INFO)  # it says nothing else
     watch.propagate, watch.handlers = False, [_Ended()]
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # where SLURM is installed
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from act3d.engine.sharding import divided_like
 from act3d.settings.training import OptimConfig
 
 _FORMS = ("fused", "foreach", "capturable")  # how a step is computed: of this device and precision, not of the run
@@ -58,4 +59,9 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """Take up a saved optimizer's moments; weight decay, and whether steps are fused, stay as they are set now."""
     own = [{name: group[name] for name in ("weight_decay", *_FORMS)} for group in optimizer.param_groups]
     saved = [{**group, **now} for group, now in zip(state["param_groups"], own, strict=True)]
-    optimizer.load_state_dict({**state, "param_groups": saved})
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments = {
+        place: {name: divided_like(value, parameters[place]) for name, value in of.items()}
+        for place, of in state["state"].items()
+    }
+    optimizer.load_state_dict({"state": moments, "param_groups": saved})

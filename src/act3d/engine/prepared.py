@@ -1,6 +1,6 @@
 """A training prepared: the machine it computes on, its model, optimizer and batches, and where it stands."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from act3d.engine.recipe import Recipe
 from act3d.engine.resume import batches_behind, changes, description
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.schedules import sized
+from act3d.engine.sharding import gathered, whole
 from act3d.engine.shared_batch_norm import share_batch_norms
 from act3d.engine.state import Position, read_state
 from act3d.engine.tally import Tally
@@ -105,13 +106,25 @@ class Prepared:
         recipe.model.to(device)
         recipe.to(device)
         self.tally = Tally(recipe.clouds.names)
+        self._step = Step(recipe.model)
+        self.model = self.fabric.setup_module(self._step)  # first: fsdp replaces parameters by parts of them
         self._optimizer = build_optimizer(recipe.model, recipe.optim, fused=self.plan.precision != "fp16")
         if state:
             load_optimizer(self._optimizer, state["optimizer"])
             self.tally.load_state(state, device)
             if state["scaler"] is not None:
                 self.fabric.strategy.precision.load_state_dict(state["scaler"])
-        self.model, self.optimizer = self.fabric.setup(Step(recipe.model), self._optimizer)
+        optimizer = self.fabric.setup_optimizers(self._optimizer)
+        assert not isinstance(optimizer, tuple)  # which several would be
+        self.optimizer = optimizer
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Let every process hold all weights for a while: see `act3d.engine.sharding.whole`."""
+        return whole(self._step) if self.plan.sharded else nullcontext()
+
+    def weights(self) -> dict[str, Any]:
+        """Return what checkpoints store of the model, in the first process. All must call, outside `whole`."""
+        return dict(gathered(checkpoints.stored_state(self.recipe.model)))
 
     # ------------------------------------------------------------------ where the run stands
 

@@ -77,6 +77,27 @@ def share_buffers(model: "torch.nn.Module") -> None:
             dist.broadcast(buffer, 0)
 
 
+def share_weights(model: "torch.nn.Module") -> None:
+    """Give all processes the first one's parameters and buffers."""
+    if active():
+        import torch.distributed as dist
+
+        for value in model.state_dict().values():
+            dist.broadcast(value, 0)
+
+
+def whole_tensor(values: "torch.Tensor") -> "torch.Tensor":
+    """Return a tensor of which every process holds a part (a DTensor), gathered from all; another one as it is."""
+    whole: torch.Tensor = values.full_tensor() if hasattr(values, "full_tensor") else values
+    return whole
+
+
+def own_part(values: "torch.Tensor") -> "torch.Tensor":
+    """Return the part of a divided tensor that this process holds; another one as it is."""
+    part: torch.Tensor = values.to_local() if hasattr(values, "to_local") else values
+    return part
+
+
 def average_buffers(modules: "Iterable[torch.nn.Module]") -> None:
     """Set the floating-point buffers of modules to their mean over all processes."""
     if active():

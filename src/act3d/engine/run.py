@@ -17,6 +17,7 @@ from act3d.engine.prepared import Prepared
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
 from act3d.engine.seeding import reseed
+from act3d.engine.sharding import gathered
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.state import all_finite, write_state
 from act3d.engine.tally import NonFiniteLoss
@@ -147,13 +148,14 @@ class Run(Prepared):
         """Evaluate, log, and keep the weights if they are the best so far."""
         model, position, began = self.recipe.model, self.position, time.monotonic()
         with self.clock.paused():
-            self.average_statistics()
-            training = model.training
-            model.eval()
-            try:
-                self.results = self.recipe.validate(limit=1 if self.plan.fast_dev_run else 0)
-            finally:
-                model.train(training)
+            with self.whole():
+                self.average_statistics()
+                training = model.training
+                model.eval()
+                try:
+                    self.results = self.recipe.validate(limit=1 if self.plan.fast_dev_run else 0)
+                finally:
+                    model.train(training)
             position.pending = False
             columns = self.recipe.eval_columns
             numbers = {name: float(value) for name, value in self.results.items() if name in columns}
@@ -164,7 +166,8 @@ class Run(Prepared):
             shown = "  ".join(f"{name.removeprefix('val_')} {value:.4g}" for name, value in numbers.items())
             when = f"step {self.step}" if position.batch else f"epoch {position.epoch}"
             self.say(f"after {when}: {shown}  ({duration_text(time.monotonic() - began)})")
-            self._log_pictures()
+            with self.whole():
+                self._log_pictures()
             self.progress.pause(time.monotonic() - began)
 
     def _log_pictures(self) -> None:
@@ -186,8 +189,11 @@ class Run(Prepared):
         if best is not None and not (value < best if recipe.lower_is_better else value > best):
             return
         self.position.best = value
-        if self.first and self.folder is not None:
-            checkpoints.save(recipe.model, self.folder.best, {**self.meta, recipe.best_metric: value})
+        if self.folder is None:
+            return
+        weights = self.weights()
+        if self.first:
+            checkpoints.save(recipe.model, self.folder.best, {**self.meta, recipe.best_metric: value}, weights)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -219,11 +225,12 @@ class Run(Prepared):
             if not all_finite(self.recipe.model):
                 raise NonFiniteLoss(f"weights are not finite after step {self.step}; {self._last_good()}")
             sums = self.tally.state()  # of every process
+            weights, moments = self.weights(), gathered(self._optimizer.state_dict())
             if not self.first:
                 return
             state = {
-                "model": checkpoints.stored_state(self.recipe.model),
-                "optimizer": self._optimizer.state_dict(),
+                "model": weights,
+                "optimizer": moments,
                 **sums,
                 "lives_on": self.loader.lives_on,
                 "lanes": self.lanes,
@@ -255,18 +262,19 @@ class Run(Prepared):
         """Write the final weights and results.json, from the first process; return the final numbers."""
         recipe, position, folder = self.recipe, self.position, self.folder
         metrics = {**self.results, "epochs": position.epoch, "steps": self.step}
-        self.average_statistics()  # with all processes: each has its share of the clouds
-        if not self.first:
+        with self.whole():
+            self.average_statistics()  # with all processes: each has its share of the clouds
+        weights = self.weights()
+        with self.whole():
+            if self.first:
+                if folder is not None:
+                    checkpoints.save(recipe.model, folder.last, self.meta, weights)
+                metrics |= recipe.test(folder)
+                if folder is not None:
+                    self._write_results(folder, metrics)
+                    took = duration_text(position.duration_s)
+                    self.say(f"{recipe.command}: finished after {took}; weights in {folder.last}")
             processes.gather_objects(None)  # what follows, in a script, finds the files of the first process
-            return metrics
-        if folder is not None:
-            checkpoints.save(recipe.model, folder.last, self.meta)
-        metrics |= recipe.test(folder)
-        if folder is not None:
-            self._write_results(folder, metrics)
-            took = duration_text(position.duration_s)
-            self.say(f"{recipe.command}: finished after {took}; weights in {folder.last}")
-        processes.gather_objects(None)
         return metrics
 
     def _write_results(self, folder: RunFolder, metrics: dict[str, Any]) -> None:

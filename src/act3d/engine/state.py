@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from act3d.engine import processes
 from act3d.errors import CheckpointError, reason_of
 from act3d.files import atomic_path
 from act3d.lines import say
@@ -42,9 +43,10 @@ class Position:
 
 
 def all_finite(model: nn.Module) -> bool:
-    """Tell whether every trainable parameter holds finite numbers only."""
-    sums = [parameter.detach().float().sum() for parameter in model.parameters() if parameter.requires_grad]
-    return bool(torch.isfinite(torch.stack(sums)).all())
+    """Tell whether every trainable parameter holds finite numbers only, in all processes."""
+    parts = [processes.own_part(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    sums = torch.stack([part.detach().float().sum() for part in parts])
+    return all(processes.gather_objects(bool(torch.isfinite(sums).all())))
 
 
 def write_state(path: Path, state: dict[str, Any], position: Position) -> None:

@@ -106,7 +106,7 @@ class PointBERTPretraining(Pretraining):
         """Descriptions of clouds by the follower, after it has moved: (B, E), unit length."""
         momentum = self.config.momentum
         for own, theirs in zip(self._follower.parameters(), self.model.parameters(), strict=True):
-            own.lerp_(theirs, 1 - momentum)
+            own.lerp_(processes.whole_tensor(theirs), 1 - momentum)  # blocks may be divided
         return F.normalize(self._follower(patches, self._mask(patches.centers)).contrast, dim=1)
 
     def _agreement(self, contrast: Tensor, keys: Tensor, share: Tensor | None) -> Tensor:

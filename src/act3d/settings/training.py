@@ -207,6 +207,11 @@ class TrainerConfig(Section, section="trainer"):
     nodes: int = option(
         0, "machines to share every step, each with as many devices; 0 = as many as the launcher has started on", ge=0
     )
+    strategy: Literal["auto", "ddp", "fsdp"] = option(
+        "auto",
+        "how several devices share a model: ddp = each holds all of it; fsdp = its trained weights, gradients and "
+        "moments are divided among them, for models too large for one; auto = ddp",
+    )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", "arithmetic of matrix products; on most CPUs bf16 is slower, and fp16 not possible"
     )
@@ -240,6 +245,19 @@ class TrainerConfig(Section, section="trainer"):
         """Whether several processes train together. With one device on one machine a process is a run of its own,
         whatever a launcher has put into the environment."""
         return self.devices > 1 or self.nodes > 1
+
+    @property
+    def sharded(self) -> bool:
+        """Whether processes divide the model. One alone has nothing to divide."""
+        return self.joined and self.strategy == "fsdp"
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> Self:
+        if self.strategy == "fsdp" and self.precision == "fp16":
+            raise ConfigError("trainer.precision: fp16 is not possible with trainer.strategy=fsdp; use bf16")
+        if self.strategy == "fsdp" and self.compile:
+            raise ConfigError("trainer.compile: true is not possible with trainer.strategy=fsdp; use ddp")
+        return self
 
 
 class ProbeConfig(Section, section="probe"):
