@@ -79,7 +79,7 @@ def _rewrite(path: Path, drop: str = "", add: str = "", shape: str = "") -> None
 
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
-    state = load_file(path)
+    state = {key: value.clone() for key, value in load_file(path).items()}  # older versions read from the open file
     if drop:
         del state[drop]
     if add:

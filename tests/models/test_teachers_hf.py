@@ -194,7 +194,7 @@ def test_weights_that_lack_a_layer_or_hold_more_are_refused(tmp_path: Path) -> N
 
     name = _save(_model("ViT", IMAGE), tmp_path)
     path = tmp_path / "model.safetensors"
-    state = load_file(path)
+    state = {key: value.clone() for key, value in load_file(path).items()}  # older versions read from the open file
     save_file({key: value for key, value in state.items() if ".layer.1." not in key}, path)
     with pytest.raises(CheckpointError, match=r"one encoder of 2 layers, found encoder\.layer \(1 layers\)"):
         load_backbone(name)
