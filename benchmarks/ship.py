@@ -73,9 +73,9 @@ def mean(values: dict[int, float] | None) -> str:
 
 
 def table(row: str, seed: int) -> list[str]:
-    """Return the card's table: the shipped weights (one seed), the recipe's mean, and plain features beside them."""
-    own, plain = numbers(row), numbers("plain")
-    seeds = len({seed for values in own.values() for by in values.values() for seed in by})
+    """Return the card's table: the shipped weights (one seed), the recipe's mean, plain features and scratch beside."""
+    own = numbers(row)
+    others = {"the recipe": own, "plain features": numbers("plain"), "from scratch": numbers("scratch")}
     lines = [f"| percent | | {' | '.join(COLLECTIONS.values())} |", "|---|---|" + "---|" * len(COLLECTIONS)]
     for heading in dict.fromkeys(heading for _, _, heading in SHOWN):
         cells = own.get(heading)
@@ -83,11 +83,12 @@ def table(row: str, seed: int) -> list[str]:
             continue
         shipped = [mean({seed: cells[c][seed]} if seed in cells.get(c, {}) else None) for c in COLLECTIONS]
         lines.append(f"| {heading} | these weights | {' | '.join(shipped)} |")
-        if seeds > 1:
-            means = [mean(cells.get(c)) for c in COLLECTIONS]
-            lines.append(f"| | the recipe, mean of {seeds} seeds | {' | '.join(means)} |")
-        if heading in plain:
-            lines.append(f"| | plain features | {' | '.join(mean(plain[heading].get(c)) for c in COLLECTIONS)} |")
+        for name, found in others.items():
+            values = found.get(heading, {})
+            seeds = max(map(len, values.values()), default=0)
+            if seeds > (1 if found is own else 0):
+                means = " | ".join(mean(values.get(c)) for c in COLLECTIONS)
+                lines.append(f"| | {name}, {'one seed' if seeds == 1 else f'mean of {seeds} seeds'} | {means} |")
     return lines
 
 
