@@ -2,8 +2,12 @@
 
 import os
 import signal
+import sys
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads collapse on shared cores
+
+# As in an activated environment: elsewhere act3d prints commands with the place of their script.
+os.environ["PATH"] = os.pathsep.join([os.path.join(sys.prefix, "bin"), os.environ.get("PATH", os.defpath)])
 
 import hypothesis
 import pytest

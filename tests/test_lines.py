@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import act3d
-from act3d.lines import say, say_json
+from act3d.lines import say, say_json, typed
 from act3d.progress import Progress
 
 SOURCES = sorted(Path(act3d.__file__).parent.rglob("*.py"))
@@ -58,3 +58,27 @@ def test_a_full_standard_output_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "act3d: error: no space left: standard output\n" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_is_named_as_it_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("my env/bin", "other/bin", "home"):
+        (tmp_path / place).mkdir(parents=True)
+    for place in ("my env", "other"):
+        (tmp_path / place / "bin/act3d").write_text("#!/bin/sh\n")
+        (tmp_path / place / "bin/act3d").chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "my env"))
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.chdir(tmp_path)
+    for path in ("home", "other/bin"):  # not activated; another one is
+        monkeypatch.setenv("PATH", str(tmp_path / path))
+        assert typed("act3d teach 'a b'") == "'my env/bin/act3d' teach 'a b'"
+    assert typed("unknown x") == "unknown x"
+    monkeypatch.chdir(tmp_path / "home")
+    assert typed("act3d") == f"'{tmp_path}/my env/bin/act3d'"
+    (tmp_path / "home/act3d").symlink_to(tmp_path / "my env/bin/act3d")  # as pipx and uv do
+    for path in ("home", "my env/bin"):
+        monkeypatch.setenv("PATH", str(tmp_path / path))
+        assert typed("act3d teach shapes") == "act3d teach shapes"
+    monkeypatch.setenv("PATH", str(tmp_path / "other/bin"))
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)  # no environment
+    assert typed("act3d teach shapes") == "act3d teach shapes"

@@ -3,6 +3,8 @@
 import importlib.metadata
 import shlex
 
+from act3d.lines import typed
+
 
 def how_to_install(extra: str) -> str:
     """Return the command that installs the packages of one of act3d's extras.
@@ -15,4 +17,4 @@ def how_to_install(extra: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         needed = []
     packages = [text.partition(";")[0].strip() for text in needed if f"extra == '{extra}'" in text.replace('"', "'")]
-    return f"pip install {shlex.join(packages or [f'act3d[{extra}]'])}"
+    return typed(f"pip install {shlex.join(packages or [f'act3d[{extra}]'])}")

@@ -225,11 +225,22 @@ def test_times_read_well():
 def test_the_commands_for_ones_own_shapes_are_ones_that_act3d_takes():
     import shlex
 
-    lines = [shlex.split(line, comments=True) for line in own_commands().replace("\\\n", " ").splitlines()]
+    lines = [shlex.split(line, comments=True) for line in own_commands().splitlines()]
     given = [words[1:] for words in lines if words[0] == "act3d"]
-    assert [words[0] for words in given] == ["prepare", "autoencode", "pretrain", "probe", "index", "search"]
+    assert [words[0] for words in given] == ["app", "teach"]
     for name, *words in given:
         assert settings_of_words(name, *words).command == name
+
+
+def test_what_they_need_is_said_only_where_it_is_missing(monkeypatch):
+    from act3d.commands import quickstart as module
+
+    monkeypatch.setattr(module, "find_spec", lambda package: package)
+    assert "pip" not in own_commands()
+    monkeypatch.setattr(module, "find_spec", lambda package: None if package == "lancedb" else package)
+    first = own_commands().splitlines()[0]
+    assert first.startswith("pip install ")
+    assert "fastapi" in first
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from act3d.cli.next_step import next_step
 from act3d.cli.table import COMMANDS, load, settings_of
 from act3d.cli.words import with_resumed_run
 from act3d.engine import processes
-from act3d.lines import say
+from act3d.lines import say, typed
 from act3d.presets import preset_names
 from act3d.settings.layers import fields, resolve
 from act3d.settings.messages import describe, metadata_of, required_settings, value_type
@@ -62,7 +62,7 @@ def command_line_of(name: str) -> Callable[..., None]:
         result = load(COMMANDS[name].target)(settings)
         step = next_step(name, settings, result)
         if step and not processes.rank():  # the first of several processes speaks
-            say(f"next: {step}", error=True)
+            say(f"next: {typed(step)}", error=True)
 
     shown = [_option(model, key, place) for place, key in keys.items()]
     order = sorted([*shown, *_common_options(name)], key=lambda item: item.kind)  # stable: positional ones first

@@ -1,15 +1,14 @@
 """`act3d quickstart`: the shipped encoder on furniture, then ACT from nothing on electronic parts; two pages."""
 
-import os
 import shlex
-import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import ConfigError
-from act3d.lines import say
+from act3d.lines import say, typed
 from act3d.samples import SAMPLES, sample_root
 from act3d.settings.command import command
 from act3d.settings.data import ProbeData
@@ -132,10 +131,11 @@ def finish(
     write_results(folder, runs, values, seconds)
     written = write_quickstart(page or folder / "report.html", report)
     print_table(report)
-    for line in ("", f"The report, with pictures: {written}", "", "The same with your own shapes:", ""):
+    own = "With your own shapes (subfolders are classes, if there are any):"
+    for line in ("", f"The report, with pictures: {written}", "", own, ""):
         say(line)
     for line in own_commands().splitlines():
-        say(line)
+        say(typed(line))
     return QuickstartResult(folder, written, values)
 
 
@@ -180,22 +180,16 @@ def repeat_command(settings: QuickstartSettings) -> str:
 
 
 def own_commands() -> str:
-    """Return the commands that do the same with a folder of one's own."""
-    lines = []
-    if sys.prefix != sys.base_prefix:
-        lines.append(f"source {os.path.relpath(sys.prefix)}/bin/activate          # once in every terminal")
-    return "\n".join(
-        [
-            *lines,
-            "act3d prepare path/to/your/shapes --out data/mine   # one subfolder of meshes or clouds a class",
-            "act3d autoencode --config small/autoencode --data.root data/mine --out runs/mine/stage1",
-            "act3d pretrain --config small/pretrain --data.root data/mine \\",
-            "  --teacher.checkpoint runs/mine/stage1 --out runs/mine/stage2",
-            "act3d probe runs/mine/stage2 --data.root data/mine",
-            "act3d index data/mine --checkpoint runs/mine/stage2 --out runs/mine/index   # pip install lancedb first",
-            "act3d search path/to/a/shape.obj --index runs/mine/index --page found.html   # the nearest shapes",
-        ]
-    )
+    """Return the commands for a folder of one's own, with what has to be installed before."""
+    from act3d.installing import how_to_install
+
+    lines = [
+        ("act3d app path/to/your/shapes", "a page to search them, by the encoder that comes with act3d"),
+        ("act3d teach path/to/your/shapes --out runs/mine", "the two trainings above, test, index and page"),
+    ]
+    if not all(find_spec(package) for package in ("lancedb", "fastapi", "uvicorn")):
+        lines.insert(0, (how_to_install("app"), "what both need"))
+    return "\n".join(f"{line:50}   # {why}" for line, why in lines)
 
 
 def set_aside(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from act3d.errors import InputError
 from act3d.files import read_json, write_json
-from act3d.lines import say
+from act3d.lines import say, typed
 from act3d.settings.command import command
 from act3d.settings.layers import resolve
 from act3d.settings.preparing import PrepareSettings, TeachSettings
@@ -292,7 +292,7 @@ def _print_places(result: TeachResult) -> None:
         say(f"{what + ':':34}{place}")
     say()
     for line in _next_commands(result):
-        say(line)
+        say(typed(line))
 
 
 def _next_commands(result: TeachResult) -> list[str]:

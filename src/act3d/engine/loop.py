@@ -20,6 +20,7 @@ from act3d.engine.seeding import reseed
 from act3d.engine.signals import Interrupted, Signals
 from act3d.engine.tally import NonFiniteLoss
 from act3d.errors import LostProcess, reason_of
+from act3d.lines import typed
 
 __all__ = ["Interrupted", "NonFiniteLoss", "train"]
 
@@ -116,7 +117,7 @@ def _fit(run: Run, recipe: Recipe, signals: Signals) -> None:
 def _after_loss(recipe: Recipe, folder: RunFolder | None, error: Exception) -> str:
     text = f"process {processes.rank()}: another process of this run has ended or cannot be reached"
     if folder is not None and folder.holds_state:
-        text += f"; go on from the last state with: act3d {recipe.command} --resume {folder.path}"
+        text += f"; go on from the last state with: {typed(f'act3d {recipe.command} --resume {folder.path}')}"
     reason = re.sub(r"^\[\S+\] ", "", reason_of(error)).partition(". ")[0]  # without gloo's own source line
     return f"{text} ({reason})"
 

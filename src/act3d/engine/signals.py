@@ -7,6 +7,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from act3d.errors import Act3dError
+from act3d.lines import typed
 
 # SIGUSR1 is what SLURM sends before a job's time is up (#SBATCH --signal=USR1@120).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -21,7 +22,7 @@ class Interrupted(Act3dError):
     """
 
     def __init__(self, where: str, command: str, number: int) -> None:
-        super().__init__(f"{where}; go on with: {command}")
+        super().__init__(f"{where}; go on with: {typed(command)}")
         self.where, self.number, self.code = where, number, 128 + number
 
     def by(self, command: str) -> "Interrupted":
