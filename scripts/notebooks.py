@@ -25,7 +25,7 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("act3d") is None:  # on Colab, say
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "act3d[minilm]"], check=True)"""
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "act3d[minilm,search]"], check=True)"""
 
 
 def cells_of(script: str) -> list[tuple[str, str]]:

@@ -6,15 +6,18 @@
 of tests/ that write small files, and of act3d only what is installed. `s3` needs an S3 server: AWS_ENDPOINT_URL.
 """
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # for tests/; act3d itself is the installed one
@@ -149,16 +152,23 @@ def search(folder: Path) -> None:
     command("search", str(shape), "--index", str(folder / "index"), "--page", str(page))
 
 
+def asked(url: str) -> Any:
+    """What a server answers."""
+    with urllib.request.urlopen(url) as answer:
+        return json.load(answer)
+
+
 def app(folder: Path) -> None:
-    """The page of a library answers, and ends when it is interrupted."""
+    """The page of a library indexes it, answers, and ends when it is interrupted."""
     words = ["app", str(boxes(folder / "boxes")), "--show", "false"]
     started = subprocess.Popen([sys.executable, "-m", "act3d", *words], stdout=subprocess.PIPE, text=True)
     assert started.stdout is not None
     address = started.stdout.readline().split()
     try:
         assert address, "the app has ended"
-        with urllib.request.urlopen(address[0]) as answer:
-            print(answer.status, "<title>" in answer.read().decode())
+        while (state := asked(address[0] + "/api/state"))["job"]["running"]:
+            time.sleep(1)
+        assert len(asked(address[0] + "/api/rows")["ids"]) == 12, state
     finally:
         started.send_signal(signal.SIGINT)
         assert started.wait(60) == 0, started.returncode

@@ -268,6 +268,10 @@ def test_it_begins_with_the_shipped_encoder_on_furniture(furniture, place):
     assert f"{found['zero_shot']:.1f} % of all 101" in page
     assert f"<td>{own['linear']:.1f}</td>" in page
     assert "“office chair”" in page
+    named = page.partition("What does it call them?")[2].partition("</section>")[0]
+    assert f"{named.count('✓')} of 14 are right here" in " ".join(named.split())
+    assert 0 < named.count("✓") < 14
+    assert "ATTRIBUTION.md" in page
     pictures = 10 * 5 + 4 * (1 + 2 * 5) + 14  # found by phrases, by shapes of two encoders, and named
     assert page.count('<canvas tabindex="0" role=') == pictures
     assert (place / "first/furniture-tuned/results.json").exists()

@@ -32,6 +32,9 @@ def app(settings: AppSettings) -> None:
         raise MissingDependency(f"act3d app needs {error.name}: {how_to_install('app')}") from error
     from act3d.app.gate import LOOPBACK
     from act3d.app.session import Session
+    from act3d.use.index_table import require_lancedb
+
+    require_lancedb()  # here, and not on a page that has nothing to show
 
     with _listening(LOOPBACK, settings.port) as listening:
         port = listening.getsockname()[1]

@@ -185,7 +185,7 @@ def own_commands() -> str:
 
     lines = [
         ("act3d app path/to/your/shapes", "a page to search them, by the encoder that comes with act3d"),
-        ("act3d teach path/to/your/shapes --out runs/mine", "the two trainings above, test, index and page"),
+        ("act3d teach path/to/your/shapes --out runs/mine", "an encoder of your own: train, test, index, page"),
     ]
     if not all(find_spec(package) for package in ("lancedb", "fastapi", "uvicorn")):
         lines.insert(0, (how_to_install("app"), "what both need"))

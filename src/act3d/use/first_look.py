@@ -14,7 +14,7 @@ from act3d.evaluation.retrieval import retrieval_quality
 from act3d.known_models import SHIPPED
 from act3d.report.first_look import FirstLook
 from act3d.report.pieces import Named
-from act3d.samples import FURNITURE
+from act3d.samples import FURNITURE, sample_root
 from act3d.settings.data import ProbeData
 from act3d.use.aligned_predictor import AlignedPredictor
 from act3d.use.alike import retrieval, scaled_features, small_clouds
@@ -51,8 +51,9 @@ def first_look(tasks: int, seed: int = 0) -> FirstLook:
         stored, asked = (predictor.head(torch.from_numpy(found.x)) for found in probe.features["pretrained"])
     words = [WORDS.get(name, name) for name in test.classes]
     ranked = predictor.rank_vectors(asked, words)
-    right = [words.index(str(row[0][0])) == label for row, label in zip(ranked, test.labels, strict=True)]
+    right = [bool(words.index(str(row[0][0])) == label) for row, label in zip(ranked, test.labels, strict=True)]
     shown = [int(np.flatnonzero(test.labels == label)[0]) for label in np.unique(test.labels)]
+    licence = str(test.meta.get("licence")).partition(",")[0]  # the rest says where it stands in the dataset
     return FirstLook(
         train_shapes=len(train),
         test_shapes=len(test),
@@ -63,7 +64,7 @@ def first_look(tasks: int, seed: int = 0) -> FirstLook:
         named=[_with_words(test, row, ranked[row], right[row]) for row in shown],
         phrases=_by_phrases(predictor.embed_text(PHRASES), [(train, stored), (test, asked)]),
         alike=retrieval({KINDS[kind]: [probe.features[kind]] for kind in ("pretrained", "random")}, train, test),
-        licence=str(test.meta.get("licence")),
+        licence=f"{licence}. Names and authors of all models: {sample_root(FURNITURE) / 'ATTRIBUTION.md'}.",
     )
 
 
@@ -77,7 +78,7 @@ def _numbers(probe: ProbeReport, kind: str, tasks: int, seed: int, test: "CloudD
 
 
 def _with_words(test: "CloudDataset", row: int, ranked: Sequence[tuple[str | int, float]], right: bool) -> Named:
-    remark = ", ".join(f"{word} {100 * probability:.0f} %" for word, probability in ranked[:3])
+    remark = ", ".join(f"{word} {100 * probability:.0f}\u00a0%" for word, probability in ranked[:3])
     return Named(_title(test, row), remark, small_clouds(test, [row])[0], right)
 
 

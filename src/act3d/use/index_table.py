@@ -60,6 +60,7 @@ def load_lancedb() -> Any:
     """Import LanceDB, or say what to install."""
     require_lancedb()
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")  # it warns of a change that does not concern us
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns that a new index does not exist yet
     import lancedb
 
     return lancedb

@@ -90,7 +90,7 @@ def search_words(words: Words, index: Index, k: int = 10, where: str = "", check
     vector = words.query(index, checkpoint, None)
     embedded = time.perf_counter()
     hits = index.nearest(vector, k, where, "text_vector")
-    spent = {"embed": embedded - began, "search": time.perf_counter() - embedded}
+    spent = {"load and embed": embedded - began, "search": time.perf_counter() - embedded}
     return SearchReport({words.title: hits}, spent, {}, "words")
 
 
@@ -104,7 +104,7 @@ def search_like_named(
     vector = words.query(index, checkpoint, index.vector(row.id, "text_vector"))
     embedded = time.perf_counter()
     hits = index.nearest(vector, k, where, "text_vector")
-    spent = {"embed": embedded - began, "search": time.perf_counter() - embedded}
+    spent = {"load and embed": embedded - began, "search": time.perf_counter() - embedded}
     title = f"{name} and {words.title}"
     return SearchReport({title: hits}, spent, picture_of(title, row.id, index), "words")
 

@@ -20,7 +20,8 @@ export async function showShape(shape, found, library, choose) {
   pose ||= window.clouds.fresh();
   document.body.classList.add("chosen");
   $("panel").hidden = false;
-  $("name").textContent = shape.name;
+  // A long name breaks behind what parts it; elsewhere only where nothing else helps.
+  $("name").replaceChildren(...shape.name.split(/(?<=[/#_.\- ])/).flatMap(part => [part, document.createElement("wbr")]));
   $("large").setAttribute("aria-label", shape.name);
   $("about").textContent = shape.about.filter(Boolean).join(" · ");
   $("path").textContent = shape.path;
