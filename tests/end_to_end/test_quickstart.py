@@ -83,7 +83,7 @@ def test_the_report_holds_pictures_curves_map_and_commands(result):
     assert page.count("data:image/png;base64,") == page.count('<canvas tabindex="0" role=') == pictures
     assert page.count('<use class="spot"') == 640
     assert page.count("<polyline") >= 2
-    assert "act3d prepare" in page
+    assert "act3d teach" in page
     assert "CC-BY-SA" in page
     assert "of other product families" in page
     assert "act3d quickstart --out " in page
