@@ -127,7 +127,7 @@ def draco(folder: Path) -> None:
 
 def onnx(folder: Path) -> None:
     """The shipped encoder as ONNX, compared with PyTorch, then used."""
-    command("export", "act3d-small", "--format", "onnx", "--out", str(folder / "small.onnx"), "--int8", "--limit", "8")
+    command("export", "act3d-small", "--format", "onnx", "--out", str(folder / "small.onnx"), "--int8")
     command("embed", str(boxes(folder / "boxes")), "--backend", "onnx", "--out", str(folder / "boxes.npz"))
 
 

@@ -134,6 +134,12 @@ def test_embed_gives_the_same_bytes_and_goes_on_after_a_kill(
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "local.npz").read_bytes()
 
 
+def test_the_encoder_that_comes_with_act3d_is_found_by_its_name(tmp_path: Path) -> None:
+    words = ["embed", str(boxes(tmp_path / "in", 3)), "--engine", "ray", "--data.workers", "1"]
+    assert main([*words, "--out", str(tmp_path / "a.npz")]) == 0
+    assert (tmp_path / "a.npz").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

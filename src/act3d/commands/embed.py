@@ -8,6 +8,7 @@ from pathlib import Path
 
 from act3d.errors import ConfigError
 from act3d.files import one_writer
+from act3d.known_models import local_weights
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.using import EmbedSettings
@@ -84,5 +85,5 @@ def _on_ray(settings: EmbedSettings, weights: str, shapes: Shapes, reading: Read
     job = embed_on_ray.job_of(
         str(settings.checkpoint), settings.device, str(settings.input), shapes, data.split, data.subset, reading
     )
-    with on_ray.cluster(data.workers, weights) as cluster:
+    with on_ray.cluster(data.workers, local_weights(weights)) as cluster:
         yield partial(embed_on_ray.embed, cluster, job, shapes)
