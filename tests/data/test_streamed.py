@@ -187,11 +187,10 @@ def test_views_and_pools_know_the_shards(made: Path, tmp_path: Path) -> None:
 
 def test_copies_serve_the_next_opening(made: Path, tmp_path: Path, fetched: list[str]) -> None:
     streamed(made).fetch(list(range(30)), 0)
-    count = len(fetched)
     moved = shutil.copytree(made, tmp_path / "mirror")
     streamed(made).fetch(list(range(30)), 0)
     streamed(moved).fetch(list(range(30)), 0)  # the same files at another URL
-    assert len(fetched) == count
+    assert max(Counter(fetched).values()) == 1
 
 
 def test_a_damaged_copy_is_fetched_again(
@@ -204,7 +203,8 @@ def test_a_damaged_copy_is_fetched_again(
             path.write_bytes(path.read_bytes()[:-3] + b"xyz")
     monkeypatch.setattr(remote, "_checked", set())  # as in the next process
     assert same([streamed(made).fetch([0, 1], 0)], [before])
-    assert len(fetched) == 2 * count
+    # A shard that is fetched ahead comes when it comes; these have to be read.
+    assert {"clouds.csv", "points-00000.npy", "parts-00000.npy"} <= set(fetched[count:])
 
 
 def test_room_is_made_among_copies_alone(made: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
