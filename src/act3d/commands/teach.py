@@ -20,6 +20,7 @@ PROBED = 20_000  # labelled training shapes up to which a linear SVM takes minut
 # Seconds a shape or step on two CPU cores (AMD EPYC, November 2026), by the quickstart and by 6227 KiCad models.
 START = 45  # to load libraries, and draw the page: what 60 furniture models took beside the steps
 READ, EMBED, STEP1, STEP2, PROBE = 0.012, 0.008, 0.125, 0.13, 0.04
+WITH_NAMES = 2  # times as long as a step of stage II without names
 
 
 @dataclass
@@ -127,7 +128,8 @@ def estimate(count: int, settings: TeachSettings) -> str:
 
     training = max(1, round(0.72 * count))  # a fifth is for the probe, a tenth of the rest validates
     steps = []
-    for stage in planned(settings):
+    stages = planned(settings)
+    for stage in stages:
         per_epoch = max(1, training // (stage.data.batch_size * stage.trainer.accumulate))
         plan = sized(stage.trainer, stage.optim, per_epoch)[0]
         steps.append(min(plan.epochs * per_epoch, plan.max_steps or plan.epochs * per_epoch))
@@ -135,7 +137,7 @@ def estimate(count: int, settings: TeachSettings) -> str:
         START
         + count * (READ + EMBED)
         + steps[0] * STEP1
-        + steps[1] * STEP2
+        + steps[1] * STEP2 * (WITH_NAMES if stages[1].align.weight else 1)
         + (count * PROBE if 0.8 * count <= PROBED else 0)
     )
     minutes = max(1, round(seconds / 60))
