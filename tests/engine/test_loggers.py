@@ -1,6 +1,7 @@
 """Loggers beside metrics.csv get the same numbers, and pictures at a sane rate. Services run offline."""
 
 import csv
+import time
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def test_steps_after_the_checkpoint_are_hidden_in_tensorboard(tmp_path):
         for step in range(start + 1, start + 3):
             logger.log_metrics({"loss": value}, step)
         logger.finalize("success")
+        time.sleep(1.1)  # TensorBoard orders files by the second in their names, then by a number as text: "10" < "9"
     (logger,) = open_loggers(["tensorboard"], tmp_path, {}, 3, resumed=True)
     logger.log_metrics({"loss": 7.0}, 4)
     logger.finalize("success")
