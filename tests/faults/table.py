@@ -10,7 +10,7 @@ from act3d.tables import Table
 from tests.faults import interrupted as b
 from tests.faults import replaced as r
 from tests.faults import strangers as c
-from tests.faults import taught as t
+from tests.faults import teach_runs as t
 from tests.faults.children import warm_up
 
 Fault = Callable[[b.Stage, str, int], Iterator[str]]

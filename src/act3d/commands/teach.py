@@ -194,14 +194,17 @@ def train_stages(settings: TeachSettings, data: Path, out: Path) -> Path:
 
 def _says_names(train: "CloudDataset", second: PretrainSettings) -> bool:
     """Tell whether the shapes have names to learn from, where names are to be learnt; say so if they have none."""
-    from act3d.use.texts import texts_of
+    from act3d.recipes.names import read_texts
 
-    if not second.align.weight:
-        return True
-    if len({*texts_of(train.columns(), second.text.column, clean=second.text.clean)} - {""}) > 1:
-        return True
-    say("  the names of these files and folders say nothing that tells shapes apart: none is learnt", error=True)
-    return False
+    if second.align.weight:
+        try:
+            read_texts(train, second.text)
+        except InputError:  # it would end `act3d pretrain`, which was asked for names
+            say(
+                "  the names of these files and folders say nothing that tells shapes apart: none is learnt", error=True
+            )
+            return False
+    return True
 
 
 def again(settings: TeachSettings) -> str:
@@ -262,16 +265,16 @@ def _write_page(result: TeachResult, source: Path, count: int) -> None:
     say("Writing the page", error=True)
     folders = [result.encoder, result.out / "stage1", *([result.out / "probe"] if result.probe else [])]
     runs = [run for folder in folders for run in read_runs(folder)]
-    taught = runs[0].results
+    facts = runs[0].results  # of the encoder
     lead = (
         f"{count} shapes. First an autoencoder around a frozen Transformer learned to rebuild them (stage I); then a "
         "3D Transformer, the encoder, learned to predict the autoencoder's features of hidden patches (stage II)."
     )
-    if "texts" in taught:
+    if "texts" in facts:
         lead += " Beside that it learned the names of files and folders."
-    if start := (taught.get("start") or {}).get("checkpoint"):
-        lead += f" The encoder started from {start}{supervision_note(taught, ', ') if 'texts' not in taught else ''}."
-    if not supervision_note(taught):
+    if start := (facts.get("start") or {}).get("checkpoint"):
+        lead += f" The encoder started from {start}{'' if 'texts' in facts else supervision_note(facts)}."
+    if not supervision_note(facts):
         lead += " No names or classes were used for that."
     if result.probe:
         lead += f" A linear SVM on its frozen features is right about {result.probe['oa']:.0f} % of the test shapes"

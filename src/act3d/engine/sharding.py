@@ -33,7 +33,7 @@ def check_sharding() -> None:
 
 
 def shard(step: nn.Module, mesh: Any) -> nn.Module:
-    """Divide what trains in a step's model among the processes of a mesh; they begin with the first one's weights.
+    """Divide the trained weights of a step's model among the processes of a mesh, all beginning with the first one's.
 
     Raises:
         ConfigError: a single number is trained, which cannot be divided.

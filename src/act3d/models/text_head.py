@@ -70,8 +70,10 @@ class TextHead(TextSide):
 
         The mean of texts stays one's own: it is that of the texts that are learnt.
         """
-        own, theirs = (dict(getattr(side, "projection", nn.Identity()).named_parameters()) for side in (self, source))
-        if not isinstance(source, TextHead) or [v.shape for v in own.values()] != [v.shape for v in theirs.values()]:
+        if not isinstance(source, TextHead):
+            return False
+        own, theirs = ([value.shape for value in side.projection.parameters()] for side in (self, source))
+        if own != theirs:
             return False
         self.projection.load_state_dict(source.projection.state_dict())
         self.contrast.load_state_dict(source.contrast.state_dict())

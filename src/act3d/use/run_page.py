@@ -16,6 +16,7 @@ from act3d.evaluation.finished_runs import Run
 from act3d.evaluation.frozen_encoder import embedding_of, random_twin
 from act3d.evaluation.reconstruction import scores_of
 from act3d.files import read_metrics
+from act3d.lines import say
 from act3d.report.class_colors import hex_colors
 from act3d.report.metric_names import metric_name
 from act3d.report.pieces import Chart, EmbeddingMap, Shape
@@ -104,7 +105,9 @@ def encoder_parts(model: EncoderPredictor[Any], root: str) -> dict[str, Any]:
         return {}
     seed = int(model.meta.get("seed", 0))
     twin = random_twin(model.model, seed)
-    before, _ = started_from(model.model, model.meta)
+    before, note = started_from(model.model, model.meta)
+    if note:
+        say(f"note: {note}", error=True)
     functions = {
         ENCODER: embedding_of(model.model),
         **({BEFORE: embedding_of(before)} if before is not None else {}),
