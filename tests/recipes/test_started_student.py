@@ -40,11 +40,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(dataset: Path, teacher_run: Path, source: Path) -> Pretrain:
     def start(out: Path, student: dict[str, Any] | None = None, root: Path = dataset, **given: Any) -> RunResult:
         plan = {"epochs": 2, "log_every": 1, "save_every_steps": 1, "fit_start": 16} | given.pop("trainer", {})
-        own = SIZE | {"checkpoint": str(source)} | (student or {})
+        own = {"checkpoint": str(source), "decoder_heads": 2} | (student or {})
         return pretrain(
             data=DataConfig(root=str(root), points=64, batch_size=4, val_fraction=0.2),
             teacher=TeacherConfig(checkpoint=str(teacher_run)),
-            student=StudentConfig(**own, decoder_depth=1, decoder_heads=2, drop_path=0),
+            student=StudentConfig(**own, decoder_depth=1, drop_path=0),
             point_mae=PointMaeConfig(patches=8, patch_size=8),
             optim=OptimConfig(**({"lr": 1e-3, "warmup_epochs": 1} | given.pop("optim", {}))),
             trainer=TrainerConfig(**plan),
@@ -106,10 +106,24 @@ def test_a_run_goes_on_without_the_checkpoint_it_started_from(
     assert_same_weights(whole.last, parts.last)
 
 
+def test_the_size_is_that_of_the_checkpoint_and_another_one_that_was_named_is_said(
+    run: Pretrain, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it is the default."""
+    found = checkpoints.load(run(tmp_path / "run").last).model.encoder.config
+    assert {name: found[name] for name in SIZE} == SIZE
+    assert "from scratch only" not in capsys.readouterr().err
+    named = run(tmp_path / "named", student={"width": 384, "depth": 2})
+    assert checkpoints.load(named.last).model.encoder.config == found
+    said = f"student.width: 384 counts from scratch only; the encoder of {source} has width 16, depth 2, heads 2"
+    assert f"act3d: {said}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"student": {"width": 32}}, CheckpointError, "width"),
+        ({"student": {"decoder_heads": 3}}, ConfigError, r"student.decoder_heads: 3 must divide student.width \(16\)"),
+        ({"loss": {"cls_loss": True}}, ConfigError, r"student.shallow_block: 10 must be <= student.depth \(2\)"),
         ({"method": "point_bert"}, ConfigError, "student.checkpoint: method point_bert starts from fresh weights"),
         ({"student": {"checkpoint": "nowhere"}}, CheckpointError, "student.checkpoint: "),
     ],

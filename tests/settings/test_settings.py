@@ -136,6 +136,14 @@ def test_settings_cannot_be_changed_and_a_changed_copy_is_checked() -> None:
         optim.model_copy(update={"lr": 11.0})
 
 
+@pytest.mark.parametrize("given", [{"width": 384}, StudentConfig(width=384)])
+def test_it_is_known_which_values_were_named(given: Any) -> None:
+    settings = PretrainSettings(data={"root": "here"}, student=given)
+    assert settings.student.model_fields_set == {"width"}
+    copied = settings.model_copy(update={"student": settings.student.model_copy(update={"depth": 12})})
+    assert copied.student.model_fields_set == {"width", "depth"}
+
+
 def test_a_folder_may_be_a_path_of_pathlib() -> None:
     assert ProbeData(root=Path("data/mine")).root == "data/mine"  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,8 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None, channe
 
     Args:
         checkpoint: a run folder or weights of any model with a point encoder; empty = from scratch.
-        config: `width`, `depth` and `heads` from scratch.
+        config: a section with `width`, `depth` and `heads` from scratch; where others were named than the checkpoint's,
+            that is said.
         channels: what points have beside x, y and z, whatever the checkpoint's had; said aloud where they differ.
         kept: a resumed run's `start.json`: its weights come from its own state, so the checkpoint is not needed again.
 
@@ -95,6 +97,7 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None, channe
     if not isinstance(encoder, PointEncoder):
         raise CheckpointError(f"checkpoint: {checkpoint} holds {source.kind!r}, which has no point encoder")
     size = {key: value for key, value in encoder.config.items() if key != "channels"}
+    _say_other_size(checkpoint, config, size)
     about = {"kind": source.kind, "checkpoint": checkpoint, "encoder": size}
     if supervision := supervision_of(loaded.meta):
         about["supervision"] = supervision
@@ -102,6 +105,22 @@ def encoder_start(checkpoint: str, config: Any, kept: Path | None = None, channe
         here, there = (",".join(["xyz", *names]) for names in (channels, encoder.channels))
         say(f"act3d: points have {here} here; {checkpoint} was trained with {there}", error=True)
     return Start(about, size | beside, source, loaded.meta)
+
+
+def _say_other_size(checkpoint: str, config: Any, size: Mapping[str, Any]) -> None:
+    """Say which named sizes are not used, because a checkpoint has its own."""
+    own = {name: size[name] for name in ("width", "depth", "heads")}
+    others = [name for name in own if name in config.model_fields_set and getattr(config, name) != own[name]]
+    if others:
+        named = ", ".join(f"{config.section}.{name}: {getattr(config, name)}" for name in others)
+        has = ", ".join(f"{name} {value}" for name, value in own.items())
+        _say_once(f"act3d: {named} counts from scratch only; the encoder of {checkpoint} has {has}")
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Say a line that is true of many trainings of one command, such as few-shot folds."""
+    say(line, error=True)
 
 
 def noted(about: dict[str, Any], channels: Sequence[str]) -> dict[str, Any]:

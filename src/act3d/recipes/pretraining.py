@@ -237,11 +237,16 @@ def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
     teacher = find_teacher(settings, folder, resume) if wanted else None
     clouds = open_clouds(settings.data, settings.seed)
     probe = probe_clouds(settings.probe, settings.data, clouds, settings.seed)
+    student = settings.student
+    if not student.checkpoint:
+        torch.manual_seed(settings.seed)  # initial weights
+        return method.assemble(settings, clouds.train, probe, teacher)
+    start = encoder_start(student.checkpoint, student, folder.kept_start(resume), settings.data.channels_beside)
     torch.manual_seed(settings.seed)  # initial weights
-    recipe = method.assemble(settings, clouds.train, probe, teacher)
-    if settings.student.checkpoint:
-        kept, beside = folder.kept_start(resume), settings.data.channels_beside
-        recipe.begin_from(encoder_start(settings.student.checkpoint, settings.student, kept, beside))
+    sized = settings.model_copy(update={"student": student.sized(start.size)})
+    recipe = method.assemble(sized, clouds.train, probe, teacher)
+    recipe.settings = settings  # the run folder keeps what was asked for
+    recipe.begin_from(start)
     return recipe
 
 

@@ -4,7 +4,7 @@ A `Section` is a group of settings such as `optim`; `Settings` are all settings 
 options. Types are strict: 64.0 is no whole number, 3 no text, 1 not true.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -35,9 +35,16 @@ class _Strict(BaseModel):
             raise ConfigError(first_mistake(error, type(self))) from None
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy with some values changed; they are checked as all are."""
+        """Return a copy with some values changed; they are checked as all are. It knows which ones were named."""
         copied = super().model_copy(deep=deep)
-        return type(self)(**{**dict(copied), **update}) if update else copied
+        if not update:
+            return copied
+        return type(self)(**{**dict(copied), **update})._naming(self.model_fields_set | update.keys())
+
+    def _naming(self, names: Iterable[str]) -> Self:
+        """Return these settings, which tell those values that were named (`model_fields_set`) from defaults."""
+        object.__setattr__(self, "__pydantic_fields_set__", set(names))
+        return self
 
 
 class Section(_Strict):
@@ -76,9 +83,10 @@ class Settings(_Strict):
         made = dict(values)
         for name, kind in sections(cls).items():
             if isinstance(made.get(name), Mapping):
-                made[name] = kind(**{**dict(cls.model_fields[name].default), **made[name]})
+                made[name] = cls.model_fields[name].default.model_copy(update=made[name])
             elif isinstance(made.get(name), Section) and issubclass(kind, type(made[name])):
-                made[name] = kind(**dict(made[name]))  # a plainer section of the same name
+                plainer = made[name]  # of the same name
+                made[name] = kind(**dict(plainer))._naming(plainer.model_fields_set)
         return made
 
     def check_places(self) -> None:

@@ -201,7 +201,7 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
         if self.loss.cls_loss:
             if not self.mask.ratio:
                 raise ConfigError("loss.cls_loss: true needs a decoder, so mask.ratio > 0")
-            if student.shallow_block > student.depth:
+            if student.shallow_block > student.depth and not student.checkpoint:
                 raise ConfigError(
                     f"student.shallow_block: {student.shallow_block} must be <= student.depth ({student.depth})"
                 )

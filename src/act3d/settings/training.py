@@ -1,6 +1,7 @@
 """Settings that the training commands share, and the sections of both stages of pretraining."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -129,12 +130,12 @@ class StudentConfig(Section, section="student"):
 
     checkpoint: Weights = option(
         "",
-        "weights of any model whose point encoder has this width, depth and heads, such as act3d-small: the encoder "
-        "starts from them; empty = fresh weights",
+        "weights of any model with a point encoder, such as act3d-small: the encoder starts from them, with its width, "
+        "depth and heads; empty = fresh weights",
     )
-    width: int = option(384, "channels of the encoder and the decoder", unit="channels", ge=8)
-    depth: int = option(12, "blocks of the encoder", unit="blocks", ge=1)
-    heads: int = option(6, "attention heads of the encoder; divides width", ge=1)
+    width: int = option(384, "channels of the encoder, from scratch, and of the decoder", unit="channels", ge=8)
+    depth: int = option(12, "blocks of the encoder, from scratch", unit="blocks", ge=1)
+    heads: int = option(6, "attention heads of the encoder, from scratch; divides width", ge=1)
     decoder_depth: int = option(2, "blocks of the decoder", unit="blocks", ge=1)
     decoder_heads: int = option(6, "attention heads of the decoder; divides width", ge=1)
     drop_path: float = option(0.1, "drop-path rate of the last block; rises from 0 at the first", ge=0, lt=1)
@@ -147,10 +148,15 @@ class StudentConfig(Section, section="student"):
 
     @model_validator(mode="after")
     def _check_heads(self) -> Self:
-        for name in ("heads", "decoder_heads"):
+        for name in ("heads", "decoder_heads") if not self.checkpoint else ():
             if self.width % getattr(self, name):
                 raise ConfigError(f"student.{name}: {getattr(self, name)} must divide student.width ({self.width})")
         return self
+
+    def sized(self, size: Mapping[str, Any]) -> Self:
+        """Return the student around an encoder of this width, depth and heads, checked as one from scratch is."""
+        own = {name: size[name] for name in ("width", "depth", "heads")}
+        return self.model_copy(update={**own, "checkpoint": ""})
 
 
 class MaskConfig(Section, section="mask"):
