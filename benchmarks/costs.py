@@ -15,6 +15,8 @@ COLLECTIONS = {"ShapeNet-55": 52_470, "800 000 (Objaverse)": 800_000, "10 millio
 RELEASED = 300 * 41_952  # clouds that the released recipe sees: 300 epochs of ShapeNet-55's training split
 PASSES = 3  # of a large collection, at least
 POINTS, WIDTH = 8192, 768  # stored a cloud, in half precision; numbers of an embedding
+EXACT = 100_000  # shapes up to which a search compares with all
+LOOKED_AT = 20 * 8192  # shapes that a search compares with in a larger index: so many clusters, of so many each
 STATE = 16  # bytes a trained parameter in last.ckpt and on the device: weight, gradient or copy, AdamW's two moments
 CORES = 16  # of a node, for prepare and embed
 
@@ -47,10 +49,16 @@ def seen(clouds: int) -> int:
     return max(RELEASED, PASSES * clouds)
 
 
+def parts_of(clouds: int) -> list[tuple[str, int]]:
+    """What is done with a collection, and with how many clouds."""
+    trained = seen(clouds)
+    return [("prepare", clouds), ("stage1", trained), ("stage2", trained), ("embed", clouds), ("index", clouds)]
+
+
 def work_rows(known: dict[str, float], given: Assumed) -> Iterator[list[str]]:
     """One row a collection and part: core hours, their price, GPU hours, their price."""
     for name, clouds in COLLECTIONS.items():
-        for part, times in (("prepare", clouds), ("stage1", seen(clouds)), ("stage2", seen(clouds)), ("embed", clouds)):
+        for part, times in parts_of(clouds):
             core = times * known[f"{part}_s"] / 3600
             row = [name, LABELS[part], f"{times / 1e6:.2f}", number(core), number(core * given.core_hour)]
             gflop = known.get(f"{part}_gflop")
@@ -58,17 +66,18 @@ def work_rows(known: dict[str, float], given: Assumed) -> Iterator[list[str]]:
             yield [*row, *(("", "") if gpu is None else (number(gpu), number(gpu * given.gpu_hour)))]
 
 
-LABELS = {"prepare": "prepare", "stage1": "stage I", "stage2": "stage II", "embed": "embed"}
+LABELS = {"prepare": "prepare", "stage1": "stage I", "stage2": "stage II", "embed": "embed", "index": "index"}
 
 
 def room_rows(known: dict[str, float]) -> Iterator[list[str]]:
-    """One row a collection: gigabytes of clouds and vectors, seconds to read all, and of an exact query."""
+    """One row a collection: gigabytes of clouds, vectors and index, minutes to read all, milliseconds of a query."""
     for name, clouds in COLLECTIONS.items():
         packed, vectors = clouds * POINTS * 3 * 2 / 1e9, clouds * WIDTH * 4 / 1e9
-        query = 1e3 * clouds * known["query_s"]
+        exact, index = 1e3 * clouds * known["query_s"], clouds * known["index_kb"] / 1e6
+        query = exact if clouds <= EXACT else 1e3 * min(clouds, LOOKED_AT) * known["looked_at_s"]
         yield [
-            name, number(packed), number(clouds * 1024 * 3 * 2 / 1e9), number(vectors),
-            number(clouds / known["read_per_s"] / 60), number(query),
+            name, number(packed), number(clouds * 1024 * 3 * 2 / 1e9), number(vectors), number(index),
+            number(clouds / known["read_per_s"] / 60), number(exact), number(query),
         ]  # fmt: skip
 
 
@@ -130,7 +139,10 @@ def tables(given: Assumed) -> dict[str, str]:
             work_rows(known, given),
         ),
         "Room": table(
-            ["collection", "8192 points, GB", "1024 points, GB", "vectors, GB", "read once, min", "exact query, ms"],
+            [
+                *("collection", "8192 points, GB", "1024 points, GB", "vectors, GB", "index, GB"),
+                *("read once, min", "exact query, ms", "query, ms"),
+            ],
             room_rows(known),
         ),
         "Preparing and embedding": table(["part", "nodes", *(f"{name}, min" for name in names)], prepare_rows(known)),
