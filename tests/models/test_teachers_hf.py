@@ -1,5 +1,6 @@
 """`hf:` teachers against the layers of transformers, on small random models saved to a folder. No network."""
 
+import inspect
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.version import parse as version
 from torch import nn
 
 from act3d.errors import CheckpointError, InputError, MissingDependency
@@ -49,8 +51,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def _skip_unknown(name: str) -> None:
+    """Skip a kind of model that is newer than the oldest transformers that act3d takes; act3d reads its files alone."""
+    if "registers" in name.lower() and version(transformers.__version__) < version("4.48"):
+        pytest.skip(f"transformers {transformers.__version__} has no DINOv2 with registers")
+
+
 def _model(name: str, config: dict[str, Any], suffix: str = "Model") -> nn.Module:
     """A random model whose biases, norms and scales are random too; BEiT's position bias, which we drop, is 0."""
+    _skip_unknown(name)
     torch.manual_seed(0)
     made = getattr(transformers, f"{name}{suffix}")(getattr(transformers, f"{name}Config")(**config)).eval()
     with torch.no_grad():
@@ -72,10 +81,12 @@ def _layers(model: nn.Module, without: str = "text_model") -> nn.ModuleList:
 
 @torch.no_grad()
 def _expected(model: nn.Module, x: torch.Tensor, normed: bool) -> torch.Tensor:
+    # What some layers have to be given, by its name in this version of transformers; nothing is masked.
+    given = {"resolution": (32, 32), "attention_mask": None, "causal_attention_mask": None}
+    given["attn_mask"] = torch.ones(x.shape[:2])
     for layer in _layers(model):
-        kind = type(layer).__name__
-        extra = {"resolution": (32, 32)} if kind.startswith(("Beit", "Data2Vec")) else {}
-        x = layer(x, None) if kind.startswith(("CLIP", "Siglip")) else layer(x, **extra)
+        taken = inspect.signature(layer.forward).parameters
+        x = layer(x, **{name: value for name, value in given.items() if name in taken})
         x = x[0] if isinstance(x, tuple) else x
     if not normed:
         return x
@@ -146,6 +157,7 @@ def test_old_files_of_torch_with_gamma_and_beta(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*hf.PRE_NORM, *hf.POST_NORM])
 def test_defaults_are_those_of_the_config_class(kind: str) -> None:
+    _skip_unknown(kind)
     config = transformers.CONFIG_MAPPING[kind]()
     for key, value in {**hf.PRE_NORM, **hf.POST_NORM}[kind].items():
         if key == "intermediate_size" and "dinov2" in kind:
