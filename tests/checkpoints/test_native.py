@@ -17,6 +17,7 @@ import act3d
 from act3d import checkpoints
 from act3d.checkpoints import read_header
 from act3d.errors import Act3dError, CheckpointError, MissingDependency
+from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.classifier import Classifier
 from act3d.models.segmenter import Segmenter
@@ -166,6 +167,17 @@ def test_a_checkpoint_without_a_digest_is_read(student: Any, student_file: Path,
     save_file(state, tmp_path / "old.safetensors", metadata={"act3d": json.dumps(header)})
     points = torch.rand(1, 40, 3)
     assert torch.equal(act3d.load(tmp_path / "old.safetensors").embed(points), student.embed(points))
+
+
+def test_a_temperature_that_was_a_scalar_is_read(tmp_path: Path) -> None:
+    model = Aligned(patches=8, patch_size=8, width=16, depth=1, heads=2, hidden=8, text_width=8)
+    name = "alignment.contrast.log_scale"
+    state = model.state_dict()
+    earlier = state | {name: torch.tensor(2.5)}
+    found: Any = checkpoints.load(checkpoints.save(model, tmp_path / "earlier.safetensors", {}, earlier)).model
+    assert found.state_dict()[name].equal(torch.tensor([2.5]))
+    checkpoints.load_stored_state(model, earlier, "a state")
+    assert model.state_dict()[name].equal(torch.tensor([2.5]))
 
 
 def test_loading_draws_no_random_weights(student_file: Path, classifier_file: Path) -> None:

@@ -57,3 +57,20 @@ def test_a_resumed_optimizer_computes_in_this_runs_form() -> None:
         results.append(model.weight.detach().clone())
     torch.testing.assert_close(results[0], results[1])
     torch.testing.assert_close(results[0], results[2])
+
+
+def test_moments_of_a_parameter_that_was_a_scalar_are_taken_up() -> None:
+    now, then = (build_optimizer(nn.ParameterList([torch.ones(shape)]), OptimConfig()) for shape in ((1,), ()))
+    for optimizer in (now, then):
+        parameter = optimizer.param_groups[1]["params"][0]
+        parameter.grad = torch.full_like(parameter, 0.5)
+        optimizer.step()
+    earlier = then.state_dict()
+    load_optimizer(now, earlier)
+    (moments,) = now.state_dict()["state"].values()
+    assert {name: tuple(value.shape) for name, value in moments.items()} == {
+        "step": (),
+        "exp_avg": (1,),
+        "exp_avg_sq": (1,),
+    }
+    assert moments["exp_avg"].item() == earlier["state"][0]["exp_avg"].item()

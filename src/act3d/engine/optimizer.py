@@ -61,7 +61,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     saved = [{**group, **now} for group, now in zip(state["param_groups"], own, strict=True)]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments = {
-        place: {name: divided_like(value, parameters[place]) for name, value in of.items()}
+        place: {name: _fitted(name, value, parameters[place]) for name, value in of.items()}
         for place, of in state["state"].items()
     }
     optimizer.load_state_dict({"state": moments, "param_groups": saved})
+
+
+def _fitted(name: str, value: Any, parameter: torch.Tensor) -> Any:
+    """Return this process's part of a moment; that of a temperature (1,) was a scalar in earlier versions."""
+    return value if name == "step" else divided_like(value.reshape(parameter.shape), parameter)

@@ -36,15 +36,15 @@ def shard(step: nn.Module, mesh: Any) -> nn.Module:
     """Divide the trained weights of a step's model among the processes of a mesh, all beginning with the first one's.
 
     Raises:
-        ConfigError: a single number is trained, which cannot be divided.
+        ConfigError: a scalar is trained, which torch does not divide.
     """
     from torch.distributed.fsdp import fully_shard
 
     for name, parameter in step.named_parameters():
         if parameter.requires_grad and not parameter.ndim:
             raise ConfigError(
-                f"trainer.strategy: fsdp cannot divide {name.removeprefix('model.')}, a single number that trains "
-                "(where names are learnt); use ddp"
+                f"trainer.strategy: fsdp divides tensors; the model's {name.removeprefix('model.')} is a scalar that "
+                "trains: give it the shape (1,), or use ddp"
             )
     processes.share_weights(step)
     options = {

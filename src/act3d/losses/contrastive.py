@@ -35,12 +35,12 @@ class MultiPositiveContrast(nn.Module):
         if not temperature > 0:
             raise ValueError(f"temperature = {temperature}; it must be positive")
         self.threshold, self.even = threshold, even
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.log_scale = nn.Parameter(torch.tensor([-math.log(temperature)]))  # (1,): several processes can divide it
 
     @property
     def scale(self) -> torch.Tensor:
         """The inverse temperature, at most 100: scalar."""
-        return self.log_scale.clamp(max=math.log(100)).exp()
+        return self.log_scale.clamp(max=math.log(100)).exp().squeeze(0)
 
     def forward(self, shapes: torch.Tensor, texts: torch.Tensor, positives: torch.Tensor | None = None) -> torch.Tensor:
         """Loss of a batch of pairs.
