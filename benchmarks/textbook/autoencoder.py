@@ -1,4 +1,4 @@
-"""Stage I: the discrete autoencoder, with or without a prompted Transformer (SPEC 2)."""
+"""Stage I: the discrete autoencoder, with or without a prompted Transformer."""
 
 from collections.abc import Iterable
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Fine-tuning: the classifier and both segmenters (SPEC 4, 5)."""
+"""Fine-tuning: the classifier and both segmenters."""
 
 import torch
 from torch import Tensor, nn

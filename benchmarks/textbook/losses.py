@@ -1,4 +1,4 @@
-"""Distillation losses of SPEC 3, cloud by cloud. Predicted and target features (B, H, D) -> scalar."""
+"""Distillation losses, cloud by cloud. Predicted and target features (B, H, D) -> scalar."""
 
 import torch
 from torch import Tensor

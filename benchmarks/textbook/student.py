@@ -1,4 +1,4 @@
-"""Stage II: the masked student and its decoder (SPEC 3)."""
+"""Stage II: the masked student and its decoder."""
 
 from typing import NamedTuple
 

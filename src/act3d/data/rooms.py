@@ -229,7 +229,7 @@ class Grid:
 
 
 def class_weights(counts: np.ndarray) -> np.ndarray:
-    """(largest frequency / frequency)^(1/3) of every class (SPEC 5), from its points; 0 for one that never occurs."""
+    """(largest frequency / frequency)^(1/3) of every class, from its points; 0 for one that never occurs."""
     counts = np.asarray(counts, dtype=np.float64)
     if not counts.any():
         raise InputError("no point has a label")

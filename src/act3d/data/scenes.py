@@ -1,4 +1,4 @@
-"""Blocks of rooms as clouds, for segmenters of scenes (SPEC 5)."""
+"""Blocks of rooms as clouds, for segmenters of scenes."""
 
 from collections.abc import Sequence
 

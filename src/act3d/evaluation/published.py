@@ -1,4 +1,4 @@
-"""Published numbers to show beside ours (SPEC 6), in percent; most select the epoch on the test set."""
+"""Published numbers to show beside ours, in percent; most select the epoch on the test set."""
 
 METHODS = {"point_mae": "Point-MAE", "point_bert": "Point-BERT", "student": "ACT", "recon": "ReCon"}
 

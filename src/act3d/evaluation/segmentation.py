@@ -1,4 +1,4 @@
-"""Metrics of segmentation: instance and class mIoU of parts; mIoU, mAcc and OA of scenes (SPEC 5). All in percent."""
+"""Metrics of segmentation: instance and class mIoU of parts; mIoU, mAcc and OA of scenes. All in percent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

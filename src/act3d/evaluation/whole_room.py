@@ -1,4 +1,4 @@
-"""A label for every point of a whole room: overlapping blocks, and votes (SPEC 5)."""
+"""A label for every point of a whole room: overlapping blocks, and votes."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

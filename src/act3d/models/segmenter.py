@@ -1,4 +1,4 @@
-"""The segmenter: a label for every point, of a shape's parts or of a scene's things (SPEC 5; Point-MAE's head)."""
+"""The segmenter: a label for every point, of a shape's parts or of a scene's things (Point-MAE's head)."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast

@@ -1,4 +1,4 @@
-"""Segmentation of parts: a label for every point of a shape, among the parts its category has (SPEC 5)."""
+"""Segmentation of parts: a label for every point of a shape, among the parts its category has."""
 
 from typing import Any
 

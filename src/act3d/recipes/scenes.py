@@ -1,4 +1,4 @@
-"""Segmentation of scenes: a class for every point of a room, learned from blocks (SPEC 5)."""
+"""Segmentation of scenes: a class for every point of a room, learned from blocks."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
