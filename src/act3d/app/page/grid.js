@@ -29,7 +29,7 @@ export function showName(element, name) {
 export const forgetCloud = id => clouds.delete(id);
 
 export class Grid {
-  /** box scrolls, space is as high as all rows; describe(row) gives {id, name, remark}; choose(row) is called by a click or Enter. */
+  /** box scrolls, space is as high as all rows; describe(row) gives {id, name, file (what a card shows of the name), remark}; choose(row) is called by a click or Enter. */
   constructor(box, space, describe, choose) {
     Object.assign(this, { box, space, describe, choose, rows: [], cards: [], active: 0, chosen: -1 });
     box.addEventListener("scroll", () => this.soon(), { passive: true });
@@ -91,7 +91,7 @@ export class Grid {
 
   /** Make a card show a place; false if its cloud is not here yet. */
   fill(card, place) {
-    const row = this.rows[place], { id, name, remark } = this.describe(row), style = card.box.style;
+    const row = this.rows[place], { id, name, file, remark } = this.describe(row), style = card.box.style;
     const column = place % this.columns, line = (place - column) / this.columns;
     style.width = `${this.wide}px`;
     style.height = `${this.high}px`;
@@ -100,7 +100,7 @@ export class Grid {
     card.box.setAttribute("aria-selected", row === this.chosen);
     card.box.setAttribute("aria-posinset", place + 1);
     card.box.setAttribute("aria-setsize", this.rows.length);
-    if (card.box.title !== name) showName(card.name, card.box.title = name);
+    if (card.box.title !== name) { card.box.title = name; showName(card.name, file); }
     card.remark.textContent = remark;
     card.box.setAttribute("aria-label", [name, remark].filter(Boolean).join(", "));
     card.place = place;

@@ -11,7 +11,7 @@ const grid = new Grid($("grid"), $("space"), describe, choose);
 function describe(row) {
   const near = shown?.similarity.get(row);
   return {
-    id: library.ids[row], name: library.names[row],
+    id: library.ids[row], name: library.names[row], file: library.fileOf(row),
     remark: [near === undefined ? "" : near.toFixed(3), library.classOf(row)].filter(Boolean).join(" · "),
   };
 }
@@ -21,10 +21,13 @@ function say(error) {
   $("error").textContent = error ? error.message : "";
 }
 
-/** Run what a person asked for, and say what went wrong. */
+let running = 0;
+
+/** Run what a person asked for, say while it runs that it does, and what went wrong. */
 const tried = run => async (...given) => {
   say(null);
-  try { return await run(...given); } catch (error) { say(error); }
+  $("busy").hidden = !++running;
+  try { return await run(...given); } catch (error) { say(error); } finally { $("busy").hidden = !--running; }
 };
 
 function fits(row) {
@@ -43,8 +46,9 @@ function refill() {
 }
 
 /** Order the grid by a search, or show all (null). */
-function order(title, found) {
+function order(title, found, words = "") {
   shown = null;
+  $("words").value = words;  // of another search they would mean nothing
   if (found) {
     const rows = found.ids.map(id => library.rowOf.get(id)), pairs = rows.map((row, i) => [row, found.similarity[i]]);
     shown = { title, rows: rows.filter(row => row !== undefined), similarity: new Map(pairs) };
@@ -93,7 +97,7 @@ const searchWords = tried(async () => {
   const text = $("words").value.trim();
   if (!text) return order("", null);
   const found = await json("words", `/api/words?text=${encodeURIComponent(text)}`);
-  if (found) order(`Nearest to the words “${text}”`, found);
+  if (found) order(`Nearest to the words “${text}”`, found, text);
 });
 
 const tip = tried(async how => {
@@ -135,7 +139,11 @@ async function open() {
   if (!rows) return;
   const search = rows.names.map((name, i) => `${name} ${rows.classes[rows.labels[i]] || ""} ${rows.places[i]} ${rows.texts[i]}`.toLowerCase());
   const classOf = row => rows.classes[rows.labels[row]] || "";
-  library = { ...rows, search, classOf, all: rows.ids.map((_, row) => row), rowOf: new Map(rows.ids.map((id, row) => [id, row])) };
+  const fileOf = row => {  // the name without the folder that is the class: the class stands below it
+    const name = rows.names[row], folder = `${classOf(row)}/`;
+    return name.startsWith(folder) ? name.slice(folder.length) : name;
+  };
+  library = { ...rows, search, classOf, fileOf, all: rows.ids.map((_, row) => row), rowOf: new Map(rows.ids.map((id, row) => [id, row])) };
   const wanted = $("class").value && $("class").selectedOptions[0].textContent;
   $("class").replaceChildren(new Option("all", ""), ...rows.classes.map((name, i) => new Option(name, i, false, name === wanted)));
   rows.ids.forEach(forgetCloud);

@@ -59,7 +59,8 @@ async function showNearest(found, library, choose) {
     if (item.hidden) return;
     const row = library.rowOf.get(ids[i]), button = item.firstChild, [view, name, remark] = button.children;
     turning(view.firstChild, got[i], pose, 0.037);
-    showName(name, button.title = library.names[row]);
+    button.title = library.names[row];
+    showName(name, library.fileOf(row));
     remark.textContent = [found.similarity[i].toFixed(3), library.classOf(row)].filter(Boolean).join(" · ");
     button.setAttribute("aria-label", [button.title, remark.textContent].join(", "));
     button.onclick = () => choose(row);
@@ -96,7 +97,8 @@ function drawMap() {
   canvas.width = size;
   canvas.height = size / 1.2;
   if (!places) return;
-  const [wide, high, edge] = [canvas.width, canvas.height, 0.04], dot = Math.max(1.5, size / 260);
+  const [wide, high, edge] = [canvas.width, canvas.height, 0.04];
+  const dot = size * Math.max(1 / 260, Math.min(1 / 60, 0.25 / Math.sqrt(places.length)));  // few dots are larger
   const at = ([x, y]) => [(edge + x * (1 - 2 * edge)) * wide, (1 - edge - y * (1 - 2 * edge)) * high];
   context.globalAlpha = 0.75;
   places.forEach((place, row) => {
