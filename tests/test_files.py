@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from act3d import files
-from act3d.files import output_names, printable, read_json, write_json
+from act3d.files import output_names, plain_path, printable, read_json, write_json
 
 
 def names(inputs: list[str], **settings: bool) -> list[str]:
@@ -106,3 +106,14 @@ def test_texts_with_names_that_are_no_utf8(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.obj")
     write_json(tmp_path / "answer.json", {name: "caf\u00e9"})
     assert read_json(tmp_path / "answer.json") == {name: "caf\u00e9"}
+
+
+def test_a_path_is_plain_unless_a_link_leads_elsewhere(tmp_path: Path) -> None:
+    for folder in ("shapes", "far/off", "far/shapes"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert plain_path(tmp_path / "far" / ".." / "shapes") == tmp_path / "shapes"
+    (tmp_path / "link").symlink_to(tmp_path / "far/off")
+    behind = tmp_path / "link" / ".." / "shapes"
+    assert plain_path(behind) == behind
+    assert behind.samefile(tmp_path / "far/shapes")
+    assert plain_path(tmp_path / "link") == tmp_path / "link"

@@ -42,6 +42,14 @@ def cache_folder() -> Path:
     return base.absolute()
 
 
+def plain_path(path: str | Path) -> Path:
+    """Return a path from the root without "..": a folder has one name however it is typed. Links keep their names."""
+    whole = Path(path).absolute()
+    plain = Path(os.path.normpath(whole))
+    same = whole.exists() and plain.exists() and plain.samefile(whole)  # ".." behind a link leads elsewhere
+    return plain if same else whole
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file on this disk in hexadecimal."""
     with path.open("rb") as file:

@@ -236,6 +236,14 @@ def test_a_changed_file_and_a_second_folder(boxes: Path, student_file: Path, tmp
         act3d.index(str(boxes), str(other), index)
 
 
+def test_a_folder_has_one_name_however_it_is_typed(boxes: Path, student_file: Path, tmp_path: Path) -> None:
+    index = str(tmp_path / "index")
+    first = act3d.index(str(boxes), str(student_file), index)
+    (tmp_path / "elsewhere").mkdir()
+    report = act3d.index(str(tmp_path / "elsewhere" / ".." / boxes.relative_to(tmp_path)), str(student_file), index)
+    assert (report.shapes, report.new) == (first.shapes, 0)
+
+
 def test_an_index_of_an_earlier_version_says_how_to_make_it_anew(
     boxes: Path, student_file: Path, tmp_path: Path
 ) -> None:

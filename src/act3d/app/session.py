@@ -14,7 +14,7 @@ from act3d.app.jobs import JobProgress, Jobs
 from act3d.app.library import Library
 from act3d.app.models import Models
 from act3d.errors import CheckpointError, InputError
-from act3d.files import has_index, is_remote, one_writer, printable
+from act3d.files import has_index, is_remote, one_writer, plain_path, printable
 from act3d.known_models import SHIPPED
 from act3d.samples import SAMPLES
 from act3d.use.embeddings import made_by
@@ -47,7 +47,7 @@ class Session:
     def __init__(self, settings: "AppSettings") -> None:
         self.settings = settings
         self.place, self.source = _places(settings)
-        self.root = Path(self.source).absolute() if self.source and Path(self.source).is_dir() else None
+        self.root = plain_path(self.source) if self.source and Path(self.source).is_dir() else None
         self.library: Library | None = None
         self.number = 0  # of the library: the page asks for its columns again when it has changed
         self.jobs = Jobs()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from act3d.errors import ConfigError, InputError
-from act3d.files import one_writer
+from act3d.files import one_writer, plain_path
 from act3d.lines import say
 from act3d.settings.command import command
 from act3d.settings.preparing import PrepareSettings
@@ -38,7 +38,7 @@ def prepare(settings: PrepareSettings) -> "Summary | SceneSummary":
     source, out = Path(settings.source), Path(settings.out)
     if not source.exists():
         raise InputError(f"{source} does not exist")
-    if out.absolute() == source.absolute():
+    if plain_path(out) == plain_path(source):
         raise InputError(f"--out {out} is the source itself; choose another folder")
     with tempfile.TemporaryDirectory(prefix="act3d-") as temporary, one_writer(out):
         kind = _format_of(source) if settings.format == "auto" else settings.format

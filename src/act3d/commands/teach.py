@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from act3d.errors import InputError
-from act3d.files import read_json, write_json
+from act3d.files import plain_path, read_json, write_json
 from act3d.lines import say, typed
 from act3d.settings.command import command
 from act3d.settings.layers import resolve
@@ -69,7 +69,7 @@ def teach(settings: TeachSettings) -> TeachResult:
     count, recorded = _count(source, prepared, wanted)
     _check_source(out, source)
     say(f"{source}: {count} shapes, {estimate(count, settings)}", error=True)
-    write_json(out / "teach.json", {"source": str(source.absolute())})
+    write_json(out / "teach.json", {"source": str(plain_path(source))})
     data = source if prepared else _prepared(out / "data", wanted, recorded)
     encoder = train_stages(settings, data, out)
     probe = _probed(encoder, data, out / "probe", settings.seed)
@@ -108,7 +108,7 @@ def _check_source(out: Path, source: Path) -> None:
         InputError: they are of another one.
     """
     about = out / "teach.json"
-    if about.exists() and (found := read_json(about).get("source")) != str(source.absolute()):
+    if about.exists() and (found := read_json(about).get("source")) != str(plain_path(source)):
         raise InputError(f"out: {out} was made from {found}; choose another folder by --out, or add --fresh")
 
 

@@ -19,7 +19,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.data.layouts import holds_dataset
 from act3d.data.opening import open_for_model
 from act3d.errors import Act3dError, InputError
-from act3d.files import names_of, unique_names
+from act3d.files import names_of, plain_path, unique_names
 from act3d.lines import say
 from act3d.readers.by_suffix import READERS, read_sample
 from act3d.readers.find import find_files
@@ -154,10 +154,10 @@ def find_shapes(
     # As in `act3d prepare`: the first folder below the root is the class.
     folders = [relative.parts[0] if len(relative.parts) > 1 else "" for relative in relatives]
     labels, names = names_of(folders), unique_names(relatives)  # also where two names look alike
-    rows = zip(names, folders, files, strict=True)
-    return Shapes(
-        [Item(name, labels[own], "", str(file.absolute()), _stamp(file, reading)) for name, own, file in rows]
-    )
+    base = plain_path(root)
+    paths = [str(base / relative) for relative in relatives]  # a shape's identity in a table or index
+    rows = zip(names, folders, paths, files, strict=True)
+    return Shapes([Item(name, labels[own], "", path, _stamp(file, reading)) for name, own, path, file in rows])
 
 
 def _about_size(meta: Mapping[str, Any], asked: str) -> list[str]:

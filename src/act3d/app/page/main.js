@@ -4,7 +4,7 @@ import { Grid, cloudsOf, forgetCloud } from "./grid.js";
 import { closePanel, loadMap, placeOf, rowAt, showShape } from "./panel.js";
 
 const $ = id => document.getElementById(id);
-let library = null, shown = null, chosen = null, state = {};  // shown: {title, rows, similarity} of a search
+let library = null, shown = null, chosen = null, state = {};  // shown: {title, words, rows, similarity} of a search
 
 const grid = new Grid($("grid"), $("space"), describe, choose);
 
@@ -51,7 +51,7 @@ function order(title, found, words = "") {
   $("words").value = words;  // of another search they would mean nothing
   if (found) {
     const rows = found.ids.map(id => library.rowOf.get(id)), pairs = rows.map((row, i) => [row, found.similarity[i]]);
-    shown = { title, rows: rows.filter(row => row !== undefined), similarity: new Map(pairs) };
+    shown = { title, words, rows: rows.filter(row => row !== undefined), similarity: new Map(pairs) };
   }
   $("asked").hidden = !found;
   $("asked").firstElementChild.textContent = title;
@@ -147,9 +147,9 @@ async function open() {
   const wanted = $("class").value && $("class").selectedOptions[0].textContent;
   $("class").replaceChildren(new Option("all", ""), ...rows.classes.map((name, i) => new Option(name, i, false, name === wanted)));
   rows.ids.forEach(forgetCloud);
-  shown = null;
-  $("asked").hidden = true;
-  refill();
+  const words = shown?.words;
+  order("", null, $("words").value);  // places have changed; what is being typed stays
+  if (words) searchWords();
   loadMap(library).catch(say);
 }
 
