@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,14 @@ def test_check_data_writes_it_beside_the_folder_or_where_it_is_told(dataset, tmp
     assert not place_of_page(dataset).exists()
     with pytest.raises(InputError, match="cannot be written beside"):
         place_of_page("/")
+
+
+def test_a_page_is_named_as_its_folder_was_typed(tmp_path, monkeypatch):
+    (tmp_path / "mine/inner").mkdir(parents=True)
+    assert place_of_page("data/mine") == Path("data/mine.shapes.html")
+    monkeypatch.chdir(tmp_path / "mine/inner")
+    assert place_of_page("..") == tmp_path / "mine.shapes.html"
+    assert place_of_page(".") == tmp_path / "mine/inner.shapes.html"
 
 
 def test_nothing_is_written_beside_the_sample_also_where_it_is_named_by_its_path(tmp_path, capsys):

@@ -11,6 +11,7 @@ from act3d.data import open_dataset
 from act3d.data.clouds import CloudDataset
 from act3d.data.rooms import open_rooms
 from act3d.errors import InputError
+from act3d.files import plain_path
 from act3d.report.class_colors import class_colors, hex_colors
 from act3d.report.dataset import ClassRow, DatasetPage, RoomView, write_dataset_page
 from act3d.report.pieces import Named
@@ -165,7 +166,9 @@ def place_of_page(root: str | Path) -> Path:
     Raises:
         InputError: the folder has no name, such as "/".
     """
-    folder = Path(root).absolute()
+    folder = Path(root)
+    if folder.name in ("", ".."):
+        folder = plain_path(folder)
     if not folder.name:
         raise InputError(f"{root}: a page cannot be written beside this folder")
     return folder.with_name(f"{folder.name}.shapes.html")
