@@ -9,6 +9,9 @@ from act3d.presets import find_config, flatten, read_config
 
 EPOCHS = 6  # of every way of pretraining a student: the same clouds seen
 TEACHER_EPOCHS = 2  # of stage I
+BRIEF = "brief:"  # begins the names of the shorter trainings: a third of the passes, so that five seeds can be had
+BRIEF_EPOCHS, BRIEF_TEACHER_EPOCHS = 2, 1
+BRIEF_NAMED = ("point_mae", "act_minilm", "act_imgfocus")  # those of them that learn names afterwards
 
 Values = dict[str, Any]
 
@@ -101,6 +104,24 @@ _TEACHERS = {
 }
 
 
+def _brief(stages: list[Stage]) -> list[Stage]:
+    """Return the shorter trainings: the same recipes for fewer passes."""
+    kept = ["point_mae", *(f"{name}{end}" for name in _TEACHERS for end in (".teacher", ""))]
+    kept += [f"{name}+names" for name in BRIEF_NAMED]
+    passes = {"autoencode": BRIEF_TEACHER_EPOCHS, "pretrain": BRIEF_EPOCHS, "align": BRIEF_EPOCHS}
+    found = [
+        replace(
+            stage,
+            name=BRIEF + stage.name,
+            values=stage.values | {"trainer.epochs": passes[stage.command]},
+            after=stage.after and BRIEF + stage.after,
+        )
+        for stage in stages
+        if stage.name in kept
+    ]
+    return [*found, _align(f"{BRIEF}names_long", "", ALIGN | {"trainer.epochs": 2 * BRIEF_EPOCHS})]
+
+
 def _all_stages() -> dict[str, Stage]:
     stages = [_student("point_mae", "small/pretrain-pointmae")]
     for name, (backbone, _) in _TEACHERS.items():
@@ -112,7 +133,7 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
-    return {stage.name: stage for stage in [*stages, *CANDIDATES.values()]}
+    return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
 # What alignment is chosen from: one thing changed at a time.
@@ -176,7 +197,12 @@ def _all_methods() -> dict[str, Method]:
             about="what ships: Point-MAE, then names at 64 patches",
         ),
     ]
-    return {method.name: method for method in [*methods, *aligned]}
+    brief = [
+        replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
+        for method in [*methods, *aligned]
+        if BRIEF + method.stage in STAGES
+    ]
+    return {method.name: method for method in [*methods, *aligned, *brief]}
 
 
 METHODS = _all_methods()

@@ -17,7 +17,7 @@ from act3d.files import write_text
 from benchmarks.evidence.counts import TUNED, Counts, collect_counts, count_of
 from benchmarks.evidence.differences import Difference, bootstrap, paired, spread
 from benchmarks.evidence.features import right_of
-from benchmarks.evidence.methods import CHOICES, METHODS, recipe_digest
+from benchmarks.evidence.methods import BRIEF, CHOICES, METHODS, recipe_digest
 from benchmarks.evidence.tasks import DOCUMENTS
 
 NAMES = ("furniture", "kicad", "ldraw")
@@ -228,13 +228,18 @@ def claimed_pairs(rows: list[str]) -> list[tuple[str, str]]:
     """Return the pairs that the protocol's claims are about, of those rows that there are."""
     starts = [name for name in rows if METHODS[name].kind == "encoder"]
     pairs = [(name, below) for name in starts for below in ("plain", "random", "data_dependent")]
-    pairs += [(f"act_{name}", f"act_untrained_{name}") for name in ("minilm", "imgfocus")]
-    pairs += [
-        (name, "point_mae")
-        for name in starts
-        if name.startswith(("act_", "dvae", "point_bert")) and not METHODS[name].names
-    ]
-    pairs += [(f"{name}+names", name) for name in starts] + [(f"{name}+names", "names_long") for name in starts]
+    for length in ("", BRIEF):
+        same = [name for name in starts if name.startswith(BRIEF) == bool(length)]
+        pairs += [(f"{length}act_{name}", f"{length}act_untrained_{name}") for name in ("minilm", "imgfocus")]
+        pairs.append((f"{length}act_imgfocus", f"{length}act_minilm"))
+        pairs += [
+            (name, f"{length}point_mae")
+            for name in same
+            if name.startswith(tuple(length + kind for kind in ("act_", "dvae", "point_bert")))
+            and not METHODS[name].names
+        ]
+        pairs += [(f"{name}+names", f"{length}names_long") for name in same]
+    pairs += [(f"{name}+names", name) for name in starts]
     return [pair for pair in pairs if set(pair) <= set(rows)]
 
 
