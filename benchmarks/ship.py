@@ -1,7 +1,8 @@
-"""Makes a trained encoder part of act3d: `python -m benchmarks.ship RUN --row act3d-small`.
+"""Makes a trained encoder part of act3d: `python -m benchmarks.ship RUN --row act3d-small@128`.
 
-Writes src/act3d/weights/ROW.safetensors (float16), its row in known_models.csv, and docs/models/ROW.md, the model card
-with the numbers that openings.jsonl has of it. Run it again when there are more.
+Writes src/act3d/weights/NAME.safetensors (float16), its row in known_models.csv, and docs/models/NAME.md, the model
+card with the numbers that openings.jsonl has of it; NAME is the row's without what follows @. Run it again when there
+are more.
 """
 
 import argparse
@@ -18,9 +19,10 @@ from act3d.engine.run_folder import RunFolder
 from act3d.files import read_json, sha256, write_text
 from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
 from act3d.native_header import read_header
-from benchmarks.evidence.methods import METHODS, chain, digest
+from benchmarks.evidence.methods import METHODS, STAGES, chain, digest
 from benchmarks.evidence.openings import LOG
 from benchmarks.evidence.tables import current, number, read_lines
+from benchmarks.evidence.tasks import TASKS
 from benchmarks.evidence.training import PROCESSOR
 
 DOCUMENTS = Path(__file__).parents[1] / "docs" / "models"
@@ -48,6 +50,13 @@ def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {k: v.half() if v.is_floating_point() and "running_" not in k else v for k, v in state.items()}
 
 
+def with_patches(model: Any, patches: int) -> Any:
+    """Return the model, set to cut clouds into so many patches; 0 = as many as in training."""
+    if patches:
+        model.patches = model.config["patches"] = patches
+    return model
+
+
 def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:
     """Return what the shipped file says of itself: nothing of the machine that it was trained on."""
     meta = {key: found.meta[key] for key in KEPT if key in found.meta}
@@ -56,15 +65,24 @@ def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:
 
 
 def numbers(row: str) -> dict[str, dict[str, dict[int, float]]]:
-    """Return the numbers of a row that were opened: heading -> collection -> seed -> value."""
+    """Return the numbers of a row that were opened: heading -> collection -> seed -> value.
+
+    Fine-tuning has patches of its own: of a row that is used at other patches it is that of the row as trained.
+    """
     opened = current(read_lines(LOG))
     found: dict[str, dict[str, dict[int, float]]] = {}
     for task, key, heading in SHOWN:
+        of = name_of(row) if TASKS[task].trains else row
         for collection in COLLECTIONS:
-            values = number(opened, task, collection, key).get(row)
+            values = number(opened, task, collection, key).get(of)
             if values:
                 found.setdefault(heading, {})[collection] = values
     return found
+
+
+def name_of(row: str) -> str:
+    """Return the name of the weights: "act3d-small" of "act3d-small@128"."""
+    return row.partition("@")[0]
 
 
 def mean(values: dict[int, float] | None) -> str:
@@ -104,7 +122,7 @@ def card(run: Path, row: str, path: Path) -> str:
     steps = [f"{stage.command} ({stage.settings()['trainer.epochs']} passes)" for stage in chain(METHODS[row].stage)]
     return "\n".join(
         [
-            f"# {row}",
+            f"# {name_of(row)}",
             "",
             "The encoder that comes with act3d. `embed`, `index`, `app` and `predict --labels` take it where no "
             "checkpoint is named.",
@@ -112,7 +130,7 @@ def card(run: Path, row: str, path: Path) -> str:
             "```python",
             "import act3d",
             "",
-            f'model = act3d.load("{row}")',
+            f'model = act3d.load("{name_of(row)}")',
             'model.embed("chair.obj")  # 384 numbers that describe the shape',
             'model.classify("chair.obj", ["chair", "table", "lamp"])  # by any words; needs act3d[minilm]',
             "```",
@@ -128,8 +146,9 @@ def card(run: Path, row: str, path: Path) -> str:
             "",
             "## How it was made",
             f"{', then '.join(steps)}, seed {meta['seed']}, on the training and unlabelled shapes of three collections "
-            f"(`python -m benchmarks.evidence --only {row}`, then `python -m benchmarks.ship`). Recipe "
-            f"{digest(METHODS[row].stage)}; the last of these trainings took {minutes:.0f} minutes of one core's time.",
+            f"(`python -m benchmarks.evidence --only {name_of(row)}`, then `python -m benchmarks.ship`), at "
+            f"{_trained_patches(row)} patches. Recipe {digest(METHODS[row].stage)}; the last of these trainings took "
+            f"{minutes:.0f} minutes of one core's time.",
             "",
             "| data | shapes | licence of the models |",
             "|---|---|---|",
@@ -153,6 +172,11 @@ def card(run: Path, row: str, path: Path) -> str:
     )
 
 
+def _trained_patches(row: str) -> int:
+    patches: int = STAGES[METHODS[row].stage].settings()["align.patches"]
+    return patches
+
+
 def _licences() -> list[str]:
     return [
         "CC0-1.0, CC-BY-3.0",
@@ -168,10 +192,10 @@ def register(row: str, model: Any, path: Path, meta: dict[str, Any]) -> None:
         f"{name} {mean({0: found[name][meta['seed']]})}" for name in found if meta["seed"] in found[name]
     )
     own = KnownModel(
-        row, model.kind, PACKAGE, sha256(path), LICENCE, meta["points"], model.patches, meta["normalization"],
+        name_of(row), model.kind, PACKAGE, sha256(path), LICENCE, meta["points"], model.patches, meta["normalization"],
         f"k-NN on test families: {results}" if results else "",
     )  # fmt: skip
-    rows = [own, *(each for each in known_models().values() if each.name != row)]
+    rows = [own, *(each for each in known_models().values() if each.name != name_of(row))]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerows([KnownModel._fields, *rows])
@@ -186,10 +210,12 @@ def main() -> None:
     options = parser.parse_args()
     RunFolder(options.run).read_results()  # refuses a run that is not finished
     found = checkpoints.load(options.run / "checkpoints" / "last.safetensors")
-    path = weights_folder() / f"{options.row}.safetensors"
-    checkpoints.save(found.model, path, facts(found, options.row), halved(checkpoints.stored_state(found.model)))
-    register(options.row, found.model, path, found.meta)
-    write_text(DOCUMENTS / f"{options.row}.md", card(options.run, options.row, path))
+    name = name_of(options.row)
+    path = weights_folder() / f"{name}.safetensors"
+    model = with_patches(found.model, METHODS[options.row].patches)
+    checkpoints.save(model, path, facts(found, name), halved(checkpoints.stored_state(model)))
+    register(options.row, model, path, found.meta)
+    write_text(DOCUMENTS / f"{name}.md", card(options.run, options.row, path))
     print(json.dumps({"weights": str(path), "bytes": path.stat().st_size}))
 
 

@@ -53,11 +53,18 @@ def embeddings(method: Method, run: Path | None, seed: int, train: CloudDataset)
             model = fitted_twin(model, seed, train, 64)
         return {"encoder": embedding_of(model)}
     assert run is not None
-    predictor = load(run)
+    predictor = open_encoder(run, method.patches)
     found = {"encoder": embedding_of(predictor.model)}
     if isinstance(predictor, AlignedPredictor):
         found["projected"] = predictor.embed_shape
     return found
+
+
+def open_encoder(run: Path, patches: int = 0) -> Any:
+    """Return the predictor of a run, which cuts clouds into `patches`; 0 = into as many as in training."""
+    predictor = load(run)
+    predictor.model.patches = patches or predictor.model.patches
+    return predictor
 
 
 def judge(function: Embed, shapes: Judged, seed: int, fewshot: bool = True) -> Numbers:
@@ -99,6 +106,7 @@ def zero_shot(
     words: dict[str, str],
     known: NDArray[np.int64],
     rows: NDArray[np.bool_] | None = None,
+    patches: int = 0,
 ) -> Numbers:
     """Return how often the nearest class word is the right one.
 
@@ -108,8 +116,9 @@ def zero_shot(
         words: class -> word.
         known: the labels that are chosen from.
         rows: judge these only.
+        patches: see `open_encoder`.
     """
-    predictor = load(run, expect=AlignedPredictor)
+    predictor = open_encoder(run, patches)
     texts = predictor.embed_text([words[shapes.classes[label]] for label in known])
     found = embed(predictor.embed_shape, shapes)
     right = known[(torch.from_numpy(found.x) @ texts.T).argmax(dim=1).numpy()] == found.y

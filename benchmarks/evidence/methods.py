@@ -52,6 +52,7 @@ class Method:
         kind: "encoder" (of the stage), "random", "data_dependent", "plain", or "scratch" (fine-tuning only).
         names: whether it learnt from names (name-supervised).
         words: whether it names shapes by any words (zero-shot).
+        patches: that a cloud is cut into where frozen features are judged; 0 = as many as in training.
         about: what it is, for the table.
     """
 
@@ -60,6 +61,7 @@ class Method:
     kind: str = "encoder"
     names: bool = False
     words: bool = False
+    patches: int = 0
     about: str = ""
 
 
@@ -194,9 +196,12 @@ def _all_methods() -> dict[str, Method]:
             "act3d-small",
             names=True,
             words=True,
-            about="what ships: Point-MAE, then names at 64 patches",
+            about="Point-MAE, then names at 64 patches",
         ),
     ]
+    aligned.append(
+        replace(aligned[-1], name="act3d-small@128", patches=128, about="what ships: the same, used at 128 patches")
+    )
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]
@@ -207,6 +212,8 @@ def _all_methods() -> dict[str, Method]:
 
 METHODS = _all_methods()
 CHOICES = {name: Method(name, name, names=True, words=True, about="candidate of alignment") for name in CANDIDATES}
+_MORE = replace(CHOICES["size:patches64"], name="size:patches64@128", patches=128)
+CHOICES[_MORE.name] = _MORE
 
 
 def chain(stage: str) -> list[Stage]:
@@ -226,4 +233,6 @@ def digest(stage: str) -> str:
 
 def recipe_digest(method: Method) -> str:
     """Return the hash that names a row's recipe in the log of openings."""
+    if method.patches:
+        return hashlib.sha256(f"{digest(method.stage)} {method.patches}".encode()).hexdigest()[:12]
     return digest(method.stage) if method.stage else hashlib.sha256(method.kind.encode()).hexdigest()[:12]

@@ -72,7 +72,8 @@ def zero_shot(asked: Asked) -> Results:
     for name, folder in asked.place.cuts().items():
         shapes = open_judged(folder, asked.place.mode, asked.seed)
         known = np.unique(np.concatenate([shapes.train.labels, shapes.test.labels]))
-        found[name] = features.zero_shot(asked.run, shapes.test, class_words()[name], known)
+        words, patches = class_words()[name], asked.method.patches
+        found[name] = features.zero_shot(asked.run, shapes.test, words, known, patches=patches)
     return found
 
 
@@ -167,7 +168,8 @@ def unseen(asked: Asked) -> Results:
         found = {"nn1": 100 * float(right.mean()), "map": quality.mean_ap, "right": {"nn1": bits_of(right)}}
         numbers |= found if kind == "encoder" else {kind: found}
     if asked.method.words and asked.run is not None:
-        named = features.zero_shot(asked.run, shapes, class_words()["homedecor"], np.arange(len(classes)))
+        words, every = class_words()["homedecor"], np.arange(len(classes))
+        named = features.zero_shot(asked.run, shapes, words, every, patches=asked.method.patches)
         numbers["zero_shot"] = named["zero_shot"]
         numbers["right"]["zero_shot"] = named["right"]["zero_shot"]
     return {"homedecor": numbers}
@@ -188,9 +190,8 @@ class Task:
             return False
         if self.name == "few_tuned":
             return method.kind == "scratch"  # encoders are asked on their frozen features
-        if self.trains:
-            return method.kind in ("scratch", "encoder")
-
+        if self.trains:  # a classifier has patches of its own
+            return method.kind in ("scratch", "encoder") and not method.patches
         if self.name == "zero_shot":
             return method.words
         return self.name != "hidden_names" or method.name in HIDDEN

@@ -139,6 +139,33 @@ def test_digests_follow_the_settings_of_all_stages(monkeypatch: pytest.MonkeyPat
     }  # fmt: skip
 
 
+def test_shorter_trainings_start_from_shorter_trainings() -> None:
+    brief = {name: stage for name, stage in methods.STAGES.items() if name.startswith(methods.BRIEF)}
+    assert {stage.values["trainer.epochs"] for stage in brief.values()} == {1, 2, 4}
+    for name, stage in brief.items():
+        assert not stage.after or stage.after in brief
+        alike = methods.STAGES[name.removeprefix(methods.BRIEF)]
+        assert {**stage.values, "trainer.epochs": 0} == {**alike.values, "trainer.epochs": 0}
+    rows = [name for name in methods.METHODS if name.startswith(methods.BRIEF)]
+    pairs = tables.claimed_pairs([*rows, "act_minilm", "point_mae", "plain"])
+    assert ("brief:act_minilm", "brief:act_untrained_minilm") in pairs
+    assert ("brief:act_imgfocus", "brief:act_minilm") in pairs
+    assert ("brief:act_minilm+names", "brief:names_long") in pairs
+    assert all(
+        first.startswith("brief:") == second.startswith("brief:") for first, second in pairs if second != "plain"
+    )
+
+
+def test_a_row_at_other_patches_is_another_recipe_of_the_same_weights() -> None:
+    trained, used = methods.METHODS["act3d-small"], methods.METHODS["act3d-small@128"]
+    assert trained.stage == used.stage
+    assert methods.recipe_digest(trained) == methods.digest(trained.stage) != methods.recipe_digest(used)
+    assert {name for name, task in tasks.TASKS.items() if task.suits(used, "final")} == {
+        "frozen", "zero_shot", "unseen",
+    }  # fmt: skip
+    assert features.open_encoder(Path("act3d-small"), 96).model.patches == 96
+
+
 def test_settings_of_all_stages_are_ones_that_the_commands_take() -> None:
     from act3d.settings.alignment import AlignSettings
     from act3d.settings.layers import nest
