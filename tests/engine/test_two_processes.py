@@ -64,7 +64,7 @@ def losses(out: Path) -> list[str]:
 def test_a_resumed_run_logs_what_all_processes_saw(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     finish(run(words(script, root, out, "--trainer.epochs", "2", "--trainer.max_steps", "3")))
-    assert losses(out) == []  # in the middle of the first epoch, which has six steps
+    assert losses(out) == []  # in the middle of the first epoch, which has five steps
     finish(run([sys.executable, str(script), "autoencode", "--resume", str(out), "--trainer.max_steps", "0"]))
     assert losses(out) == losses(whole)
     assert len(losses(out)) == 2
@@ -142,5 +142,5 @@ def test_torchrun_starts_a_run_again_which_goes_on(script: Path, root: Path, who
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = words(killer, root, out, "--trainer.epochs", "2")[1:]
     said = finish(run([*torchrun, "--max-restarts", "1", *command]))[0]
-    assert f"from step 6, into {out}" in said  # an epoch has six steps, and was saved
+    assert f"from step 5, into {out}" in said  # an epoch has five steps, and was saved
     assert losses(out) == losses(whole)
