@@ -189,8 +189,12 @@ def is_remote(place: str | os.PathLike[str]) -> bool:
 
 def has_index(place: str | os.PathLike[str]) -> bool:
     """Tell whether there may be an index: one of LanceDB's, or one of an earlier version of act3d."""
+    if is_remote(place):
+        return True
     folder = Path(place)
-    return is_remote(place) or (folder / f"{INDEX_TABLE}.lance").is_dir() or (folder / HANDMADE_INDEX).is_file()
+    # A disk that was full from the start leaves empty folders.
+    written = any(path.is_file() for path in (folder / f"{INDEX_TABLE}.lance").rglob("*"))
+    return written or (folder / HANDMADE_INDEX).is_file()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -220,6 +220,17 @@ def test_a_first_index_that_died_goes_on(
     assert (report.shapes, report.new) == (4, 0)
 
 
+def test_the_empty_folders_that_a_full_disk_leaves_are_no_index(
+    boxes: Path, student_file: Path, tmp_path: Path
+) -> None:
+    for name in ("_versions", "_transactions"):
+        (tmp_path / "index" / "shapes.lance" / name).mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="holds no finished index"):
+        open_index(tmp_path / "index")
+    act3d.index(str(boxes), str(student_file), str(tmp_path / "index"))
+    assert len(open_index(str(tmp_path / "index"))) == 4
+
+
 def test_a_changed_file_and_a_second_folder(boxes: Path, student_file: Path, tmp_path: Path) -> None:
     index = str(tmp_path / "index")
     act3d.index(str(boxes), str(student_file), index)
