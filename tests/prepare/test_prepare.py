@@ -89,6 +89,11 @@ def test_a_level_is_of_splits_only_where_all_its_folders_are(folders: list[str],
     assert split_level([Path(folder).parts for folder in folders]) == level
 
 
+def test_a_dataset_is_called_like_its_folder_however_that_is_typed(meshes: Path, tmp_path: Path) -> None:
+    prepare(str(meshes / "flat" / ".."), out=str(tmp_path / "out"), workers=1)
+    assert open_dataset(tmp_path / "out").name == meshes.name
+
+
 def test_a_folder_without_classes(tmp_path: Path) -> None:
     for i in range(10):
         write_obj(tmp_path / "in" / f"{i}.obj", CUBE_VERTICES * [1, 1 + i, 1])

@@ -64,7 +64,7 @@ class Session:
     @property
     def title(self) -> str:
         """What the library is called."""
-        return printable(Path(self.source or self.place).absolute().name)
+        return printable(plain_path(self.source or self.place).name)
 
     @property
     def opened(self) -> Library:

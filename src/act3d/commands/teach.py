@@ -279,7 +279,7 @@ def _write_page(result: TeachResult, source: Path, count: int) -> None:
     if result.probe:
         lead += f" A linear SVM on its frozen features is right about {result.probe['oa']:.0f} % of the test shapes"
         lead += f" ({result.probe['start']:.0f} % before this training)." if "start" in result.probe else "."
-    title, commands = f"What act3d learned from {source.absolute().name}", "\n".join(_next_commands(result))
+    title, commands = f"What act3d learned from {plain_path(source).name}", "\n".join(_next_commands(result))
     page = replace(run_page(runs), title=title, lead=lead, commands=commands, maker="act3d teach")
     write_run_page(result.report, page)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 
 from act3d.errors import InputError
-from act3d.files import names_of, printable, unique_names
+from act3d.files import names_of, plain_path, printable, unique_names
 from act3d.prepare.copies import choose_test_shapes, copies_note, equal_files, joined, same_stems
 from act3d.prepare.items import UNLABELED, Item, Source
 from act3d.readers.by_suffix import READERS, UNREAD
@@ -68,7 +68,7 @@ def folder_source(root: Path, out: Path, up: str, scale: float, unit: str, test_
             split = UNLABELED if classes and not cls else "test" if name in tests else "train"
         items.append(Item(name, path, labels[cls], split))
     notes += copies_note(names, copies, [item.split for item in items], level is None)
-    return Source("folder", printable(root.absolute().name), items, classes, [], up, scale, unit, "", notes)
+    return Source("folder", printable(plain_path(root).name), items, classes, [], up, scale, unit, "", notes)
 
 
 def _twins_note(names: list[str], twins: list[list[int]]) -> list[str]:
