@@ -10,13 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from act3d.use.index_quality import EXACT_LIMIT
+from act3d.use.index_table import CLUSTER, PROBES
+
 FIGURES = Path(__file__).with_name("costs.json")
 COLLECTIONS = {"ShapeNet-55": 52_470, "800 000 (Objaverse)": 800_000, "10 million": 10_000_000}
 RELEASED = 300 * 41_952  # clouds that the released recipe sees: 300 epochs of ShapeNet-55's training split
 PASSES = 3  # of a large collection, at least
 POINTS, WIDTH = 8192, 768  # stored a cloud, in half precision; numbers of an embedding
-EXACT = 100_000  # shapes up to which a search compares with all
-LOOKED_AT = 20 * 8192  # shapes that a search compares with in a larger index: so many clusters, of so many each
+LOOKED_AT = PROBES * CLUSTER  # shapes that a search compares with in a large index
 STATE = 16  # bytes a trained parameter in last.ckpt and on the device: weight, gradient or copy, AdamW's two moments
 CORES = 16  # of a node, for prepare and embed
 
@@ -74,7 +76,7 @@ def room_rows(known: dict[str, float]) -> Iterator[list[str]]:
     for name, clouds in COLLECTIONS.items():
         packed, vectors = clouds * POINTS * 3 * 2 / 1e9, clouds * WIDTH * 4 / 1e9
         exact, index = 1e3 * clouds * known["query_s"], clouds * known["index_kb"] / 1e6
-        query = exact if clouds <= EXACT else 1e3 * min(clouds, LOOKED_AT) * known["looked_at_s"]
+        query = exact if clouds <= EXACT_LIMIT else 1e3 * min(clouds, LOOKED_AT) * known["looked_at_s"]
         yield [
             name, number(packed), number(clouds * 1024 * 3 * 2 / 1e9), number(vectors), number(index),
             number(clouds / known["read_per_s"] / 60), number(exact), number(query),

@@ -49,16 +49,15 @@ def panel(shapes: CloudDataset, place: int, note: str, right: bool | None = None
 @torch.no_grad()
 def named(model: AlignedPredictor, shapes: CloudDataset, words: list[str]) -> Figure:
     """Return test shapes with the three likeliest of their collection's words."""
-    vectors = torch.from_numpy(embed(model.embed_shape, shapes).x)
-    sure = model.head.scores(vectors, model.embed_text(words)).softmax(dim=1).numpy()
-    best = sure.argmax(axis=1)
-    right, order = best == shapes.labels, np.argsort(-sure.max(axis=1), kind="stable")
+    ranked = model.rank_vectors(torch.from_numpy(embed(model.embed_shape, shapes).x), words)
+    right = np.array([row[0][0] == words[label] for row, label in zip(ranked, shapes.labels, strict=True)])
+    print(f"named rightly: {100 * right.mean():.1f} % of {len(right)}")
+    order = np.argsort([-row[0][1] for row in ranked], kind="stable")
     rows = []
     for good in (True, False):
         row = []
         for place in pick(order, shapes.labels, right == good):
-            likely = np.argsort(-sure[place], kind="stable")[:3]
-            note = "\n".join(f"{words[i]} {sure[place, i]:.2f}" for i in likely)
+            note = "\n".join(f"{word} {probability:.2f}" for word, probability in ranked[place][:3])
             row.append(panel(shapes, place, f"is: {words[shapes.labels[place]]}\n{note}", good))
         rows.append(row)
     return Figure("Named by words alone", rows, ["the surest right answers", "the surest wrong answers"])

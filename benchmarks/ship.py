@@ -19,6 +19,7 @@ from act3d.engine.run_folder import RunFolder
 from act3d.files import read_json, sha256, write_text
 from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
 from act3d.native_header import read_header
+from benchmarks.evidence.features import with_patches
 from benchmarks.evidence.methods import METHODS, STAGES, chain, digest
 from benchmarks.evidence.openings import LOG
 from benchmarks.evidence.tables import current, number, read_lines
@@ -48,13 +49,6 @@ COLLECTIONS |= {"homedecor": "homedecor (12)"}
 def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return weights in float16; running statistics of batch norms stay as they are."""
     return {k: v.half() if v.is_floating_point() and "running_" not in k else v for k, v in state.items()}
-
-
-def with_patches(model: Any, patches: int) -> Any:
-    """Return the model, set to cut clouds into so many patches; 0 = as many as in training."""
-    if patches:
-        model.patches = model.config["patches"] = patches
-    return model
 
 
 def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:

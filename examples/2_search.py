@@ -15,8 +15,7 @@ act3d.index("sample-furniture", out="runs/furniture-index")
 # The index holds one vector a shape. A second call embeds only new and changed files. Where shapes have classes, the
 # quality of search is printed, as above.
 #
-# By words, any words. Each search loads two models first, which takes most of its time (here on a machine that had much
-# else to do); `act3d app` loads them once:
+# By words, any words. Each search loads two models first, which takes most of its time; `act3d app` loads them once:
 
 # %%
 for text in ("office chair", "something to sleep on"):

