@@ -2,7 +2,8 @@
 
     python scripts/licences.py > docs/licences.md
 
-Packages for development only (tests, linters) are not distributed with act3d and not listed.
+Packages for development only (tests, linters) are not distributed with act3d and not listed, nor are NVIDIA's own,
+which torch's builds for CUDA bring under NVIDIA's licence.
 """
 
 import importlib.metadata as metadata
@@ -42,7 +43,7 @@ def needed() -> set[str]:
     while waiting:
         need = waiting.pop()
         name = canonicalize_name(need.name)
-        if name != "act3d" and name not in found and _installed(name):
+        if name != "act3d" and name not in found and not name.startswith(("nvidia-", "cuda-")) and _installed(name):
             found.add(name)
             waiting += _needs(name, need.extras)
     return found

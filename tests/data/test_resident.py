@@ -132,7 +132,7 @@ def test_no_step_asks_the_device_for_a_number(root: Path) -> None:
     next(batches)
     with Record():
         next(batches)
-    assert any(name.startswith("aten.sort") for name in seen)
+    assert any(name.startswith(("aten.sort", "aten.argsort")) for name in seen)
     waits = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "repeat_interleave.Tensor")
     assert not [name for name in seen if name.startswith(tuple(f"aten.{wait}" for wait in waits))]
 

@@ -70,6 +70,8 @@ def test_kernels_compile_for_gpus_that_are_not_here(capability: int, monkeypatch
 
     from act3d.kernels import triton_geometry as kernels
 
+    if not hasattr(driver, "_active"):
+        pytest.skip("this Triton has no driver to be replaced (torch 2.4 brings 3.0)")
     compiled: list[tuple[str, Any]] = []
     launch = JITFunction.run
 

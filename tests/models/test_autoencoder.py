@@ -12,7 +12,16 @@ from act3d.models import build
 from act3d.models.autoencoder import Autoencoder
 from act3d.use.shape_predictors import AutoencoderPredictor
 from benchmarks.textbook.autoencoder import DiscreteVAE
-from tests.helpers import AUTOENCODER_NAMES, SMALL, assert_agree, backbone_spec, compare, copy_weights, randomize
+from tests.helpers import (
+    AUTOENCODER_NAMES,
+    SMALL,
+    assert_agree,
+    backbone_spec,
+    compare,
+    copy_weights,
+    draws_alike,
+    randomize,
+)
 from tests.helpers import textbook_autoencoder as textbook
 
 CASES: dict[str, dict[str, Any]] = {
@@ -58,7 +67,7 @@ def runs(
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize("noise", [False, pytest.param(True, marks=draws_alike)])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_outputs_losses_and_gradients(case: dict[str, Any], noise: bool, training: bool) -> None:
     """With noise both forms draw the same Gumbel noise; without it both take the arg-max code."""
@@ -70,6 +79,7 @@ def test_outputs_losses_and_gradients(case: dict[str, Any], noise: bool, trainin
     compare(plain, fast, run_plain, run_fast, names=AUTOENCODER_NAMES, skip=skip)
 
 
+@draws_alike
 @pytest.mark.parametrize("deep", [True, False])
 def test_dropout_on_prompts_draws_the_same_for_both_forms(deep: bool) -> None:
     plain, fast = pair(deep=deep, dropout=0.4)

@@ -15,7 +15,7 @@ from act3d.kernels.folding_layers import normed_linear, seeded_linear
 from act3d.kernels.patch_maximum import linear_max, mlp_max
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.patch_embedding import PatchEmbedding
-from tests.helpers import SMALL, assert_agree, backbone_spec
+from tests.helpers import SMALL, assert_agree, backbone_spec, draws_alike
 
 
 @pytest.fixture
@@ -163,6 +163,7 @@ def test_batch_statistics_of_one_point_are_refused_as_ever() -> None:
         PatchEmbedding(24).train()(torch.randn(1, 1, 1, 3))
 
 
+@draws_alike
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(3,), (2, 5, 16), (17, 9)])
 def test_exponential_draws_are_those_of_torch(shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -136,7 +136,7 @@ def random_backbone(spec: Mapping[str, Any]) -> Backbone:
     the same), biases 0, norms 1, layer scales their initial value. Under `torch.device("meta")` there are no values.
     """
     backbone = _on_meta(spec, None)
-    if torch.get_default_device().type == "meta":  # whoever builds without memory fills it from a checkpoint
+    if torch.empty(0).is_meta:  # whoever builds without memory fills it from a checkpoint
         return backbone
     backbone.to_empty(device="cpu")
     for module in backbone.modules():
