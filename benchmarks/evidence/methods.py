@@ -137,6 +137,7 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
+    stages.append(_align("act3d-small@names", "", ALIGN | {"align.patches": 64, "trainer.epochs": 18}))
     return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
@@ -158,6 +159,7 @@ CANDIDATES["align:from_random_long"] = _align("align:from_random_long", "", {"tr
 # The size of what is shipped, and its augmentation, from random weights and for the same clouds seen.
 _SIZES: dict[str, Values] = {
     "patches64": {"align.patches": 64},
+    "patches64,rate2e-3": {"align.patches": 64, "optim.lr": 2e-3},
     "width256depth6": {"align.width": 256, "align.depth": 6, "align.heads": 4, "align.drop_path": 0.1},
 }
 CANDIDATES |= {f"size:{name}": _align(f"size:{name}", "", new) for name, new in _SIZES.items()}
@@ -201,9 +203,11 @@ def _all_methods() -> dict[str, Method]:
             about="Point-MAE, then names at 64 patches",
         ),
     ]
-    aligned.append(
-        replace(aligned[-1], name="act3d-small@128", patches=128, about="what ships: the same, used at 128 patches")
-    )
+    aligned.append(replace(aligned[-1], name="act3d-small@128", patches=128, about="the same, used at 128 patches"))
+    about = "names alone at 64 patches, with a memory of the training texts"
+    named = Method("act3d-small@names", "act3d-small@names", names=True, words=True, about=about)
+    used = replace(named, name="act3d-small@names128", patches=128, about="the same, used at 128 patches")
+    aligned += [named, used]
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]

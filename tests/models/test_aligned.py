@@ -42,8 +42,29 @@ def test_texts_are_placed_around_their_mean() -> None:
     assert torch.allclose(model.alignment.scores(shapes, placed), shapes @ placed.T / 0.07, rtol=1e-4)
 
 
-def test_a_checkpoint_gives_both_sides_again(tmp_path: Path) -> None:
+def test_shapes_move_half_of_the_way_to_the_texts_they_resemble() -> None:
+    model = randomize(small()).float().eval()
+    texts = F.normalize(torch.randn(7, 12), dim=1)
+    patches = model.patchify(torch.rand(3, 64, 3))
+    alone = model(patches)
+    model.remember_texts(texts)
+    assert model.config["memory"] == 7
+    cosines = alone @ texts.T
+    weights = (2 * model.alignment.contrast.scale * cosines).softmax(dim=1)
+    told = sum(weights[:, [k]] * texts[k] for k in range(7))
+    by_hand = alone + told / told.norm(dim=1, keepdim=True)
+    assert torch.allclose(model(patches), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-5)
+    assert torch.equal(model.alignment(model.embed(patches)), alone)  # what training compares
+    assert model.alignment.scale.item() == pytest.approx(0.6 * model.alignment.contrast.scale.item())
+    model.remember_texts(alone[:1])
+    assert torch.allclose(model(patches)[0], alone[0], atol=1e-6)  # it is there already
+
+
+@pytest.mark.parametrize("memory", [0, 5])
+def test_a_checkpoint_gives_both_sides_again(memory: int, tmp_path: Path) -> None:
     model = randomize(small(class_token=False)).float().eval()
+    if memory:
+        model.remember_texts(F.normalize(torch.randn(memory, 12), dim=1))
     found = checkpoints.load(checkpoints.save(model, tmp_path / "a.safetensors", {"supervision": "names"}))
     assert type(found.model) is Aligned
     assert found.meta["supervision"] == "names"

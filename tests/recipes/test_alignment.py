@@ -23,8 +23,9 @@ from act3d.models.student import Student
 from act3d.presets import preset_names
 from act3d.recipes import alignment, names
 from act3d.recipes.alignment import recall
-from act3d.settings.alignment import AlignConfig
+from act3d.settings.alignment import AlignConfig, TextConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.use.text_embeddings import encode_texts
 from tests.fixtures.interruption import assert_same_weights
 from tests.fixtures.packed import write_dataset
 from tests.helpers import randomize
@@ -112,6 +113,19 @@ def test_a_run_killed_on_its_way_goes_on_exactly(
     assert resumed.metrics == whole.metrics
     for first, second in ((resumed.last, whole.last), (resumed.best, whole.best)):
         assert_same_weights(first, second)
+
+
+def test_it_remembers_the_texts_that_most_shapes_have(run: Align, tmp_path: Path) -> None:
+    model = Aligned(8, 16, 32, 2, 2)
+    texts = ["sofa", "lamp", "chair", "lamp", "", "chair", "lamp", "", ""]
+    names.learn_names(model, texts, TextConfig(), memory=2)
+    assert torch.equal(model.alignment.memory, model.alignment.place_texts(encode_texts(["lamp", "chair"])))
+    kept = {memory: run(tmp_path / str(memory), trainer={"epochs": 1}, align=AlignConfig(**SIZE, memory=memory))
+            for memory in (0, 2, 100)}  # fmt: skip
+    sizes = {memory: load_file(result.last) for memory, result in kept.items()}
+    assert "alignment.memory" not in sizes[0]
+    assert [len(sizes[memory]["alignment.memory"]) for memory in (2, 100)] == [2, 3]
+    assert all(torch.equal(value, sizes[100][name]) for name, value in sizes[0].items())  # training knows nothing of it
 
 
 def test_a_run_does_not_go_on_with_other_texts(run: Align, tmp_path: Path) -> None:

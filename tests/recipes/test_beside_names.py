@@ -98,7 +98,7 @@ def test_the_contrast_is_added_with_its_weight(common: dict[str, Any]) -> None:
     model = PointMAE(**CUT, **SIZE, decoder_depth=1, decoder_heads=2, drop_path=0, alignment=alignment_of(settings))
     texts = ["ball", "", "rod", "box"] + [""] * (len(clouds) - 4)
     assert model.alignment is not None
-    names = learn_names(model.alignment, texts, settings.text)
+    names = learn_names(model, texts, settings.text)
     assert names.about["clouds_without"] == len(clouds) - 3
     plain = PointMAEPretraining(settings, model, clouds)
     both = PointMAEPretraining(settings, model, clouds, names=names)

@@ -64,7 +64,7 @@ def test_any_words_name_shapes(predictor: AlignedPredictor, clouds: Any) -> None
     assert sorted(name for name, _ in one) == WORDS
     assert sum(p for _, p in one) == pytest.approx(1)
     cosines = predictor.embed_shape(batch["points"]) @ predictor.embed_text(WORDS).T
-    logits = cosines * predictor.model.alignment.contrast.scale.detach()
+    logits = cosines * predictor.model.alignment.scale.detach()
     assert predictor.rank(batch["points"], WORDS)[3][0][1] == pytest.approx(float(logits[3].softmax(0).max()))
 
 

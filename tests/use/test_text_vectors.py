@@ -55,7 +55,7 @@ def test_the_file_holds_what_the_model_says(weights: Path, vectors: Path) -> Non
     assert known.texts == WORDS
     assert np.array_equal(known.vectors, model.embed_text(WORDS).numpy())
     assert np.allclose(np.linalg.norm(known.vectors, axis=1), 1, atol=1e-6)
-    assert known.scale == pytest.approx(float(model.head.contrast.scale.detach()))
+    assert known.scale == pytest.approx(float(model.head.scale.detach()))
     assert np.array_equal(known.of(["ball", "flat plate"]), known.vectors[[2, 0]])  # read alike
     with pytest.raises(InputError, match=r"'cube' is not one of the 3 texts in .*words.npz"):
         known.of(["ball", "cube"])

@@ -111,9 +111,9 @@ class PointEncoder(nn.Module):
             pos = torch.cat([self.cls_pos.expand(x.shape[0], -1, -1), pos], dim=1)
             first = 1
         shallow = None
-        for number, block in enumerate(self.blocks, start=1):
+        for number, block in enumerate(self.blocks):  # from 0: torch 2.4 compiles nothing else
             x = block(x + pos)
-            if number == shallow_block:
+            if number + 1 == shallow_block:
                 shallow = x[:, first:]
         x = self.norm(x)
         return Encoded(x[:, :1] if first else x.mean(dim=1, keepdim=True), x[:, first:], shallow)
@@ -204,6 +204,7 @@ class EncoderModel(nn.Module):
     patches: int
     patch_size: int
     encoder: PointEncoder
+    config: dict[str, Any]
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,8 +239,17 @@ class EncoderModel(nn.Module):
         """`among_texts` of clouds that the encoder has encoded."""
         if not isinstance(self.alignment, TextHead):
             raise ValueError(f"this {self.kind} learnt no names")
-        vectors: torch.Tensor = self.alignment(encoded.pooled())
-        return vectors
+        return self.alignment.place(encoded.pooled())
+
+    def remember_texts(self, texts: torch.Tensor) -> None:
+        """Keep training texts (K, D), unit vectors, in a `TextHead`, and their number in the config."""
+        assert isinstance(self.alignment, TextHead)
+        self.alignment.memory = texts
+        kept = {"memory": len(texts)}
+        if self.config.get("alignment") is None:
+            self.config |= kept
+        else:
+            self.config["alignment"] = self.config["alignment"] | kept
 
     def start_from(self, source: nn.Module) -> list[str]:
         """Take over the encoder of a pretrained model; see `PointEncoder.start_from`."""

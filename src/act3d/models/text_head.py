@@ -8,6 +8,9 @@ from torch import nn
 
 from act3d.losses.contrastive import MultiPositiveContrast
 
+SHARPER = 2.0  # than in training: so much surer is a shape of the texts it resembles (docs/results/protocol.md)
+CALMER = 0.6  # so that words are right about as often as they are likely
+
 
 class TextSide(nn.Module):
     """Where texts are, among clouds.
@@ -32,19 +35,30 @@ class TextSide(nn.Module):
         """The text encoder's vectors (T, D) -> unit vectors (T, D) among shapes."""
         return F.normalize(vectors.to(self.text_mean) - self.text_mean, dim=1)
 
+    @property
+    def scale(self) -> torch.Tensor:
+        """What cosines are multiplied by before a softmax makes probabilities of them: the inverse temperature."""
+        return self.contrast.scale
+
     def scores(self, shapes: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T): cosines of unit vectors (B, D) and (T, D), divided by the temperature."""
-        return self.contrast.scale * shapes @ texts.T
+        """Logits (B, T): cosines of unit vectors (B, D) and (T, D), times `scale`."""
+        return self.scale * shapes @ texts.T
 
 
 class TextHead(TextSide):
     """Features of clouds -> unit vectors beside those of texts (after CLIP, Radford et al., 2021; frozen text side).
 
+    In use, a head that remembers training texts moves a shape half of the way to those that it resembles (after ConSE,
+    Norouzi et al., 2014): shapes and texts lie apart, and words for what was learnt are nearer to its texts.
+
     Args:
         features: Channels of a cloud's features.
         hidden: Channels between the two layers of the projection.
         text_width, temperature, threshold: See `TextSide`; the temperature is learnt.
+        memory: K, training texts that are remembered.
     """
+
+    memory: torch.Tensor | None  # (K, D), unit vectors
 
     def __init__(
         self,
@@ -53,17 +67,33 @@ class TextHead(TextSide):
         text_width: int = 384,
         temperature: float = 0.07,
         threshold: float = 0.95,
+        memory: int = 0,
     ) -> None:
         super().__init__(text_width, temperature, threshold)
+        self.register_buffer("memory", torch.zeros(memory, text_width) if memory else None)
         self.projection = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, text_width))
         for layer in self.projection:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
+    @property
+    def scale(self) -> torch.Tensor:
+        """The inverse temperature; less with a memory, which raises cosines by more than what is right."""
+        return self.contrast.scale if self.memory is None else CALMER * self.contrast.scale
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Features of clouds (B, F) -> unit vectors (B, D) among texts."""
+        """Features of clouds (B, F) -> unit vectors (B, D) among texts, as training compares them."""
         return F.normalize(self.projection(features), dim=1)
+
+    def place(self, features: torch.Tensor) -> torch.Tensor:
+        """Features of clouds (B, F) -> unit vectors (B, D) among texts, as they are used: see `memory`."""
+        shapes: torch.Tensor = self(features)
+        if self.memory is None:
+            return shapes
+        memory = self.memory.to(shapes)
+        weights = (SHARPER * self.contrast.scale * shapes @ memory.T).softmax(dim=1)  # (B, K)
+        return F.normalize(shapes + F.normalize(weights @ memory, dim=1), dim=1)
 
     def take_over(self, source: object) -> bool:
         """Take over the projection and temperature of another head of this size; False where that is none.

@@ -3,6 +3,7 @@
 What learns from names is name-supervised: it says so in results.json and in its checkpoints.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError, InputError
+from act3d.models.encoder import EncoderModel
 from act3d.models.text_head import TextSide
 from act3d.settings.alignment import TextConfig
 from act3d.supervision import CLASSES, NAMES
@@ -66,20 +68,28 @@ def read_texts(clouds: CloudDataset, text: TextConfig) -> list[str]:
     return texts
 
 
-def learn_names(head: TextSide, texts: Sequence[str], text: TextConfig, without: int = 0) -> Names:
-    """Set the head's mean to that of the distinct texts, and return the texts around it.
+def learn_names(
+    model: EncoderModel, texts: Sequence[str], text: TextConfig, memory: int = 0, without: int = 0
+) -> Names:
+    """Set the mean of the model's side of texts to that of the distinct texts, and return the texts around it.
 
     Args:
-        head: of the model that is trained.
+        model: the model that is trained.
         texts: of the training clouds; "" = none.
         text: how they were made.
+        memory: the most texts that the model shall remember: those that most clouds have.
         without: clouds that were left out before because they have no text.
     """
+    head = model.alignment
+    assert head is not None
     distinct = sorted(set(texts) - {""})
     head.text_mean.copy_(encode_texts(distinct).mean(dim=0))
     named = torch.tensor([bool(words) for words in texts])
     vectors = torch.zeros(len(texts), head.text_width)
     vectors[named] = head.place_texts(encode_texts([words for words in texts if words])).cpu()
+    if memory:
+        often = Counter(sorted(words for words in texts if words)).most_common(memory)
+        model.remember_texts(head.place_texts(encode_texts([words for words, _ in often])))
     about = {"encoder": "minilm", "column": text.column, "clean": text.clean, "distinct": len(distinct)}
     return Names(vectors, named, about | {"clouds_without": without + int((~named).sum())})
 

@@ -102,7 +102,7 @@ class Pretraining(Recipe):
         if settings.align.weight:
             if model.alignment is None:
                 raise ConfigError(f"align.weight: method {settings.method!r} learns no names beside its loss; use 0")
-            names = learn_names(model.alignment, read_texts(clouds, settings.text), settings.text)
+            names = learn_names(model, read_texts(clouds, settings.text), settings.text, settings.align.memory)
         return cls(settings, model, clouds, probe, teacher, names)
 
     def begin_from(self, start: Start) -> None:

@@ -73,8 +73,7 @@ class ReconPretraining(Pretraining):
         )
         names = None
         if texts is not None:
-            assert model.alignment is not None
-            names = learn_names(model.alignment, texts, settings.text)
+            names = learn_names(model, texts, settings.text)
         return cls(settings, model, clouds, probe, teacher, names, images=images)
 
     def to(self, device: torch.device) -> None:

@@ -69,9 +69,7 @@ class AlignedPredictor(EncoderPredictor[M]):
     def text_vectors(self, texts: Sequence[str]) -> TextVectors:
         """Texts with their vectors, to be written to a file that replaces the text Transformer."""
         vectors = self.embed_text(texts).float().cpu().numpy()
-        return TextVectors(
-            list(texts), vectors, facts_of(self)["checkpoint"], float(self.head.contrast.scale), self._clean
-        )
+        return TextVectors(list(texts), vectors, facts_of(self)["checkpoint"], float(self.head.scale), self._clean)
 
     def use_texts(self, path: str | Path) -> TextVectors:
         """Take the vectors of texts from a file that `act3d export --format texts` wrote, and return these.
@@ -135,8 +133,7 @@ def place_among_texts(predictor: EncoderPredictor[Any], points: Points, embedded
     """What `embed_shape` gives (B, D), from embeddings (B, F) of the same points where these are all that it needs."""
     head = predictor.model.alignment
     if isinstance(head, TextHead):
-        placed: Tensor = head(embedded.to(predictor.device))
-        return placed
+        return head.place(embedded.to(predictor.device))
     return predictor.model.among_texts(predictor.patchify(points))  # ReCon's text token is no part of an embedding
 
 
