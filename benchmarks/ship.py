@@ -108,7 +108,9 @@ def card(run: Path, row: str, path: Path) -> str:
     """Return the model card."""
     header, minutes = read_header(path), read_json(run / PROCESSOR) / 60
     meta, config = header["meta"], header["config"]
-    parameters = sum(value.numel() for value in checkpoints.load(path).model.state_dict().values())
+    parameters = sum(value.numel() for value in checkpoints.load(path).model.parameters())
+    kept = config.get("memory", 0)
+    memory = f", and the vectors of the {kept} texts that it learned from, without the texts" if kept else ""
     datasets = [
         f"| {each['name']} | {each['clouds']} | {licence} |"
         for each, licence in zip(meta["data"]["datasets"], _licences(), strict=True)
@@ -130,7 +132,7 @@ def card(run: Path, row: str, path: Path) -> str:
             "```",
             "",
             "## What it is",
-            f"{parameters / 1e6:.1f} million numbers in float16, {path.stat().st_size / 1e6:.1f} MB: "
+            f"{parameters / 1e6:.1f} million weights in float16{memory}, {path.stat().st_size / 1e6:.1f} MB: "
             f"{config['patches']} patches of {config['patch_size']} points, width {config['width']}, {config['depth']} "
             f"blocks; {meta['points']} points a cloud, {meta['up']} up, in the unit sphere. Besides, two layers that "
             f"put a shape among the texts of MiniLM ({config['text_width']} numbers).",
@@ -140,7 +142,7 @@ def card(run: Path, row: str, path: Path) -> str:
             "",
             "## How it was made",
             f"{', then '.join(steps)}, seed {meta['seed']}, on the training and unlabelled shapes of three collections "
-            f"(`python -m benchmarks.evidence --only {name_of(row)}`, then `python -m benchmarks.ship`), at "
+            f"(`python -m benchmarks.evidence --only {METHODS[row].stage}`, then `python -m benchmarks.ship`), at "
             f"{_trained_patches(row)} patches. Recipe {digest(METHODS[row].stage)}; the last of these trainings took "
             f"{minutes:.0f} minutes of one core's time.",
             "",

@@ -43,6 +43,12 @@ def run(command: list[str], **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
     """Wait for processes to end well; return what each said on its error stream."""
     said = [process.communicate(timeout=900)[1] for process in processes]
@@ -55,6 +61,22 @@ def whole(script: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("runs") / "whole"
     finish(run(words(script, root, out, "--trainer.epochs", "2")))
     return out
+
+
+def test_a_process_says_that_it_waits_for_others(root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "hasty.py"
+    script.write_text(
+        "import sys\nfrom act3d.cli import main\nfrom act3d.engine import machine\nmachine.TELL_AFTER = 0.5\n"
+        "if __name__ == '__main__':\n    sys.exit(main())\n"
+    )
+    command = words(script, root, tmp_path / "out", "--trainer.devices", "1", "--trainer.nodes", "2")
+    alone = run(command, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), NODE_RANK="0")
+    try:
+        assert alone.stderr is not None
+        assert any("waits for all 2 processes" in line for line in alone.stderr)
+    finally:
+        alone.kill()
+        alone.wait()
 
 
 def losses(out: Path) -> list[str]:
@@ -72,11 +94,8 @@ def test_a_resumed_run_logs_what_all_processes_saw(script: Path, root: Path, who
 
 def slurm_tasks(command: list[str]) -> "list[subprocess.Popen[str]]":
     """Start a command as two tasks, as `srun` does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
-    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "SLURM_JOB_NAME": "act3d"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "SLURM_JOB_NAME": "act3d"}
     return [run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"]
 
 

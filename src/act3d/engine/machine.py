@@ -3,8 +3,10 @@
 import atexit
 import logging
 import os
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_fabric.strategies.strategy import Strategy
 
 PATIENCE = timedelta(hours=2)
+TELL_AFTER = 60.0  # seconds
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -152,10 +155,26 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
         "plugins": None if plan.joined else [LightningEnvironment()],
     }
     fabric = Fabric(accelerator=accelerator(plan), devices=plan.devices, **options)
-    fabric.launch()
+    with _told_of_waiting(plan.devices * nodes) if plan.joined else nullcontext():
+        fabric.launch()
     if plan.joined:
         atexit.register(processes.leave)
     return fabric
+
+
+@contextmanager
+def _told_of_waiting(count: int) -> Iterator[None]:
+    """Say so when the other processes do not come for a while: they may never, and waiting takes as long as PATIENCE."""
+    text = (
+        f"act3d: waits for all {count} processes of this run; has each been started, and do their machines see others?"
+    )
+    told = threading.Timer(TELL_AFTER, say, [text, True])
+    told.daemon = True
+    told.start()
+    try:
+        yield
+    finally:
+        told.cancel()
 
 
 def _strategy(plan: TrainerConfig, nodes: int, find_unused: bool) -> "Strategy":
