@@ -164,10 +164,8 @@ def launch(plan: TrainerConfig, find_unused: bool = False) -> "Fabric":
 
 @contextmanager
 def _told_of_waiting(count: int) -> Iterator[None]:
-    """Say so when the other processes do not come for a while: they may never, and waiting takes as long as PATIENCE."""
-    text = (
-        f"act3d: waits for all {count} processes of this run; has each been started, and do their machines see others?"
-    )
+    """Say so when the other processes do not come for a while: they may never, and that takes as long as PATIENCE."""
+    text = f"act3d: waits for all {count} processes of this run; was each started, and do their machines see others?"
     told = threading.Timer(TELL_AFTER, say, [text, True])
     told.daemon = True
     told.start()
