@@ -31,7 +31,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("release")
     python("-m", "hatchling", "build", "-t", "sdist", "-d", str(out), cwd=ROOT)
     (archive,) = out.glob("act3d-*.tar.gz")
-    assert archive.stat().st_size < 20_000_000
+    assert archive.stat().st_size < 25_000_000  # 9 of them are act3d-small, 7 the samples
     with tarfile.open(archive) as tar:
         tar.extractall(out, filter="data")
     return out / archive.name.removesuffix(".tar.gz")
