@@ -66,7 +66,7 @@ def numbers(row: str) -> dict[str, dict[str, dict[int, float]]]:
     opened = current(read_lines(LOG))
     found: dict[str, dict[str, dict[int, float]]] = {}
     for task, key, heading in SHOWN:
-        of = METHODS[row].stage if TASKS[task].trains else row
+        of = (METHODS[row].stage or row) if TASKS[task].trains else row
         for collection in COLLECTIONS:
             values = number(opened, task, collection, key).get(of)
             if values:

@@ -16,6 +16,7 @@ from act3d.data import open_dataset
 from act3d.data.description import TABLE, read_table
 from act3d.errors import InputError
 from act3d.tables import count_text
+from benchmarks import ship
 from benchmarks.evidence import __main__ as command
 from benchmarks.evidence import cuts, differences, features, methods, openings, tables, tasks, training
 from benchmarks.evidence.training import Place
@@ -164,6 +165,11 @@ def test_a_row_at_other_patches_is_another_recipe_of_the_same_weights() -> None:
         "frozen", "zero_shot", "unseen",
     }  # fmt: skip
     assert features.with_patches(act3d.load("act3d-small").model, 96).patches == 96
+
+
+def test_a_card_has_the_numbers_of_rows_without_a_training_of_their_own() -> None:
+    assert "fine-tuned, 10 % of the labels" in ship.numbers("scratch")
+    assert "k-NN" in ship.numbers("plain")
 
 
 def test_settings_of_all_stages_are_ones_that_the_commands_take() -> None:

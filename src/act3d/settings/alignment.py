@@ -34,7 +34,7 @@ class TextHeadConfig(Section, section="align"):
     threshold: float = option(0.95, "texts whose cosine is above this are each other's positives", gt=0, le=1)
     memory: int = option(
         8192,
-        "the most training texts whose vectors the model keeps, to place shapes nearer to them; 0 = none",
+        "the most training texts whose vectors the model keeps, to place shapes nearer to them; 0 = none, as in ReCon",
         unit="texts",
         ge=0,
         le=1 << 17,
