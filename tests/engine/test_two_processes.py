@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from safetensors.torch import load_file
 from act3d.engine.log import read_metrics
 from tests.commands.test_training_commands import TINY
 from tests.fixtures.packed import write_dataset
+from tests.fixtures.together import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,12 +41,6 @@ def words(script: Path, root: Path, out: Path, *more: str) -> list[str]:
 def run(command: list[str], **environment: str) -> "subprocess.Popen[str]":
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def finish(*processes: "subprocess.Popen[str]") -> list[str]:
