@@ -61,12 +61,12 @@ def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:
 def numbers(row: str) -> dict[str, dict[str, dict[int, float]]]:
     """Return the numbers of a row that were opened: heading -> collection -> seed -> value.
 
-    Fine-tuning has patches of its own: of a row that is used at other patches it is that of the row as trained.
+    Fine-tuning has patches and a head of its own: a row says which row's it is.
     """
     opened = current(read_lines(LOG))
     found: dict[str, dict[str, dict[int, float]]] = {}
     for task, key, heading in SHOWN:
-        of = (METHODS[row].stage or row) if TASKS[task].trains else row
+        of = (METHODS[row].tuned or METHODS[row].stage or row) if TASKS[task].trains else row
         for collection in COLLECTIONS:
             values = number(opened, task, collection, key).get(of)
             if values:

@@ -15,6 +15,8 @@ BRIEF = (
 BRIEF_EPOCHS, BRIEF_TEACHER_EPOCHS = 2, 1
 BRIEF_NAMED = ("point_mae", "act_minilm", "act_imgfocus")  # those of them that learn names afterwards
 
+HEAD = "mlp3"  # of fine-tuning, where a row says no other
+
 Values = dict[str, Any]
 
 
@@ -55,6 +57,8 @@ class Method:
         names: whether it learnt from names (name-supervised).
         words: whether it names shapes by any words (zero-shot).
         patches: that a cloud is cut into where frozen features are judged; 0 = as many as in training.
+        head: of its fine-tuning; a row of another head is asked nothing else.
+        tuned: the row whose fine-tuning is this row's; "" = its own.
         about: what it is, for the table.
     """
 
@@ -64,6 +68,8 @@ class Method:
     names: bool = False
     words: bool = False
     patches: int = 0
+    head: str = HEAD
+    tuned: str = ""
     about: str = ""
 
 
@@ -206,8 +212,9 @@ def _all_methods() -> dict[str, Method]:
     aligned.append(replace(aligned[-1], name="act3d-small@128", patches=128, about="the same, used at 128 patches"))
     about = "names alone at 64 patches, with a memory of the training texts"
     named = Method("act3d-small@names", "act3d-small@names", names=True, words=True, about=about)
+    words = replace(named, name="act3d-small@words", head="words", about="the same, fine-tuned from its words")
     used = replace(named, name="act3d-small@names128", patches=128, about="the same, used at 128 patches")
-    aligned += [named, used]
+    aligned += [named, words, replace(used, tuned=words.name)]
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]
@@ -241,4 +248,6 @@ def recipe_digest(method: Method) -> str:
     """Return the hash that names a row's recipe in the log of openings."""
     if method.patches:
         return hashlib.sha256(f"{digest(method.stage)} {method.patches}".encode()).hexdigest()[:12]
+    if method.head != HEAD:
+        return hashlib.sha256(f"{digest(method.stage)} {method.head}".encode()).hexdigest()[:12]
     return digest(method.stage) if method.stage else hashlib.sha256(method.kind.encode()).hexdigest()[:12]

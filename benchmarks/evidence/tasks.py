@@ -17,7 +17,7 @@ from act3d.files import write_json
 from benchmarks.evidence import features
 from benchmarks.evidence.cuts import COLLECTIONS, NAME_GROUPS, TENTHS, class_groups
 from benchmarks.evidence.features import ENCODER, POINTS, Numbers, bits_of, open_judged
-from benchmarks.evidence.methods import Method, recipe_digest
+from benchmarks.evidence.methods import HEAD, Method, recipe_digest
 from benchmarks.evidence.training import Place, cost, run_command, train_stage
 
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "results"
@@ -107,7 +107,7 @@ def fine_tuned(asked: Asked, subset: str, name: str) -> Results:
     """Fine-tuning with the labels of a subset."""
     found: Results = {}
     for collection, folder in asked.place.cuts().items():
-        values = FINETUNE | _of(asked, folder, subset)
+        values = FINETUNE | _of(asked, folder, subset) | {"classifier.head": asked.method.head}
         metrics = run_command(asked.folder / name / collection, "finetune", values)["metrics"]
         found[collection] = {name: metrics["oa"], f"{name}_macc": metrics["macc"]}
     return found
@@ -127,7 +127,7 @@ def few_tuned(asked: Asked) -> Results:
     """5-way 10-shot tasks, the same as on frozen features, by fine-tuning."""
     found: Results = {}
     for collection, folder in asked.place.cuts().items():
-        values = FEWSHOT | _of(asked, folder, "core") | {"tasks.draw_seed": asked.seed}
+        values = FEWSHOT | _of(asked, folder, "core") | {"tasks.draw_seed": asked.seed, "classifier.head": HEAD}
         metrics = run_command(asked.folder / "few_tuned" / collection, "fewshot", values)["metrics"]
         (setting,) = metrics["settings"].values()
         found[collection] = {"fewshot_tuned": setting["mean"], "fewshot_tasks": list(setting["folds"].values())}
@@ -188,10 +188,13 @@ class Task:
         """Tell whether a method is asked this."""
         if mode not in self.modes or (method.kind == "scratch" and not self.trains):
             return False
+        if method.head != HEAD and not self.trains:
+            return False
         if self.name == "few_tuned":
             return method.kind == "scratch"  # encoders are asked on their frozen features
         if self.trains:  # a classifier has patches of its own
-            return method.kind in ("scratch", "encoder") and not method.patches
+            heads = method.head == HEAD or self.name != "parts"
+            return method.kind in ("scratch", "encoder") and not method.patches and heads
         if self.name == "zero_shot":
             return method.words
         return self.name != "hidden_names" or method.name in HIDDEN

@@ -167,6 +167,14 @@ def test_a_row_at_other_patches_is_another_recipe_of_the_same_weights() -> None:
     assert features.with_patches(act3d.load("act3d-small").model, 96).patches == 96
 
 
+def test_a_row_of_another_head_is_asked_its_fine_tuning_only() -> None:
+    trained, words = methods.METHODS["act3d-small@names"], methods.METHODS["act3d-small@words"]
+    assert trained.stage == words.stage
+    assert methods.recipe_digest(trained) != methods.recipe_digest(words)
+    assert {name for name, task in tasks.TASKS.items() if task.suits(words, "final")} == {"tenth", "full"}
+    assert methods.METHODS["act3d-small@names128"].tuned == words.name
+
+
 def test_a_card_has_the_numbers_of_rows_without_a_training_of_their_own() -> None:
     assert "fine-tuned, 10 % of the labels" in ship.numbers("scratch")
     assert "k-NN" in ship.numbers("plain")

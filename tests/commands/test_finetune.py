@@ -198,7 +198,7 @@ def test_killed_before_its_first_state_and_its_checkpoint_gone(
 def test_starts_from_point_mae(tmp_path: Path) -> None:
     model = PointMAE(**SIZE, width=16, depth=2, heads=2, decoder_heads=2)
     path = checkpoints.save(model, tmp_path / "mae.safetensors")
-    classifier, start = build_classifier(str(path), SMALL, 3, 0)
+    classifier, start = build_classifier(str(path), SMALL, ["ball", "box", "rod"], 0)
     assert start["fresh"] == ["cls_token", "cls_pos"]
     assert torch.equal(classifier.encoder.norm.weight, model.encoder.norm.weight)
 

@@ -1,6 +1,7 @@
 """The classifier: what trains, what stays still, where it starts from; against the textbook form in float64."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 from act3d import load, save
 from act3d.errors import InputError
+from act3d.models.aligned import Aligned
 from act3d.models.autoencoder import Autoencoder
-from act3d.models.classifier import Classifier
+from act3d.models.classifier import Classifier, WordsHead
 from act3d.models.point_bert import PointBERT
 from act3d.models.point_mae import PointMAE
 from act3d.models.student import Student
@@ -130,3 +132,23 @@ def test_refuses_what_does_not_fit() -> None:
         Classifier(3, transfer="half")
     with pytest.raises(ValueError, match="at least 2"):
         Classifier(1)
+
+
+def test_a_head_of_words_begins_as_naming_by_words() -> None:
+    torch.manual_seed(0)
+    source = Aligned(**SMALL, hidden=24, text_width=12)
+    source.alignment.text_mean.copy_(torch.randn(12))
+    vectors = torch.randn(5, 12)
+    head = WordsHead(32, 5, 24, 12)
+    head.start_from_words(source.alignment, vectors)
+    patches = source.eval().patchify(torch.rand(3, 40, 3))
+    expected = source.alignment.scores(source(patches), source.alignment.place_texts(vectors))
+    torch.testing.assert_close(head(source.embed(patches)), expected)
+
+
+def test_a_head_of_words_is_kept_with_its_width(tmp_path: Path) -> None:
+    model = Classifier(3, **SMALL, head="words", hidden=24).eval()
+    again = load(save(model, tmp_path / "words.safetensors")).model
+    assert again.config["hidden"] == 24
+    patches = model.patchify(torch.rand(2, 40, 3))
+    torch.testing.assert_close(again(patches), model(patches))

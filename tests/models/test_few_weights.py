@@ -149,7 +149,7 @@ def test_adapters_are_never_left_behind_in_silence() -> None:
         ({"transfer": "lora", "lora_targets": ["k"]}, "allowed are some of qkv, proj, fc1, fc2"),
         ({"transfer": "lora", "lora_targets": []}, "allowed are some of"),
         ({"transfer": "adapter", "adapter_width": 0}, "adapter_width = 0"),
-        ({"head": "mlp4"}, "allowed are mlp3, mlp2, linear"),
+        ({"head": "mlp4"}, "allowed are mlp3, mlp2, linear, words"),
     ],
 )
 def test_bad_arguments_are_named(wrong: dict[str, Any], message: str) -> None:

@@ -170,7 +170,7 @@ def test_baselines_train_and_resume_exactly(
     parts = pretrain(**no_teacher, method=method, out=str(tmp_path / "parts"), resume=True)
     a, b = checkpoints.load(whole.last).model.state_dict(), checkpoints.load(parts.last).model.state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
-    model, start = build_classifier(str(parts.out), ClassifierConfig(**CUT), 3, 0)
+    model, start = build_classifier(str(parts.out), ClassifierConfig(**CUT), ["ball", "box", "rod"], 0)
     assert start["kind"] == method
     assert model.embed(model.patchify(torch.rand(2, 64, 3))).shape == (2, 32)
 

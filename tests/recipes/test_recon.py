@@ -160,7 +160,7 @@ def test_it_names_shapes_by_any_words(run: Path, common: dict[str, Any], capsys:
 
 def test_its_tokens_go_into_fine_tuning(run: Path, common: dict[str, Any], tmp_path: Path) -> None:
     source = checkpoints.load(run).model
-    model, start = build_classifier(str(run), ClassifierConfig(**CUT), 3, 0)
+    model, start = build_classifier(str(run), ClassifierConfig(**CUT), ["ball", "box", "rod"], 0)
     assert start["global_tokens"]
     assert start["fresh"] == []
     assert torch.equal(model.encoder.global_tokens, source.encoder.global_tokens)

@@ -81,7 +81,8 @@ def run_folds(settings: FewshotSettings, folder: RunFolder, make: "MakeFold", ab
             write_json(files[way, shot, fold], done)
             say(f"{name} fold {fold}: {done['oa']:.1f} %  ({done['duration_s']:.0f} s)", error=True)
         scores.setdefault(name, {})[fold] = done["oa"]
-        start, facts = done["start"], {key: done[key] for key in ("batch_norm", "parameters") if key in done}
+        start = {key: value for key, value in done["start"].items() if key != "words"}  # each fold has its own
+        facts = {key: done[key] for key in ("batch_norm", "parameters", "head") if key in done}
     return {"scores": scores, "start": start, "facts": facts}
 
 

@@ -71,11 +71,7 @@ class TextHead(TextSide):
     ) -> None:
         super().__init__(text_width, temperature, threshold)
         self.register_buffer("memory", torch.zeros(memory, text_width) if memory else None)
-        self.projection = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, text_width))
-        for layer in self.projection:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        self.projection = text_projection(features, hidden, text_width)
 
     @property
     def scale(self) -> torch.Tensor:
@@ -108,6 +104,16 @@ class TextHead(TextSide):
         self.projection.load_state_dict(source.projection.state_dict())
         self.contrast.load_state_dict(source.contrast.state_dict())
         return True
+
+
+def text_projection(features: int, hidden: int, text_width: int) -> nn.Sequential:
+    """Two layers that take features of clouds (B, F) to where texts are (B, D)."""
+    layers = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, text_width))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return layers
 
 
 def build_text_head(config: dict[str, Any] | None, features: int) -> TextHead | None:

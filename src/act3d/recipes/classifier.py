@@ -13,14 +13,18 @@ from act3d.data.views import Farthest, draw_training, fixed_points
 from act3d.engine import processes
 from act3d.engine.recipe import Recipe
 from act3d.engine.run_folder import RunFolder
-from act3d.errors import InputError
+from act3d.errors import ConfigError, InputError
 from act3d.evaluation.classification import ClassScores, logits_of, score
 from act3d.evaluation.protocol import Splits, open_protocol, protocol_name
 from act3d.files import write_json
+from act3d.installing import how_to_install
 from act3d.lines import say
-from act3d.models.classifier import Classifier
+from act3d.models.backbones.minilm import find_weights
+from act3d.models.classifier import Classifier, WordsHead
 from act3d.models.recon import ReconEncoder
+from act3d.models.text_head import TextHead
 from act3d.recipes.common import (
+    Start,
     best_or_last,
     checkpoint_meta,
     encoder_start,
@@ -29,6 +33,8 @@ from act3d.recipes.common import (
     transfer_arguments,
 )
 from act3d.settings.tasks import ClassifierConfig
+from act3d.use.text_embeddings import encode_texts
+from act3d.use.texts import label_text, words_of
 
 
 class ClassifierTraining(Recipe):
@@ -58,6 +64,7 @@ class ClassifierTraining(Recipe):
             "select": "best" if settings.protocol == "legacy" else settings.select,
             "protocol_name": how,
             "transfer": settings.classifier.transfer,
+            "head": model.head_kind,
             "augment": data.augment,
             "points": data.points,
             "normalization": clouds.test.normalization,
@@ -83,7 +90,7 @@ class ClassifierTraining(Recipe):
         if len(clouds.train) < 2:
             raise InputError(f"{data.root} has {len(clouds.train)} training cloud; batch norms need two")
         model, start = build_classifier(
-            settings.checkpoint, config, len(clouds.train.classes), settings.seed, kept, data.channels_beside
+            settings.checkpoint, config, clouds.train.class_words(), settings.seed, kept, data.channels_beside
         )
         if not config.resample:
             clouds = clouds._replace(train=Farthest(clouds.train, data.points))
@@ -145,22 +152,33 @@ def classification_losses(model: Any, points: Tensor, label: Tensor, smoothing: 
 def build_classifier(
     checkpoint: str,
     config: ClassifierConfig,
-    classes: int,
+    classes: Sequence[str],
     seed: int,
     kept: Path | None = None,
     channels: Sequence[str] = (),
 ) -> tuple[Classifier, dict[str, Any]]:
     """Return a classifier with the checkpoint's encoder, or a fresh one, and where it starts from.
 
+    Args:
+        checkpoint, config, kept, channels: see `encoder_start`.
+        classes: what they are called; a head that starts from words is given these.
+        seed: of initial weights.
+
     Raises:
         CheckpointError: missing, damaged, or no point encoder in it.
+        ConfigError: the head shall start from words, and the checkpoint learnt no names or a class has no words.
     """
     start = encoder_start(checkpoint, config, kept, channels)
     if isinstance(getattr(start.source, "encoder", None), ReconEncoder):
         start.about["global_tokens"] = True
+    if "words" not in start.about and (words := _words_of(start, config, classes)):
+        start.about["words"], start.about["hidden"] = words, start.source.alignment.projection[0].out_features
+    head: dict[str, Any] = {"head": None if config.head == "auto" else config.head}
+    if "words" in start.about:
+        head = {"head": "words", "hidden": start.about["hidden"]}
     torch.manual_seed(seed)  # initial weights
     model = Classifier(
-        classes,
+        len(classes),
         config.patches,
         config.patch_size,
         **start.size,
@@ -168,10 +186,39 @@ def build_classifier(
         **transfer_arguments(config),
         dropout=config.dropout,
         global_tokens=start.about.get("global_tokens", False),
-        head=None if config.head == "auto" else config.head,
+        **head,
     )
     start.fill(model)
+    if start.source is not None and isinstance(model.head, WordsHead):
+        model.head.start_from_words(start.source.alignment, encode_texts(start.about["words"]))
     return model, noted(start.about, channels)
+
+
+def _words_of(start: Start, config: ClassifierConfig, classes: Sequence[str]) -> list[str]:
+    """Return the text that each class starts from; none where the head does not start from words.
+
+    Raises:
+        ConfigError: it shall, and cannot.
+    """
+    asked = config.head == "words"
+    if not asked and (config.head != "auto" or config.transfer != "full"):
+        return []
+    if not isinstance(getattr(start.source, "alignment", None), TextHead) or "global_tokens" in start.about:
+        if asked:
+            raise ConfigError("classifier.head: words needs a checkpoint that learnt names, such as act3d-small")
+        return []
+    clean = bool((start.meta.get("texts") or {}).get("clean", True))
+    texts, why = [label_text(name, clean) for name in classes], ""
+    bare = [name for name in classes if not words_of(name)]
+    if bare or len(set(texts)) < len(texts):
+        why = f"class {bare[0]!r} has no words" if bare else "two classes have the same words"
+    elif find_weights() is None and not asked:  # asked for, it is an error that says what to install
+        why = f"the text Transformer is not installed: {how_to_install('minilm')}"
+    if why and asked:
+        raise ConfigError(f"classifier.head: words cannot be used: {why}")
+    if why:
+        say(f"act3d: classes do not start from their words: {why}", error=True)
+    return [] if why else texts
 
 
 def _note_augmentation(dataset: str, augment: str) -> None:

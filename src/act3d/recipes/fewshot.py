@@ -140,7 +140,7 @@ def run_fold(
     began = time.monotonic()
     seed = settings.seed * 1000 + fold
     classes = task.train.classes
-    model, start = build_classifier(settings.checkpoint, settings.classifier, len(classes), seed)
+    model, start = build_classifier(settings.checkpoint, settings.classifier, task.train.class_words(), seed)
     recipe = FoldTraining(settings, model, task, seed)
     metrics = train(recipe)
     if settings.tasks.keep_weights:
@@ -153,6 +153,7 @@ def run_fold(
         "train_shapes": len(task.train),
         "test_shapes": len(task.test),
         "start": start,
+        "head": model.head_kind,
         **recipe.facts,
         "parameters": parameter_counts(model),
         "settings": mark,
@@ -184,6 +185,8 @@ def read_kept_fold(file: Path, mark: str) -> dict[str, Any] | None:
     done = read_json(file)
     if not isinstance(done, dict) or not {"settings", "oa", "start"} <= done.keys():
         raise InputError(f"{file} is damaged; remove it and this fold will be run again")
-    if done["settings"] != mark:
+    # Before folds said their head, it was never one of words, which it would be now.
+    earlier = "head" not in done and done["start"].get("supervision")
+    if done["settings"] != mark or earlier:
         raise ConfigError(f"out: {file} was run with other settings or data; choose another folder by --out")
     return done

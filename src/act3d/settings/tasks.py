@@ -28,10 +28,11 @@ class ClassifierConfig(TransferConfig, section="classifier"):
 
     patches: int = option(64, "patches of a cloud; may differ from pretraining", unit="patches", ge=1)
     patch_size: int = option(32, "points of a patch", unit="points", ge=4)
-    head: Literal["auto", "mlp3", "mlp2", "linear"] = option(
+    head: Literal["auto", "words", "mlp3", "mlp2", "linear"] = option(
         "auto",
-        "layers of the head: three with batch norms (mlp3), two (mlp2, Point-BERT's), or one (linear); auto = one for "
-        "the transfers linear, lora and adapter, else three",
+        "the head: words = from a checkpoint that learnt names: classes begin where their words are; else its layers: "
+        "three with batch norms (mlp3), two (mlp2, Point-BERT's), or one (linear); auto = linear for the transfers "
+        "linear, lora and adapter, words for the transfer full from names, else mlp3",
     )
     dropout: float = option(0.5, "dropout in a head of several layers", ge=0, lt=1)
     label_smoothing: float = option(0.0, "share of every label that is spread over all classes", ge=0, lt=1)
