@@ -19,7 +19,7 @@ HEADS: tuple[str, ...] = get_args(Head)
 
 
 class WordsHead(nn.Module):
-    """Features -> logits: cosines between where a cloud is and where classes are, among texts, times a scale; and biases.
+    """Features -> logits: cosines of where a cloud is among texts to where classes are, times a scale, plus biases.
 
     `start_from_words` makes it name clouds as their words do, without any labels; from there all of it is trained
     (after FLYP, Goyal et al., 2023, and Tip-Adapter, Zhang et al., 2022, with the words themselves trained too).
