@@ -116,7 +116,7 @@ _TEACHERS = {
 
 def _brief(stages: list[Stage]) -> list[Stage]:
     """Return the shorter trainings: the same recipes for fewer passes."""
-    kept = ["point_mae", *(f"{name}{end}" for name in _TEACHERS for end in (".teacher", ""))]
+    kept = ["point_mae", "point_bert", "recon", *(f"{name}{end}" for name in _TEACHERS for end in (".teacher", ""))]
     kept += [f"{name}+names" for name in BRIEF_NAMED]
     passes = {"autoencode": BRIEF_TEACHER_EPOCHS, "pretrain": BRIEF_EPOCHS, "align": BRIEF_EPOCHS}
     found = [
