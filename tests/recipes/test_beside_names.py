@@ -23,6 +23,7 @@ from act3d.evaluation.finished_runs import read_runs
 from act3d.models.autoencoder import Autoencoder
 from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
+from act3d.recipes.classifier import build_classifier
 from act3d.recipes.names import learn_names
 from act3d.recipes.point_mae import PointMAEPretraining
 from act3d.recipes.pretraining import Pretraining, alignment_of
@@ -90,6 +91,24 @@ def test_every_method_learns_names_beside_and_resumes_exactly(
     parts = pretrain(**common, method=method, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
     assert "alignment.projection.0.weight" in assert_same_weights(whole.last, parts.last)
+
+
+def test_a_classifier_begins_with_words_where_the_student_has_a_class_token(
+    run: Path, common: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, start = build_classifier(str(run), ClassifierConfig(**CUT), WORDS, 0)
+    assert start["words"] == WORDS
+    predictor = act3d.load(run)
+    predictor.model.alignment.memory = None  # of use without labels only
+    points = torch.rand(3, 64, 3)
+    places = predictor.embed_shape(points) @ predictor.embed_text(WORDS).T
+    logits = model.eval()(model.patchify(points))
+    torch.testing.assert_close(logits.softmax(1), (predictor.head.scale * places).softmax(1), atol=1e-5, rtol=1e-4)
+    bare = pretrain(**common, method="point_mae", out=str(tmp_path / "mae")).out
+    capsys.readouterr()
+    _, start = build_classifier(str(bare), ClassifierConfig(**CUT), WORDS, 0)
+    assert "words" not in start
+    assert capsys.readouterr().err.endswith("words: the checkpoint has no class token\n")
 
 
 def test_the_contrast_is_added_with_its_weight(common: dict[str, Any]) -> None:

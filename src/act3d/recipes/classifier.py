@@ -210,7 +210,9 @@ def _words_of(start: Start, config: ClassifierConfig, classes: Sequence[str]) ->
     clean = bool((start.meta.get("texts") or {}).get("clean", True))
     texts, why = [label_text(name, clean) for name in classes], ""
     bare = [name for name in classes if not words_of(name)]
-    if bare or len(set(texts)) < len(texts):
+    if start.source.encoder.cls_token is None:  # the head would read another one than its place among texts does
+        why = "the checkpoint has no class token"
+    elif bare or len(set(texts)) < len(texts):
         why = f"class {bare[0]!r} has no words" if bare else "two classes have the same words"
     elif find_weights() is None and not asked:  # asked for, it is an error that says what to install
         why = f"the text Transformer is not installed: {how_to_install('minilm')}"
