@@ -65,8 +65,11 @@ def test_it_begins_as_zero_shot_naming(aligned: Path) -> None:
     torch.testing.assert_close(logits.softmax(1), (predictor.head.scale * cosines).softmax(1), atol=1e-5, rtol=1e-4)
 
 
-def test_it_is_what_full_fine_tuning_from_names_takes(shapes: DataConfig, aligned: Path, tmp_path: Path) -> None:
+def test_it_is_what_full_fine_tuning_from_names_takes(
+    shapes: DataConfig, aligned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = tuned(shapes, aligned, tmp_path / "run")
+    assert "finetune: the head begins with the words of 3 classes\n" in capsys.readouterr().err
     facts = json.loads((result.out / "results.json").read_text())
     assert facts["start"]["words"] == CLASSES
     assert facts["head"] == "words"

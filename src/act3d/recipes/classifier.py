@@ -92,6 +92,8 @@ class ClassifierTraining(Recipe):
         model, start = build_classifier(
             settings.checkpoint, config, clouds.train.class_words(), settings.seed, kept, data.channels_beside
         )
+        if "words" in start and not resume:
+            say(f"finetune: the head begins with the words of {len(start['words'])} classes", error=True)
         if not config.resample:
             clouds = clouds._replace(train=Farthest(clouds.train, data.points))
         _note_augmentation(clouds.train.name, data.augment)
