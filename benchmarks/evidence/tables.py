@@ -17,7 +17,7 @@ from act3d.files import write_text
 from benchmarks.evidence.counts import TUNED, Counts, collect_counts, count_of
 from benchmarks.evidence.differences import Difference, bootstrap, paired, spread
 from benchmarks.evidence.features import right_of
-from benchmarks.evidence.methods import BRIEF, CHOICES, METHODS, recipe_digest
+from benchmarks.evidence.methods import BRIEF, CHOICES, HEAD, METHODS, recipe_digest
 from benchmarks.evidence.tasks import DOCUMENTS
 
 NAMES = ("furniture", "kicad", "ldraw")
@@ -235,11 +235,14 @@ def claimed_pairs(rows: list[str]) -> list[tuple[str, str]]:
         pairs += [
             (name, f"{length}point_mae")
             for name in same
-            if name.startswith(tuple(length + kind for kind in ("act_", "dvae", "point_bert")))
-            and not METHODS[name].names
+            if name.startswith(tuple(length + kind for kind in ("act_", "dvae", "point_bert", "recon")))
+            and not name.endswith("names")
         ]
         pairs += [(f"{name}+names", f"{length}names_long") for name in same]
     pairs += [(f"{name}+names", name) for name in starts]
+    pairs += [
+        (name, below) for name in starts if METHODS[name].head != HEAD for below in ("scratch", METHODS[name].stage)
+    ]
     return [pair for pair in pairs if set(pair) <= set(rows)]
 
 

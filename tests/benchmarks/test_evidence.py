@@ -173,6 +173,8 @@ def test_a_row_of_another_head_is_asked_its_fine_tuning_only() -> None:
     assert methods.recipe_digest(trained) != methods.recipe_digest(words)
     assert {name for name, task in tasks.TASKS.items() if task.suits(words, "final")} == {"tenth", "full"}
     assert methods.METHODS["act3d-small@names128"].tuned == words.name
+    pairs = tables.claimed_pairs(["scratch", trained.name, words.name, "recon", "point_mae"])
+    assert {(words.name, "scratch"), (words.name, trained.name), ("recon", "point_mae")} <= set(pairs)
 
 
 def test_a_card_has_the_numbers_of_rows_without_a_training_of_their_own() -> None:
