@@ -246,8 +246,6 @@ def digest(stage: str) -> str:
 
 def recipe_digest(method: Method) -> str:
     """Return the hash that names a row's recipe in the log of openings."""
-    if method.patches:
-        return hashlib.sha256(f"{digest(method.stage)} {method.patches}".encode()).hexdigest()[:12]
-    if method.head != HEAD:
-        return hashlib.sha256(f"{digest(method.stage)} {method.head}".encode()).hexdigest()[:12]
+    if changed := [str(used) for used in (method.patches, method.head) if used not in (0, HEAD)]:
+        return hashlib.sha256(" ".join([digest(method.stage), *changed]).encode()).hexdigest()[:12]
     return digest(method.stage) if method.stage else hashlib.sha256(method.kind.encode()).hexdigest()[:12]

@@ -127,7 +127,8 @@ def few_tuned(asked: Asked) -> Results:
     """5-way 10-shot tasks, the same as on frozen features, by fine-tuning."""
     found: Results = {}
     for collection, folder in asked.place.cuts().items():
-        values = FEWSHOT | _of(asked, folder, "core") | {"tasks.draw_seed": asked.seed, "classifier.head": HEAD}
+        values = FEWSHOT | _of(asked, folder, "core") | {"tasks.draw_seed": asked.seed}
+        values["classifier.head"] = asked.method.head
         metrics = run_command(asked.folder / "few_tuned" / collection, "fewshot", values)["metrics"]
         (setting,) = metrics["settings"].values()
         found[collection] = {"fewshot_tuned": setting["mean"], "fewshot_tasks": list(setting["folds"].values())}
@@ -188,13 +189,12 @@ class Task:
         """Tell whether a method is asked this."""
         if mode not in self.modes or (method.kind == "scratch" and not self.trains):
             return False
-        if method.head != HEAD and not self.trains:
-            return False
+        if method.head != HEAD:  # the rest is asked of the row with the usual head
+            return self.name in ("tenth", "full")
         if self.name == "few_tuned":
             return method.kind == "scratch"  # encoders are asked on their frozen features
         if self.trains:  # a classifier has patches of its own
-            heads = method.head == HEAD or self.name != "parts"
-            return method.kind in ("scratch", "encoder") and not method.patches and heads
+            return method.kind in ("scratch", "encoder") and not method.patches
         if self.name == "zero_shot":
             return method.words
         return self.name != "hidden_names" or method.name in HIDDEN

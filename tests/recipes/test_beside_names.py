@@ -24,6 +24,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
 from act3d.recipes.classifier import build_classifier
+from act3d.recipes.common import say_once
 from act3d.recipes.names import learn_names
 from act3d.recipes.point_mae import PointMAEPretraining
 from act3d.recipes.pretraining import Pretraining, alignment_of
@@ -106,6 +107,7 @@ def test_a_classifier_begins_with_words_where_the_student_has_a_class_token(
     torch.testing.assert_close(logits.softmax(1), (predictor.head.scale * places).softmax(1), atol=1e-5, rtol=1e-4)
     bare = pretrain(**common, method="point_mae", out=str(tmp_path / "mae")).out
     capsys.readouterr()
+    say_once.cache_clear()  # another test may have seen this line
     _, start = build_classifier(str(bare), ClassifierConfig(**CUT), WORDS, 0)
     assert "words" not in start
     assert capsys.readouterr().err.endswith("words: the checkpoint has no class token\n")

@@ -16,6 +16,7 @@ from act3d.errors import ConfigError
 from act3d.models.backbones.minilm import find_weights
 from act3d.recipes import classifier as recipe
 from act3d.recipes.classifier import build_classifier
+from act3d.recipes.common import say_once
 from act3d.settings.alignment import AlignConfig
 from act3d.settings.tasks import ClassifierConfig, FewShotConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
@@ -45,8 +46,8 @@ def aligned(shapes: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return align(data=shapes, align=sizes, optim=rate, trainer=plan, out=str(out)).last
 
 
-def tuned(data: DataConfig, checkpoint: Path | str, out: Path, head: Any = "auto", **options: Any) -> RunResult:
-    config = ClassifierConfig(**SIZE, width=32, depth=2, heads=2, head=head, transfer=options.pop("transfer", "full"))
+def tuned(data: DataConfig, checkpoint: Path | str, out: Path, **options: Any) -> RunResult:
+    config = ClassifierConfig(**SIZE, width=32, depth=2, heads=2, transfer=options.pop("transfer", "full"))
     plan = TrainerConfig(**PLAN | options.pop("trainer", {}))
     return finetune(
         data=data, checkpoint=str(checkpoint), classifier=config, trainer=plan, out=str(out),
@@ -78,7 +79,7 @@ def test_it_is_what_full_fine_tuning_from_names_takes(
     assert predictor.model.config["head"] == "words"
     assert predictor.names == CLASSES
     begun, _ = build_classifier(str(aligned), ClassifierConfig(**SIZE), CLASSES, 0)
-    assert not torch.equal(predictor.model.head.places, begun.head.places)  # all of it is trained
+    assert not torch.equal(predictor.model.head.prototypes, begun.head.prototypes)  # all of it is trained
     assert not torch.equal(predictor.model.head.projection[0].weight, begun.head.projection[0].weight)
     frozen = tuned(shapes, aligned, tmp_path / "linear", transfer="linear")
     assert "words" not in json.loads((frozen.out / "results.json").read_text())["start"]
@@ -116,6 +117,7 @@ def test_few_shot_tasks_begin_with_their_words(shapes: DataConfig, aligned: Path
 def test_where_words_cannot_be_had(
     aligned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    say_once.cache_clear()  # another test may have seen these lines
     words = ClassifierConfig(**SIZE, width=32, depth=2, heads=2, head="words")
     with pytest.raises(ConfigError, match="words needs a checkpoint that learnt names"):
         build_classifier("", words, CLASSES, 0)

@@ -34,21 +34,21 @@ class WordsHead(nn.Module):
     def __init__(self, features: int, classes: int, hidden: int = 512, text_width: int = 384) -> None:
         super().__init__()
         self.projection = text_projection(features, hidden, text_width)
-        self.places = nn.Parameter(torch.empty(classes, text_width))  # of classes
+        self.prototypes = nn.Parameter(torch.empty(classes, text_width))  # where classes are
         self.bias = nn.Parameter(torch.zeros(classes))
         self.log_scale = nn.Parameter(torch.zeros(1))
-        nn.init.trunc_normal_(self.places, std=0.02)
+        nn.init.trunc_normal_(self.prototypes, std=0.02)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features of clouds (B, F) -> logits (B, classes)."""
         shapes = F.normalize(self.projection(features), dim=1)
-        return self.log_scale.exp() * shapes @ F.normalize(self.places, dim=1).T + self.bias
+        return self.log_scale.exp() * shapes @ F.normalize(self.prototypes, dim=1).T + self.bias
 
     @torch.no_grad()
     def start_from_words(self, head: TextHead, vectors: torch.Tensor) -> None:
         """Begin with another model's place among texts, and with the text encoder's vectors (classes, D) of words."""
         self.projection.load_state_dict(head.projection.state_dict())
-        self.places.copy_(head.place_texts(vectors))
+        self.prototypes.copy_(head.place_texts(vectors))
         self.log_scale.copy_(head.contrast.log_scale)
 
 

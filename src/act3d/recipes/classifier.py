@@ -29,6 +29,7 @@ from act3d.recipes.common import (
     checkpoint_meta,
     encoder_start,
     noted,
+    say_once,
     settle_channels,
     transfer_arguments,
 )
@@ -221,7 +222,7 @@ def _words_of(start: Start, config: ClassifierConfig, classes: Sequence[str]) ->
     if why and asked:
         raise ConfigError(f"classifier.head: words cannot be used: {why}")
     if why:
-        say(f"act3d: classes do not start from their words: {why}", error=True)
+        say_once(f"act3d: classes do not start from their words: {why}")
     return [] if why else texts
 
 

@@ -114,11 +114,11 @@ def _say_other_size(checkpoint: str, config: Any, size: Mapping[str, Any]) -> No
     if others:
         named = ", ".join(f"{config.section}.{name}: {getattr(config, name)}" for name in others)
         has = ", ".join(f"{name} {value}" for name, value in own.items())
-        _say_once(f"act3d: {named} counts from scratch only; the encoder of {checkpoint} has {has}")
+        say_once(f"act3d: {named} counts from scratch only; the encoder of {checkpoint} has {has}")
 
 
 @cache
-def _say_once(line: str) -> None:
+def say_once(line: str) -> None:
     """Say a line that is true of many trainings of one command, such as few-shot folds."""
     say(line, error=True)
 
