@@ -1,7 +1,5 @@
 """`python -m act3d`."""
 
-import sys
+from act3d.cli import run
 
-from act3d.cli import main
-
-sys.exit(main())
+run()

@@ -66,8 +66,7 @@ def test_stage2_presets_run(preset: str, big: Path, teacher: Path, tmp_path: Pat
 
 
 def command(small: Path, out: Path, *more: str) -> list[str]:
-    program = "import sys; from act3d.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", program, "autoencode", "--data.root", str(small), "--out", str(out), *TINY, *more]
+    return [sys.executable, "-m", "act3d", "autoencode", "--data.root", str(small), "--out", str(out), *TINY, *more]
 
 
 LONG = ("--trainer.epochs", "30", "--trainer.save_every_steps", "2", "--trainer.validate_every", "10")
@@ -109,10 +108,8 @@ def test_a_stopped_process_resumes_exactly(small: Path, whole: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_two_processes_train_together(small: Path, tmp_path: Path) -> None:
-    script = tmp_path / "run_act3d.py"  # helpers are started by the same command line, so there must be a script
-    script.write_text("import sys\nfrom act3d.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n")
     out = tmp_path / "run"
-    words = [sys.executable, str(script), "autoencode", "--data.root", str(small), "--out", str(out), *TINY]
+    words = [sys.executable, "-m", "act3d", "autoencode", "--data.root", str(small), "--out", str(out), *TINY]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     two = [*words, "--trainer.devices", "2", "--trainer.epochs", "2"]
     done = subprocess.run(two, capture_output=True, text=True, env=env, timeout=240, check=False)
@@ -121,7 +118,7 @@ def test_two_processes_train_together(small: Path, tmp_path: Path) -> None:
     # 14 or 15 training clouds, 4 a step on each of 2 devices: one full step an epoch, the short rest is dropped.
     assert [row["step"] for row in rows if row["loss"]] == ["1", "2"]
     assert len([row for row in rows if row["val_cd_l1"]]) == 2
-    resumed = [sys.executable, str(script), "autoencode", "--resume", str(out), "--trainer.epochs", "3"]
+    resumed = [sys.executable, "-m", "act3d", "autoencode", "--resume", str(out), "--trainer.epochs", "3"]
     done = subprocess.run(resumed, capture_output=True, text=True, env=env, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert [row["step"] for row in read_metrics(out / "metrics.csv") if row["loss"]] == ["1", "2", "3"]

@@ -29,15 +29,15 @@ ASKED = 8  # step; an epoch has five
 # act3d, whose first task asks SLURM in the middle of the second epoch to signal the job, as it does before the time is
 # up; it waits until the signal is there.
 PROGRAM = f"""
-import os, signal, subprocess, sys, time
-from act3d.cli import main
+import os, signal, subprocess, time
+from act3d.cli import run
 from act3d.engine.run import Run
 
 count, came = Run.count_batch, []
 
-def count_and_ask(run, clouds):
-    count(run, clouds)
-    if run.step == {ASKED} and os.environ["SLURM_PROCID"] == "0" and "SLURM_RESTART_COUNT" not in os.environ:
+def count_and_ask(training, clouds):
+    count(training, clouds)
+    if training.step == {ASKED} and os.environ["SLURM_PROCID"] == "0" and "SLURM_RESTART_COUNT" not in os.environ:
         handler = signal.getsignal(signal.SIGUSR1)
         signal.signal(signal.SIGUSR1, lambda number, frame: (came.append(number), handler(number, frame)))
         subprocess.run(["scancel", "--signal=USR1", os.environ["SLURM_JOB_ID"]], check=True)
@@ -47,7 +47,7 @@ def count_and_ask(run, clouds):
 
 Run.count_batch = count_and_ask
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
 """
 
 
@@ -96,9 +96,7 @@ def test_a_job_that_slurm_stops_is_queued_again_and_ends_as_one_that_was_never_s
     program.write_text(PROGRAM)
     words = ["autoencode", "--data.root", str(root), *TINY, "--trainer.epochs", "2", "--trainer.log_every", "1"]
     words += ["--trainer.devices", "2"]
-    source = "import sys\nfrom act3d.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
-    (tmp_path / "act3d_whole.py").write_text(source)
-    whole = [sys.executable, str(tmp_path / "act3d_whole.py"), *words, "--out", str(tmp_path / "whole")]
+    whole = [sys.executable, "-m", "act3d", *words, "--out", str(tmp_path / "whole")]
     subprocess.run(whole, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
     out, batch = tmp_path / "run", tmp_path / "job.sbatch"

@@ -1,5 +1,6 @@
 """What processes tell each other."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,30 @@ def run_both(program: str, folder: Path) -> None:
 @pytest.mark.slow
 def test_rows_of_two_processes_are_joined(tmp_path: Path) -> None:
     run_both(TWO, tmp_path)
+
+
+ENDS = """
+import atexit, os, sys
+import torch.distributed as dist
+from act3d import cli
+
+class Late:
+    def __del__(self, abort=os.abort):
+        abort()
+
+late = Late()  # as a thread of torch that meets the interpreter's end
+if sys.argv[1]:
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+atexit.register(print, "left")
+cli.main = lambda: print("done") or 3
+cli.run()
+"""
+
+
+def test_one_of_a_group_ends_without_the_interpreters_end(tmp_path: Path) -> None:
+    alone, grouped = (
+        subprocess.run([sys.executable, "-c", ENDS, place], capture_output=True, text=True, timeout=120, check=False)
+        for place in ("", str(tmp_path / "store"))
+    )
+    assert alone.returncode == -signal.SIGABRT
+    assert (grouped.returncode, grouped.stdout.split()) == (3, ["done", "left"]), grouped.stderr

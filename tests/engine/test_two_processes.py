@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,16 +26,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "shapes", per_class=24)
 
 
-@pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Helpers are started by the same command line, so there must be a script."""
-    path = tmp_path_factory.mktemp("script") / "run_act3d.py"
-    path.write_text("import sys\nfrom act3d.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n")
-    return path
+ACT3D = (sys.executable, "-m", "act3d")
 
 
-def words(script: Path, root: Path, out: Path, *more: str) -> list[str]:
-    start = [sys.executable, str(script), "autoencode", "--data.root", str(root), "--out", str(out), *TINY]
+def words(root: Path, out: Path, *more: str, program: Sequence[str] = ACT3D) -> list[str]:
+    start = [*program, "autoencode", "--data.root", str(root), "--out", str(out), *TINY]
     return [*start, "--trainer.devices", "2", "--trainer.log_every", "100", *more]
 
 
@@ -51,19 +47,20 @@ def finish(*processes: "subprocess.Popen[str]") -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(script: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    finish(run(words(script, root, out, "--trainer.epochs", "2")))
+    finish(run(words(root, out, "--trainer.epochs", "2")))
     return out
 
 
 def test_a_process_says_that_it_waits_for_others(root: Path, tmp_path: Path) -> None:
     script = tmp_path / "hasty.py"
     script.write_text(
-        "import sys\nfrom act3d.cli import main\nfrom act3d.engine import machine\nmachine.TELL_AFTER = 0.5\n"
-        "if __name__ == '__main__':\n    sys.exit(main())\n"
+        "from act3d.cli import run\nfrom act3d.engine import machine\nmachine.TELL_AFTER = 0.5\n"
+        "if __name__ == '__main__':\n    run()\n"
     )
-    command = words(script, root, tmp_path / "out", "--trainer.devices", "1", "--trainer.nodes", "2")
+    more = ("--trainer.devices", "1", "--trainer.nodes", "2")
+    command = words(root, tmp_path / "out", *more, program=(sys.executable, str(script)))
     alone = run(command, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port(), NODE_RANK="0")
     try:
         assert alone.stderr is not None
@@ -77,11 +74,11 @@ def losses(out: Path) -> list[str]:
     return [row["loss"] for row in read_metrics(out / "metrics.csv") if row["loss"]]
 
 
-def test_a_resumed_run_logs_what_all_processes_saw(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_logs_what_all_processes_saw(root: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
-    finish(run(words(script, root, out, "--trainer.epochs", "2", "--trainer.max_steps", "3")))
+    finish(run(words(root, out, "--trainer.epochs", "2", "--trainer.max_steps", "3")))
     assert losses(out) == []  # in the middle of the first epoch, which has five steps
-    finish(run([sys.executable, str(script), "autoencode", "--resume", str(out), "--trainer.max_steps", "0"]))
+    finish(run([*ACT3D, "autoencode", "--resume", str(out), "--trainer.max_steps", "0"]))
     assert losses(out) == losses(whole)
     assert len(losses(out)) == 2
 
@@ -93,9 +90,9 @@ def slurm_tasks(command: list[str]) -> "list[subprocess.Popen[str]]":
     return [run(command, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in "01"]
 
 
-def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+def test_slurms_tasks_share_the_work(root: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "slurm"
-    said = finish(*slurm_tasks(words(script, root, out, "--trainer.epochs", "2")))
+    said = finish(*slurm_tasks(words(root, out, "--trainer.epochs", "2")))
     assert [said[0].count(word) for word in ("next: act3d", "finished after")] == [1, 1]
     assert [said[1].count(word) for word in ("next: act3d", "finished after")] == [0, 0]
     assert losses(out) == losses(whole)
@@ -103,10 +100,10 @@ def test_slurms_tasks_share_the_work(script: Path, root: Path, whole: Path, tmp_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(script: Path, root: Path, tmp_path: Path) -> None:
+def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(root: Path, tmp_path: Path) -> None:
     common = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "1234", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "act3d"}
     more = ("--trainer.devices", "1", "--trainer.epochs", "1")
-    commands = {rank: words(script, root, tmp_path / rank, *more, "--seed", rank) for rank in "01"}
+    commands = {rank: words(root, tmp_path / rank, *more, "--seed", rank) for rank in "01"}
     said = finish(*(run(line, **common, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank, line in commands.items()))
     assert [error.count("next: act3d") for error in said] == [1, 1]
     for rank in "01":
@@ -114,9 +111,9 @@ def test_one_device_is_a_run_of_its_own_in_each_of_slurms_tasks(script: Path, ro
         assert losses(tmp_path / rank)
 
 
-def test_a_stopped_job_says_so_once(script: Path, root: Path, tmp_path: Path) -> None:
+def test_a_stopped_job_says_so_once(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "slurm"
-    tasks = slurm_tasks(words(script, root, out, "--trainer.epochs", "100000"))
+    tasks = slurm_tasks(words(root, out, "--trainer.epochs", "100000"))
     deadline = time.monotonic() + 600
     while not (out / "metrics.csv").exists() or not losses(out):  # until an epoch is behind it
         assert time.monotonic() < deadline
@@ -130,30 +127,30 @@ def test_a_stopped_job_says_so_once(script: Path, root: Path, tmp_path: Path) ->
 
 
 KILLER = """
-import os, signal, sys
-from act3d.cli import main
+import os, signal
+from act3d.cli import run
 from act3d.engine.run import Run
 
 if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
     count = Run.count_batch
 
-    def count_and_die(run, clouds):
-        count(run, clouds)
-        if run.step == 8:
+    def count_and_die(training, clouds):
+        count(training, clouds)
+        if training.step == 8:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Run.count_batch = count_and_die
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
 """
 
 
 @pytest.mark.fault
-def test_torchrun_starts_a_run_again_which_goes_on(script: Path, root: Path, whole: Path, tmp_path: Path) -> None:
+def test_torchrun_starts_a_run_again_which_goes_on(root: Path, whole: Path, tmp_path: Path) -> None:
     killer, out = tmp_path / "killer.py", tmp_path / "run"
     killer.write_text(KILLER)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = words(killer, root, out, "--trainer.epochs", "2")[1:]
+    command = words(root, out, "--trainer.epochs", "2", program=(str(killer),))
     said = finish(run([*torchrun, "--max-restarts", "1", *command]))[0]
     assert f"from step 5, into {out}" in said  # an epoch has five steps, and was saved
     assert losses(out) == losses(whole)

@@ -4,6 +4,7 @@ import difflib
 import errno
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from act3d.cli.table import COMMANDS
 from act3d.engine import processes
@@ -28,6 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         return _report(error)
+
+
+def run() -> NoReturn:
+    """Run the command line and end this process: what `act3d` and `python -m act3d` call."""
+    code = main()
+    if processes.formed():
+        processes.end(code)
+    sys.exit(code)
 
 
 def _report(error: Exception) -> int:
@@ -77,4 +86,4 @@ def _run(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,8 +1,11 @@
 """Exchange between processes; with one process, none. Fabric forms their group (see `machine`)."""
 
+import atexit
+import contextlib
+import os
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import torch
@@ -105,13 +108,34 @@ def average_buffers(modules: "Iterable[torch.nn.Module]") -> None:
             buffer.copy_(sum_over_processes(buffer) / world())
 
 
+def formed() -> bool:
+    """Tell whether this process belongs to a group, which may be of one process only."""
+    if "torch.distributed" not in sys.modules:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
 def leave() -> None:
     """Leave the group of processes. Its threads must end before the process does, or the process aborts."""
-    if "torch.distributed" in sys.modules:
+    if formed():
         import torch.distributed as dist
 
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def end(code: int) -> NoReturn:
+    """End this process with an exit code, as multiprocessing ends its own: exit functions run, output is written.
+
+    What the interpreter does besides at its end is left out: torch's threads may still hold tensors then, and need the
+    interpreter to let them go, so that now and then a process aborts, or never ends (pytorch issue 190489).
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a closed pipe or stream
+            stream.flush()
+    os._exit(code)
 
 
 def tells_of_loss(error: Exception) -> bool:
