@@ -13,7 +13,6 @@ BRIEF = (
     "brief:"  # begins the names of the shorter trainings: a third of the passes, so that every row can have three seeds
 )
 BRIEF_EPOCHS, BRIEF_TEACHER_EPOCHS = 2, 1
-BRIEF_NAMED = ("point_mae", "act_minilm", "act_imgfocus")  # those of them that learn names afterwards
 
 HEAD = "mlp3"  # of fine-tuning, where a row says no other
 
@@ -91,9 +90,12 @@ def _student(name: str, *presets: str, after: str = "") -> Stage:
 ALIGN: Values = {}
 
 
-def _align(name: str, after: str, changed: Values) -> Stage:
+NO_MEMORY: Values = {"align.memory": 0}  # most rows were opened before encoders remembered their training texts
+
+
+def _align(name: str, after: str, changed: Values, memory: bool = False) -> Stage:
     values = _PLAIN | {"trainer.epochs": EPOCHS} | ({} if after else {"trainer.fit_start": 128}) | changed
-    return Stage(name, "align", ("small/align",), values, after)
+    return Stage(name, "align", ("small/align",), values | ({} if memory else NO_MEMORY), after)
 
 
 BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run as well
@@ -102,7 +104,7 @@ BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run
 def _beside(name: str, stages: list[Stage]) -> Stage:
     """Return the stage of a method with the contrast with names beside its own loss."""
     alone = next(stage for stage in stages if stage.name == name.removesuffix("&names"))
-    return replace(alone, name=name, values=alone.values | {"align.weight": 0.5})
+    return replace(alone, name=name, values=alone.values | {"align.weight": 0.5} | NO_MEMORY)
 
 
 _TEACHERS = {
@@ -116,8 +118,7 @@ _TEACHERS = {
 
 def _brief(stages: list[Stage]) -> list[Stage]:
     """Return the shorter trainings: the same recipes for fewer passes."""
-    kept = ["point_mae", "point_bert", "recon", *(f"{name}{end}" for name in _TEACHERS for end in (".teacher", ""))]
-    kept += [f"{name}+names" for name in BRIEF_NAMED]
+    left = ("names", "names_long", "act3d-small", "act3d-small@names")
     passes = {"autoencode": BRIEF_TEACHER_EPOCHS, "pretrain": BRIEF_EPOCHS, "align": BRIEF_EPOCHS}
     found = [
         replace(
@@ -127,7 +128,7 @@ def _brief(stages: list[Stage]) -> list[Stage]:
             after=stage.after and BRIEF + stage.after,
         )
         for stage in stages
-        if stage.name in kept
+        if stage.name not in left
     ]
     return [*found, _align(f"{BRIEF}names_long", "", ALIGN | {"trainer.epochs": 2 * BRIEF_EPOCHS})]
 
@@ -143,7 +144,7 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
-    stages.append(_align("act3d-small@names", "", ALIGN | {"align.patches": 64, "trainer.epochs": 18}))
+    stages.append(_align("act3d-small@names", "", ALIGN | {"align.patches": 64, "trainer.epochs": 18}, memory=True))
     return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
@@ -239,8 +240,14 @@ def chain(stage: str) -> list[Stage]:
 
 
 def digest(stage: str) -> str:
-    """Return a hash of everything that is set in a stage and in those before it, but for seed and places."""
-    parts = [[each.command, sorted(each.settings().items())] for each in chain(stage)]
+    """Return a hash of everything that is set in a stage and in those before it, but for seed and places.
+
+    That there is no memory is left out: rows that were opened before there was one keep their hash.
+    """
+    parts = [
+        [each.command, sorted(item for item in each.settings().items() if item not in NO_MEMORY.items())]
+        for each in chain(stage)
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
