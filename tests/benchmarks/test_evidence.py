@@ -177,9 +177,7 @@ def test_no_default_changes_what_a_row_is_unseen() -> None:
     assert all(each["align"]["memory"] == 0 for name, each in found.items() if name.endswith(("+names", "&names")))
     assert found["act3d-small@names"]["align"]["memory"] > 0
     mark = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
-    assert mark == "b6e56437cb1d", (
-        "a default has changed: set its old value in methods.py; a new setting: write this mark"
-    )
+    assert mark == "b6e56437cb1d", "a default has changed: set its old value in methods.py; a setting is new: this mark"
 
 
 def test_a_withdrawn_number_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
