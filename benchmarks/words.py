@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from act3d.tables import Table
 from act3d.use.aligned_predictor import AlignedPredictor
+from act3d.use.embed_shapes import facts_of
+from act3d.use.embeddings import check_model
 from act3d.use.index import Index, open_index
 from act3d.use.index_table import matrix, read_columns
 from act3d.use.load import load
-from act3d.use.search_shapes import check_model, check_texts
+from act3d.use.search_shapes import check_texts
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
@@ -51,7 +53,7 @@ def measure_index(index: Index, phrases: Sequence[tuple[str, str]], where: str =
     """Measure (class, phrase) pairs over the labelled shapes of an index; a class without shapes is left out."""
     check_texts(index)
     model = load(index.checkpoint(), "cpu", expect=AlignedPredictor)
-    check_model(index, model)
+    check_model(index.place, index.model, facts_of(model))
     rows = read_columns(index.table, ["class", "text_vector"], " and ".join(filter(None, ["class != ''", where])))
     labels = rows["class"].to_pylist()
     vectors = matrix(rows["text_vector"], rows["text_vector"].type.list_size)

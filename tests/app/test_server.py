@@ -1,5 +1,7 @@
 """What the server of the app gives, to whom, and what it keeps."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,26 @@ def test_a_folder_without_an_index_gets_one_by_the_encoder_that_comes_with_act3d
 
     session = Session(AppSettings(source=str(library), index=str(tmp_path / "none")))
     assert session.models.checkpoint == SHIPPED
+
+
+def test_an_index_of_a_model_that_has_changed_is_looked_at_and_says_what_can_be_done(
+    library: Path, student_file: Path, tmp_path: Path
+) -> None:
+    mine, index = tmp_path / "mine.safetensors", tmp_path / "index"
+    shutil.copy(student_file, mine)
+    act3d.index(str(library), str(mine), str(index))
+    act3d.save(act3d.load(student_file).model, mine, {"points": 32})
+    changed = r"this index was made with .*mine\.safetensors as it was then, and it has changed; "
+    with served(library, index=str(index)) as running:
+        running.session.jobs.start("Looking for shapes", running.session._refresh).result(120)
+        rows = rows_of(running)
+        assert running.ask(f"/api/shape?id={rows['ids'][0]}")[0] == 200
+        said = running.ask("/api/state")[1]["job"]["error"]
+        assert re.match(changed + ".* begin another index by --index NEW_FOLDER", said), said
+    with served(index) as running:
+        status, said = running.ask("/api/drop?name=rod.obj", (library / "rod" / "rod0.obj").read_bytes())
+        assert status == 400
+        assert re.match(changed + ".* act3d index FOLDER --out NEW_FOLDER", said["error"]), said
 
 
 def test_a_search_by_words_needs_a_model_that_learnt_names(app: Served) -> None:

@@ -243,8 +243,24 @@ def test_a_changed_file_and_a_second_folder(boxes: Path, student_file: Path, tmp
     with pytest.raises(InputError, match=r"2 shapes of .* are called 'box0.obj'"):
         act3d.search("box0.obj", index)
     other = act3d.save(act3d.load(student_file).model, tmp_path / "other.safetensors", {"points": 32})
-    with pytest.raises(ConfigError, match="another checkpoint"):
+    with pytest.raises(ConfigError, match=r"was made with .*student.*, not with .*other.*; choose another --out"):
         act3d.index(str(boxes), str(other), index)
+
+
+def test_a_model_that_has_changed_is_named_and_so_is_what_can_be_done(
+    boxes: Path, student_file: Path, tmp_path: Path
+) -> None:
+    index, mine = str(tmp_path / "index"), tmp_path / "mine.safetensors"
+    shutil.copy(student_file, mine)
+    act3d.index(str(boxes), str(mine), index)
+    act3d.save(act3d.load(student_file).model, mine, {"points": 32})
+    changed = r"was made with .*mine\.safetensors as it was then, and it has changed; "
+    with pytest.raises(ConfigError, match=f"{changed}choose another --out"):
+        act3d.index(str(boxes), str(mine), index)
+    anew = "name the model of then by --checkpoint, or make it anew: act3d index FOLDER --out NEW_FOLDER"
+    with pytest.raises(CheckpointError, match=changed + anew):
+        act3d.search(str(boxes / "box0.obj"), index)
+    assert act3d.search(str(boxes / "box0.obj"), index, checkpoint=str(student_file)).hits
 
 
 def test_a_folder_has_one_name_however_it_is_typed(boxes: Path, student_file: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The models behind the page, loaded when first needed: the index's encoder, and a classifier if there is one."""
 
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from act3d.errors import CheckpointError, InputError
+from act3d.errors import InputError
 from act3d.readers.by_suffix import Sample, read_sample
 from act3d.readers.guarded import Lost, limits_for, read_one
-from act3d.use.embeddings import made_by
+from act3d.use.embeddings import check_model, made_by
 from act3d.use.reading import Reading
 from act3d.use.text_vectors import read_text_vectors
 
@@ -34,10 +35,11 @@ class Models:
 
     Args:
         checkpoint, backend: Of the encoder.
-        made: Digest and backend of the encoder that the index was made with; None = there is no index yet.
+        made: Facts about the encoder that the index was made with; None = there is no index yet.
         classifier: Checkpoint of a classifier; "" = the encoder, if it is one.
         device: Where to compute.
         text_vectors: A file of text vectors, taken instead of the text Transformer; "" = none.
+        remedy: What gives an index of another encoder, see `act3d.use.embeddings.check_model`.
 
     Raises:
         InputError: Not such a file.
@@ -48,16 +50,17 @@ class Models:
         self,
         checkpoint: str,
         backend: str,
-        made: tuple[str, str] | None,
+        made: Mapping[str, Any] | None,
         classifier: str,
         device: str,
         text_vectors: str = "",
+        remedy: str = "",
     ) -> None:
-        self.checkpoint, self.backend, self.made = checkpoint, backend, made
+        self.checkpoint, self.backend, self.made, self.remedy = checkpoint, backend, made, remedy
         self._classifier, self.device = classifier, device
         self._known_texts = read_text_vectors(text_vectors) if text_vectors else None
         if self._known_texts is not None and made is not None:
-            self._known_texts.check_model(made[0], "the index")
+            self._known_texts.check_model(made_by(made)[0], "the index")
         self._lock = threading.RLock()
         self._loaded: dict[str, Any] = {}
 
@@ -73,10 +76,8 @@ class Models:
         with self._lock:
             if "encoder" not in self._loaded:
                 found = load_encoder(self.checkpoint, self.device, self.backend)
-                if self.made is not None and made_by(facts_of(found)) != self.made:
-                    raise CheckpointError(
-                        f"checkpoint: {self.checkpoint} is not the model that the index was made with"
-                    )
+                if self.made is not None:
+                    check_model("this index", self.made, facts_of(found), self.remedy)
                 if self._known_texts is not None:
                     self._known_texts.check_model(facts_of(found)["checkpoint"], self.checkpoint)
                 self._loaded["encoder"] = found

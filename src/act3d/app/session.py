@@ -56,10 +56,13 @@ class Session:
         self._lock = threading.Lock()
         if has_index(self.place):
             self.open()
-        made = made_by(self.library.index.model) if self.library else None
+        made = self.library.index.model if self.library else None
         checkpoint = settings.checkpoint or (self.library.index.checkpoint() if self.library else SHIPPED)
-        backend = made[1] if made else settings.backend
-        self.models = Models(checkpoint, backend, made, settings.classifier, settings.device, settings.text_vectors)
+        backend = made_by(made)[1] if made else settings.backend
+        remedy = "begin another index by --index NEW_FOLDER" if self.source else ""
+        self.models = Models(
+            checkpoint, backend, made, settings.classifier, settings.device, settings.text_vectors, remedy
+        )
 
     @property
     def title(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from act3d.errors import ConfigError, InputError, MissingDependency
+from act3d.errors import CheckpointError, ConfigError, InputError, MissingDependency
 from act3d.files import atomic_path, printable
 from act3d.installing import how_to_install
 from act3d.tables import Cell, Table, Tabular
@@ -101,11 +101,34 @@ def check_made_by(out: Path, meta: Mapping[str, Any], facts: Mapping[str, Any]) 
     """
     (model, backend), (new_model, new_backend) = made_by(meta), made_by(facts)
     if model != new_model:
-        raise ConfigError(f"out: {out} holds embeddings by another checkpoint; choose another --out")
+        raise ConfigError(f"out: {out} was made with {_other_model(meta, facts)}; choose another --out")
     if backend != new_backend:
         raise ConfigError(
             f"backend: {out} holds embeddings by {backend}, not {new_backend}; take that, or choose another --out"
         )
+
+
+def check_model(place: str, meta: Mapping[str, Any], facts: Mapping[str, Any], remedy: str = "") -> None:
+    """Refuse to compare a table's vectors with those of another model.
+
+    Args:
+        place: what the table is called. meta: its facts.
+        facts: of the model at hand.
+        remedy: how to get a table of the model at hand; "" = as `act3d index` makes it.
+
+    Raises:
+        CheckpointError: it is another one.
+    """
+    if made_by(meta)[0] != made_by(facts)[0]:
+        raise CheckpointError(
+            f"{place} was made with {_other_model(meta, facts)}; name the model of then by --checkpoint, or "
+            + (remedy or "make it anew: act3d index FOLDER --out NEW_FOLDER")
+        )
+
+
+def _other_model(meta: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    then, now = meta.get("path", "a model of no name"), facts.get("path", "the one at hand")
+    return f"{now} as it was then, and it has changed" if then == now else f"{then}, not with {now}"
 
 
 def check_suffix(path: Path) -> None:

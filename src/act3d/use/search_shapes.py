@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from act3d.errors import CheckpointError, InputError
+from act3d.errors import InputError
 from act3d.files import printable
 from act3d.lines import say
 from act3d.use.aligned_predictor import AlignedPredictor, place_among_texts
 from act3d.use.embed_shapes import facts_of
-from act3d.use.embeddings import made_by
+from act3d.use.embeddings import check_model, made_by
 from act3d.use.index import Index
 from act3d.use.load import load
 from act3d.use.onnx_embedding import load_encoder
@@ -66,7 +66,7 @@ class Words:
             known.check_model(made_by(index.model)[0], index.place)
             return known.of(phrases)
         predictor = load(checkpoint or index.checkpoint(), "cpu", expect=AlignedPredictor)
-        check_model(index, predictor)
+        check_model(index.place, index.model, facts_of(predictor))
         vectors: NDArray[np.float32] = predictor.embed_text(phrases).numpy()
         return vectors
 
@@ -193,18 +193,8 @@ def check_texts(index: Index) -> None:
         raise InputError(f"text: {index.place}: {without_names(index.model['kind'])}, or search in names by --named")
 
 
-def check_model(index: Index, predictor: EncoderPredictor[Any]) -> None:
-    """Refuse another model than the index's.
-
-    Raises:
-        CheckpointError: It is another one.
-    """
-    if facts_of(predictor)["checkpoint"] != made_by(index.model)[0]:
-        raise CheckpointError(f"{predictor.path}: not the model that {index.place} was made with")
-
-
 def _model_of(index: Index, checkpoint: str, device: str) -> EncoderPredictor[Any]:
     """The index's model, by the index's backend: vectors of two backends are not compared."""
     predictor = load_encoder(checkpoint or index.checkpoint(), device, made_by(index.model)[1])
-    check_model(index, predictor)
+    check_model(index.place, index.model, facts_of(predictor))
     return predictor
