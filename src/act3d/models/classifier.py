@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.geometry import Patches
-from act3d.models.encoder import Encoded, PointEncoder, init_weights
+from act3d.models.encoder import Encoded, PointEncoder
 from act3d.models.few_weights import FEW, few_config
 from act3d.models.recon import ReconEncoder
 from act3d.models.text_head import TextHead, text_projection
 from act3d.models.transfer import TransferModel
+from act3d.models.transformer import init_weights
 
 Head = Literal["mlp3", "mlp2", "linear", "words"]
 HEADS: tuple[str, ...] = get_args(Head)

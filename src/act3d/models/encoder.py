@@ -13,7 +13,7 @@ from act3d.kernels.linear import Linear
 from act3d.models.few_weights import is_added, merged_state
 from act3d.models.patch_embedding import PatchEmbedding
 from act3d.models.text_head import TextHead, TextSide
-from act3d.models.transformer import Block, drop_path_rates, position_mlp
+from act3d.models.transformer import Block, drop_path_rates, init_weights, position_mlp
 
 
 class Encoded(NamedTuple):
@@ -254,11 +254,3 @@ class EncoderModel(nn.Module):
     def start_from(self, source: nn.Module) -> list[str]:
         """Take over the encoder of a pretrained model; see `PointEncoder.start_from`."""
         return self.encoder.start_from(source)
-
-
-def init_weights(module: nn.Module) -> None:
-    """Truncated normal of standard deviation 0.02 for weights, zero for biases, as in the release."""
-    if isinstance(module, nn.Linear | nn.Conv1d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

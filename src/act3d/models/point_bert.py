@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches
-from act3d.models.encoder import Encoded, EncoderModel, PointEncoder, init_weights
+from act3d.models.encoder import Encoded, EncoderModel, PointEncoder
 from act3d.models.text_head import build_text_head
+from act3d.models.transformer import init_weights
 
 
 class PointBERTOutput(NamedTuple):

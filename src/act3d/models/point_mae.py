@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from act3d.geometry import Patches, chamfer, gather
-from act3d.models.encoder import EncoderModel, PointEncoder, init_weights
+from act3d.models.encoder import EncoderModel, PointEncoder
 from act3d.models.masking import split
 from act3d.models.student import StudentDecoder
 from act3d.models.text_head import build_text_head
-from act3d.models.transformer import position_mlp
+from act3d.models.transformer import init_weights, position_mlp
 
 
 class PointMAEOutput(NamedTuple):

@@ -14,11 +14,11 @@ from torch import nn
 from act3d.geometry import Patches
 from act3d.kernels.linear import Linear
 from act3d.losses.contrastive import MeanPositiveContrast
-from act3d.models.encoder import Encoded, PointEncoder, init_weights
+from act3d.models.encoder import Encoded, PointEncoder
 from act3d.models.masking import split
 from act3d.models.point_mae import PointMAE, PointMAEOutput
 from act3d.models.text_head import TextSide
-from act3d.models.transformer import DropPath, Mlp, drop_path_rates
+from act3d.models.transformer import DropPath, Mlp, drop_path_rates, init_weights
 
 GLOBAL_TOKENS = ("class", "image", "text")
 CONTRAST_WIDTH = 128

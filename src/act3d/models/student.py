@@ -9,10 +9,10 @@ from torch import nn
 from act3d.geometry import Patches, gather
 from act3d.kernels.linear import Linear
 from act3d.models.autoencoder import Autoencoder
-from act3d.models.encoder import EncoderModel, PointEncoder, init_weights
+from act3d.models.encoder import EncoderModel, PointEncoder
 from act3d.models.masking import split
 from act3d.models.text_head import build_text_head
-from act3d.models.transformer import Block, drop_path_rates, position_mlp
+from act3d.models.transformer import Block, drop_path_rates, init_weights, position_mlp
 
 
 class StudentOutput(NamedTuple):

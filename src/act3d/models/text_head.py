@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from act3d.losses.contrastive import MultiPositiveContrast
+from act3d.models.transformer import init_weights
 
 SHARPER = 2.0  # than in training: so much surer is a shape of the texts it resembles (docs/results/protocol.md)
 CALMER = 0.6  # so that words are right about as often as they are likely
@@ -109,11 +110,7 @@ class TextHead(TextSide):
 def text_projection(features: int, hidden: int, text_width: int) -> nn.Sequential:
     """Two layers that take features of clouds (B, F) to where texts are (B, D)."""
     layers = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Linear(hidden, text_width))
-    for layer in layers:
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-    return layers
+    return layers.apply(init_weights)
 
 
 def build_text_head(config: dict[str, Any] | None, features: int) -> TextHead | None:

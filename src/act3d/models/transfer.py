@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from act3d.channels import width_of
-from act3d.models.encoder import EncoderModel, init_weights
+from act3d.models.encoder import EncoderModel
 from act3d.models.few_weights import add_adapters, add_lora, is_added
 from act3d.models.patch_embedding import PatchEmbedding
+from act3d.models.transformer import init_weights
 
 Transfer = Literal["full", "mlp3", "linear", "side", "bitfit", "lora", "adapter"]
 TRANSFERS: tuple[str, ...] = get_args(Transfer)

@@ -190,3 +190,11 @@ def position_mlp(width: int) -> nn.Sequential:
 def drop_path_rates(depth: int, last: float) -> list[float]:
     """Stochastic depth rates of all blocks, rising evenly from 0 in the first to `last` in the last."""
     return [last * i / max(1, depth - 1) for i in range(depth)]
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of standard deviation 0.02 for weights, zero for biases, as in the release."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
