@@ -38,6 +38,7 @@ SHOWN = (  # task, number, heading
     ("zero_shot", "zero_shot", "zero-shot"),
     ("tenth", "tenth", "fine-tuned, 10 % of the labels"),
     ("full", "full", "fine-tuned, all labels"),
+    ("parts", "instance_miou", "parts, instance mIoU"),
     ("unseen", "nn1", "1-NN"),
     ("unseen", "map", "search, mAP"),
     ("unseen", "zero_shot", "zero-shot"),
@@ -61,12 +62,13 @@ def facts(found: checkpoints.Checkpoint[Any], row: str) -> dict[str, Any]:
 def numbers(row: str) -> dict[str, dict[str, dict[int, float]]]:
     """Return the numbers of a row that were opened: heading -> collection -> seed -> value.
 
-    Fine-tuning has patches and a head of its own: a row says which row's it is.
+    What a row is not asked is that of the row whose fine-tuning is its own, or else of the row of its training.
     """
     opened = current(read_lines(LOG))
     found: dict[str, dict[str, dict[int, float]]] = {}
     for task, key, heading in SHOWN:
-        of = (METHODS[row].tuned or METHODS[row].stage or row) if TASKS[task].trains else row
+        named = (row, METHODS[row].tuned, METHODS[row].stage)
+        of = next((name for name in named if name and TASKS[task].suits(METHODS[name], "final")), row)
         for collection in COLLECTIONS:
             values = number(opened, task, collection, key).get(of)
             if values:
