@@ -32,6 +32,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", metavar="METHOD", help="this row; may be given several times")
     parser.add_argument("--task", action="append", choices=list(TASKS), help="this task; may be given several times")
     parser.add_argument("--seeds", type=int, default=0, help="how many (default: 3 with --choose, else 5)")
+    parser.add_argument("--seed", action="append", type=int, help="this seed only; may be given several times")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"), help="folder of everything")
     parser.add_argument("--pool", type=Path, default=Path("data/pool"), help="folder with furniture, kicad and ldraw")
@@ -57,16 +58,20 @@ def rows(options: argparse.Namespace) -> list[Method]:
 def work(options: argparse.Namespace) -> int:
     """Train and judge, seed by seed; return how many rows could not be done."""
     mode, failed = ("choice" if options.choose else "final"), 0
-    if options.open_test:
+    if options.open_test and "unseen" in (options.task or TASKS):
         _prepare_unseen(options)
-    for seed in range(options.seeds):
+    for seed in options.seed or range(options.seeds):
         for method in rows(options):
+            asked_for = _tasks(options, method, mode)
+            if _opened_already(options, method, seed, asked_for):  # and its training may be gone
+                print(f"evidence: {method.name}, seed {seed}: opened before", flush=True)
+                continue
             place = Place(options.out.absolute(), options.pool.absolute(), mode, seed)
             began = time.monotonic()
             try:
                 run = train_stage(place, method.stage) if method.stage else None
                 asked = Asked(method, place, run)
-                for task in _tasks(options, method, mode):
+                for task in asked_for:
                     _judge(options, task, asked)
             except Interrupted:
                 raise
@@ -82,6 +87,12 @@ def _tasks(options: argparse.Namespace, method: Method, mode: str) -> list[Task]
     if mode == "final" and not options.open_test:
         return []  # trained only: the test families stay closed
     return [task for task in TASKS.values() if task.suits(method, mode) and task.name in (options.task or TASKS)]
+
+
+def _opened_already(options: argparse.Namespace, method: Method, seed: int, asked_for: list[Task]) -> bool:
+    digest = recipe_digest(method)
+    found = [opened(options.log, digest, seed, task.name) is not None for task in asked_for]
+    return options.open_test and bool(found) and all(found)
 
 
 def _judge(options: argparse.Namespace, task: Task, asked: Asked) -> None:

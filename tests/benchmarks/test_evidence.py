@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -415,8 +416,10 @@ def test_test_families_stay_closed_until_they_are_opened(
     (entry,) = map(json.loads, first.splitlines())
     assert (entry["method"], entry["task"]) == ("point_mae", "frozen")
     assert entry["digest"] == methods.recipe_digest(methods.METHODS["point_mae"])
-    run(monkeypatch, *common, "--open-test", "--task", "frozen")
+    shutil.rmtree(out / "final")  # what was opened is not trained again, where its training is gone
+    run(monkeypatch, *common, "--open-test", "--task", "frozen", "--seed", "0")
     assert log.read_text() == first
+    assert not (out / "final").exists()
     tables.write(out, log, tmp_path)
     assert "| point_mae |" in (tmp_path / "evidence.md").read_text()
     assert (tmp_path / "evidence.png").stat().st_size > 1000
