@@ -131,6 +131,8 @@ def end(code: int) -> NoReturn:
     What the interpreter does besides at its end is left out: torch's threads may still hold tensors then, and need the
     interpreter to let them go, so that now and then a process aborts, or never ends (pytorch issue 190489).
     """
+    if code:  # others may be in the middle of an exchange, which leaving would wait for
+        atexit.unregister(leave)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a closed pipe or stream
