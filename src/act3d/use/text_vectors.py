@@ -67,7 +67,10 @@ class TextVectors:
             CheckpointError: It is another one.
         """
         if digest != self.model:
-            raise CheckpointError(f"{self.path}: text vectors of another model than that of {what}")
+            raise CheckpointError(
+                f"{self.path}: text vectors of another model than that of {what}; write them anew by act3d export "
+                "--format texts"
+            )
 
     def write(self, path: str | Path) -> Path:
         """Write an .npz file, whole or not at all."""
