@@ -90,9 +90,9 @@ def _tasks(options: argparse.Namespace, method: Method, mode: str) -> list[Task]
 
 
 def _opened_already(options: argparse.Namespace, method: Method, seed: int, asked_for: list[Task]) -> bool:
-    digest = recipe_digest(method)
-    found = [opened(options.log, digest, seed, task.name) is not None for task in asked_for]
-    return options.open_test and bool(found) and all(found)
+    if not (options.open_test and asked_for):
+        return False
+    return all(opened(options.log, recipe_digest(method), seed, task.name) for task in asked_for)
 
 
 def _judge(options: argparse.Namespace, task: Task, asked: Asked) -> None:

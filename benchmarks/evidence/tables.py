@@ -241,7 +241,11 @@ def claimed_pairs(rows: list[str]) -> list[tuple[str, str]]:
     pairs = [(name, below) for name in starts for below in ("plain", "random", "data_dependent")]
     for length in ("", BRIEF):
         same = [name for name in starts if name.startswith(BRIEF) == bool(length)]
-        pairs += [(f"{length}act_{name}", f"{length}act_untrained_{name}") for name in ("minilm", "imgfocus")]
+        pairs += [
+            (f"{length}act_{name}{end}", f"{length}act_untrained_{name}{end}")
+            for name in ("minilm", "imgfocus")
+            for end in ("", "+names")
+        ]
         pairs.append((f"{length}act_imgfocus", f"{length}act_minilm"))
         pairs += [
             (name, f"{length}point_mae")
@@ -250,9 +254,6 @@ def claimed_pairs(rows: list[str]) -> list[tuple[str, str]]:
             and not name.endswith("names")
         ]
         pairs += [(f"{name}+names", f"{length}names_long") for name in same]
-        pairs += [
-            (f"{length}act_{name}+names", f"{length}act_untrained_{name}+names") for name in ("minilm", "imgfocus")
-        ]
     pairs += [(f"{name}+names", name) for name in starts]
     pairs += [(f"{name}&names", below) for name in starts for below in (name, f"{name}+names")]
     pairs += [

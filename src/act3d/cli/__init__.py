@@ -83,7 +83,3 @@ def _run(words: list[str]) -> int:
 
         raise ConfigError(wrong_words(error, words)) from None
     return 0 if words else 2
-
-
-if __name__ == "__main__":
-    run()

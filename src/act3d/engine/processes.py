@@ -11,13 +11,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def active() -> bool:
-    """Tell whether this process is one of several that train together."""
+def formed() -> bool:
+    """Tell whether this process belongs to a group, which may be of one process only."""
     if "torch.distributed" not in sys.modules:  # commands that need no torch ask too
         return False
     import torch.distributed as dist
 
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return dist.is_available() and dist.is_initialized()
+
+
+def active() -> bool:
+    """Tell whether this process is one of several that train together."""
+    return world() > 1
 
 
 def rank() -> int:
@@ -31,7 +36,7 @@ def rank() -> int:
 
 def world() -> int:
     """Return how many processes train together."""
-    if not active():
+    if not formed():
         return 1
     import torch.distributed as dist
 
@@ -106,15 +111,6 @@ def average_buffers(modules: "Iterable[torch.nn.Module]") -> None:
     if active():
         for buffer in (buffer for module in modules for buffer in module.buffers() if buffer.is_floating_point()):
             buffer.copy_(sum_over_processes(buffer) / world())
-
-
-def formed() -> bool:
-    """Tell whether this process belongs to a group, which may be of one process only."""
-    if "torch.distributed" not in sys.modules:
-        return False
-    import torch.distributed as dist
-
-    return dist.is_available() and dist.is_initialized()
 
 
 def leave() -> None:
