@@ -90,12 +90,16 @@ def _student(name: str, *presets: str, after: str = "") -> Stage:
 ALIGN: Values = {}
 
 
-NO_MEMORY: Values = {"align.memory": 0}  # most rows were opened before encoders remembered their training texts
+# Most rows were opened before encoders remembered their training texts, and before clouds were told apart from all of
+# them instead of those of a batch.
+NO_MEMORY: Values = {"align.memory": 0}
+OF_BATCH: Values = {"align.negatives": 0}
+BEFORE = NO_MEMORY | OF_BATCH
 
 
-def _align(name: str, after: str, changed: Values, memory: bool = False) -> Stage:
+def _align(name: str, after: str, changed: Values, without: Values = BEFORE) -> Stage:
     values = _PLAIN | {"trainer.epochs": EPOCHS} | ({} if after else {"trainer.fit_start": 128}) | changed
-    return Stage(name, "align", ("small/align",), values | ({} if memory else NO_MEMORY), after)
+    return Stage(name, "align", ("small/align",), values | without, after)
 
 
 BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run as well
@@ -104,7 +108,7 @@ BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run
 def _beside(name: str, stages: list[Stage]) -> Stage:
     """Return the stage of a method with the contrast with names beside its own loss."""
     alone = next(stage for stage in stages if stage.name == name.removesuffix("&names"))
-    return replace(alone, name=name, values=alone.values | {"align.weight": 0.5} | NO_MEMORY)
+    return replace(alone, name=name, values=alone.values | {"align.weight": 0.5} | BEFORE)
 
 
 _TEACHERS = {
@@ -118,7 +122,7 @@ _TEACHERS = {
 
 def _brief(stages: list[Stage]) -> list[Stage]:
     """Return the shorter trainings: the same recipes for fewer passes."""
-    left = ("names", "names_long", "act3d-small", "act3d-small@names")
+    left = ("names", "names_long", "act3d-small", "act3d-small@names", "act3d-small@texts")
     passes = {"autoencode": BRIEF_TEACHER_EPOCHS, "pretrain": BRIEF_EPOCHS, "align": BRIEF_EPOCHS}
     found = [
         replace(
@@ -144,7 +148,10 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_beside(f"{name}&names", stages) for name in BESIDE]
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
-    stages.append(_align("act3d-small@names", "", ALIGN | {"align.patches": 64, "trainer.epochs": 18}, memory=True))
+    longer = ALIGN | {"align.patches": 64, "trainer.epochs": 18}
+    stages.append(_align("act3d-small@names", "", longer, without=OF_BATCH))
+    told = ALIGN | {"data.batch_size": 64, "align.memory": 8192, "align.negatives": 8192, "trainer.epochs": 18}
+    stages.append(_align("act3d-small@texts", "", told, without={}))
     return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
@@ -216,6 +223,11 @@ def _all_methods() -> dict[str, Method]:
     words = replace(named, name="act3d-small@words", head="words", about="the same, fine-tuned from its words")
     used = replace(named, name="act3d-small@names128", patches=128, about="the same, used at 128 patches")
     aligned += [named, words, replace(used, tuned=words.name)]
+    about = "names alone at 32 patches, told apart from all training texts, with a memory of them"
+    told = replace(named, name="act3d-small@texts", stage="act3d-small@texts", about=about)
+    used = replace(told, name="act3d-small@texts128", patches=128, about="the same, used at 128 patches")
+    tuned = replace(told, name="act3d-small@textwords", head="words", about="the same, fine-tuned from its words")
+    aligned += [told, tuned, replace(used, tuned=tuned.name)]
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]
@@ -242,10 +254,10 @@ def chain(stage: str) -> list[Stage]:
 def digest(stage: str) -> str:
     """Return a hash of everything that is set in a stage and in those before it, but for seed and places.
 
-    That there is no memory is left out: rows that were opened before there was one keep their hash.
+    What rows do without because it came later is left out: those that were opened before keep their hash.
     """
     parts = [
-        [each.command, sorted(item for item in each.settings().items() if item not in NO_MEMORY.items())]
+        [each.command, sorted(item for item in each.settings().items() if item not in BEFORE.items())]
         for each in chain(stage)
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

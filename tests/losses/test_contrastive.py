@@ -61,6 +61,26 @@ def test_order_does_not_matter(even: bool) -> None:
     torch.testing.assert_close(loss(shapes[order], texts[order]), loss(shapes, texts))
 
 
+def test_a_gallery_is_what_shapes_are_held_against() -> None:
+    shapes, texts, others = unit(3, 8), unit(3, 8, seed=1), unit(9, 8, seed=2)
+    texts[2] = F.normalize(texts[0] + 0.1 * texts[2], dim=0)  # nearly the same
+    gallery = torch.cat([others, texts])  # texts 0, 1, 2 are its rows 9, 10, 11
+    rows, columns = (shapes @ gallery.T / 0.5).log_softmax(1), (shapes @ texts.T / 0.5).log_softmax(0)
+    near, far = (rows[0, 9] + rows[0, 11]) / 2 + (rows[2, 9] + rows[2, 11]) / 2, rows[1, 10]
+    back = (columns[0, 0] + columns[2, 0]) / 2 + columns[1, 1] + (columns[0, 2] + columns[2, 2]) / 2
+    found = MultiPositiveContrast(temperature=0.5)(shapes, texts, gallery=3 * gallery)
+    torch.testing.assert_close(found, -(near + far + back) / 6, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("threshold", [0.95, 1.0])  # at 1 rounding decides whether a text is above it
+def test_the_batchs_own_texts_as_the_gallery_change_nothing(even: bool, threshold: float) -> None:
+    shapes, texts = unit(32, 64).float(), unit(32, 64, seed=1).float()
+    loss = MultiPositiveContrast(threshold=threshold, even=even)
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(loss(shapes, texts, gallery=texts[order]), loss(shapes, texts))
+
+
 def test_shapes_and_texts_are_alike_to_it() -> None:
     a, b = unit(6, 16), unit(6, 16, seed=1)
     loss, positives = MultiPositiveContrast(), torch.eye(6, dtype=torch.bool)

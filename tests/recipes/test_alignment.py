@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from act3d import checkpoints
@@ -16,6 +17,7 @@ from act3d.engine import loop
 from act3d.engine.log import read_metrics
 from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError
+from act3d.losses.contrastive import MultiPositiveContrast
 from act3d.models.aligned import Aligned
 from act3d.models.backbones.minilm import find_weights
 from act3d.models.point_mae import PointMAE
@@ -26,7 +28,7 @@ from act3d.recipes.alignment import recall
 from act3d.settings.alignment import AlignConfig, TextConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
 from act3d.use.text_embeddings import encode_texts
-from tests.fixtures.interruption import assert_same_weights
+from tests.fixtures.interruption import assert_same_weights, stop_in
 from tests.fixtures.packed import write_dataset
 from tests.helpers import randomize
 
@@ -126,6 +128,43 @@ def test_it_remembers_the_texts_that_most_shapes_have(run: Align, tmp_path: Path
     assert "alignment.memory" not in sizes[0]
     assert [len(sizes[memory]["alignment.memory"]) for memory in (2, 100)] == [2, 3]
     assert all(torch.equal(value, sizes[100][name]) for name, value in sizes[0].items())  # training knows nothing of it
+
+
+def test_a_cloud_is_told_apart_from_all_texts_or_from_as_many_as_are_asked_for() -> None:
+    model = Aligned(8, 16, 32, 2, 2, temperature=0.2)
+    texts = ["sofa", "lamp", "chair", "lamp", "", "ball"]
+    shapes, index = torch.randn(3, 384, generator=torch.Generator().manual_seed(0)), torch.tensor([3, 4, 2])
+    told, asked, contrast = {}, {}, model.alignment.contrast
+
+    def spy(shapes: torch.Tensor, own: torch.Tensor, gallery: torch.Tensor | None = None) -> torch.Tensor:
+        asked[negatives] = gallery
+        found: torch.Tensor = contrast(shapes, own, gallery=gallery)
+        return found
+
+    model.alignment.contrast.forward, contrast = spy, MultiPositiveContrast(0.2)
+    for negatives in (0, 2, 100):
+        learnt = names.learn_names(model, texts, TextConfig(), negatives=negatives)
+        told[negatives] = learnt.contrast(model.alignment, shapes, index).item()
+    places = model.alignment.place_texts(encode_texts(["ball", "chair", "lamp", "sofa"]))
+    assert asked[0] is None
+    assert torch.equal(asked[100], places)  # every text once
+    drawn = [(places == row).all(dim=1).nonzero().item() for row in asked[2]]
+    assert drawn[2:] == [2, 1], "those of the batch come with what is drawn"
+    own, named = places[[2, 1]], shapes[[0, 2]]
+    logits = F.normalize(named, dim=1) @ places.T / 0.2
+    back = (own @ F.normalize(named, dim=1).T / 0.2).log_softmax(1).diagonal().mean()
+    assert told[100] == pytest.approx(-(logits.log_softmax(1)[[0, 1], [2, 1]].mean() + back).item() / 2, rel=1e-5)
+    assert told[0] < told[100]
+
+
+def test_drawn_texts_are_the_same_after_a_resume(run: Align, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"align": AlignConfig(**SIZE, hidden=32, drop_path=0, negatives=1)}
+    whole = run(tmp_path / "whole", **few)
+    stop_in(monkeypatch, alignment.Alignment, "losses")
+    with pytest.raises(loop.Interrupted):
+        run(tmp_path / "cut", **few)
+    monkeypatch.undo()
+    assert_same_weights(run(tmp_path / "cut", resume=True, **few).last, whole.last)
 
 
 def test_a_run_does_not_go_on_with_other_texts(run: Align, tmp_path: Path) -> None:

@@ -42,14 +42,23 @@ class MultiPositiveContrast(nn.Module):
         """The inverse temperature, at most 100: scalar."""
         return self.log_scale.clamp(max=math.log(100)).exp().squeeze(0)
 
-    def forward(self, shapes: torch.Tensor, texts: torch.Tensor, positives: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        shapes: torch.Tensor,
+        texts: torch.Tensor,
+        positives: torch.Tensor | None = None,
+        gallery: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Loss of a batch of pairs.
 
         Args:
-            shapes: Tensor with shape (B, D), of any length: both are normalised here.
+            shapes: Tensor with shape (B, D), of any length: all are normalised here.
             texts: Tensor with shape (B, D).
             positives: bool Tensor with shape (B, B), symmetric: which texts mean the same. By default those that
                 `texts` themselves say; give it when `texts` come out of a projection that is still learning.
+            gallery: Tensor with shape (K, D), the texts that a shape is held against instead of those of its batch: of
+                a frozen text encoder all are known, and the batch need not be large. It holds the texts of the batch
+                too. From texts to shapes, the batch stays what is compared.
 
         Returns:
             Scalar, at least the mean of log |P(i)| in the even form, and at least 0 in the other.
@@ -65,11 +74,17 @@ class MultiPositiveContrast(nn.Module):
         elif positives.shape != (len(shapes), len(shapes)):
             raise ValueError(f"positives {tuple(positives.shape)} must be (B, B) with B = {len(shapes)}")
         with without_autocast(shapes):
-            logits = self.scale.to(shapes) * shapes @ texts.T  # (B, B), a row a shape
-        return (self._one_way(logits, positives) + self._one_way(logits.T, positives)) / 2
+            scaled = self.scale.to(shapes) * shapes
+            of_texts = texts @ scaled.T  # (B, B), a row a text
+            if gallery is None:
+                return (self._one_way(of_texts.T, positives) + self._one_way(of_texts, positives)) / 2
+            gallery = F.normalize(raise_half(gallery), dim=1).to(shapes)
+            nearness = texts @ gallery.T  # (B, K)
+            among = (nearness > self.threshold) | (nearness >= nearness.amax(dim=1, keepdim=True))  # itself, always
+            return (self._one_way(scaled @ gallery.T, among) + self._one_way(of_texts, positives)) / 2
 
     def _one_way(self, logits: torch.Tensor, positives: torch.Tensor) -> torch.Tensor:
-        """Logits (B, B), their positives (B, B) -> scalar."""
+        """Logits (B, K), their positives (B, K), one at least in a row -> scalar."""
         if self.even:
             return F.cross_entropy(logits, positives / positives.sum(dim=1, keepdim=True))
         inside = logits.masked_fill(~positives, -torch.inf).logsumexp(dim=1)

@@ -67,7 +67,8 @@ class Alignment(Recipe):
         if held_out is not None:
             labelled = bool((held_out.clouds.labels >= 0).any())
             self.eval_columns = ("recall_1", "recall_5", "zero_shot") if labelled else ("recall_1", "recall_5")
-        self.names = learn_names(model, train.texts, settings.text, settings.align.memory, without)
+        align = settings.align
+        self.names = learn_names(model, train.texts, settings.text, align.memory, align.negatives, without)
         self.protocol = protocol_of(self.data.val_split)
         self.facts = self.names.facts | {"start": self.start}
         self.meta = checkpoint_meta(train.clouds, self.command, self.seed, self.protocol) | self.facts
@@ -109,9 +110,9 @@ class Alignment(Recipe):
     def losses(self, points: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Return the contrast of points (B, N, 3) with their texts, and the temperature."""
         head = self.model.alignment
-        shapes, contrast = head(self.model.embed(self.model.patchify(points))), head.contrast
-        loss = contrast(shapes, self.names.vectors[batch["index"]])
-        return {"loss": loss, "temperature": 1 / contrast.scale.detach()}
+        shapes = head(self.model.embed(self.model.patchify(points)))
+        loss = self.names.contrast(head, shapes, batch["index"])
+        return {"loss": loss, "temperature": 1 / head.contrast.scale.detach()}
 
     @torch.no_grad()
     def validate(self, limit: int = 0) -> dict[str, Any]:

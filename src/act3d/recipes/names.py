@@ -13,7 +13,7 @@ from torch import Tensor
 from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError, InputError
 from act3d.models.encoder import EncoderModel
-from act3d.models.text_head import TextSide
+from act3d.models.text_head import TextHead, TextSide
 from act3d.settings.alignment import TextConfig
 from act3d.supervision import CLASSES, NAMES
 from act3d.use.text_embeddings import encode_texts
@@ -27,11 +27,15 @@ class Names(NamedTuple):
         vectors: (S, D), a unit vector a cloud among shapes; zeros where a cloud has no text.
         named: bool (S,): which clouds have a text.
         about: how texts were made, for results.json: encoder, column, clean, distinct, clouds_without.
+        distinct: (K, D), every text once.
+        negatives: the most of these that a cloud is told apart from in a step; 0 = those of its batch.
     """
 
     vectors: Tensor
     named: Tensor
     about: dict[str, Any]
+    distinct: Tensor
+    negatives: int
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -41,7 +45,29 @@ class Names(NamedTuple):
 
     def to(self, device: torch.device) -> "Names":
         """The same on another device."""
-        return self._replace(vectors=self.vectors.to(device), named=self.named.to(device))
+        vectors, named, distinct = (each.to(device) for each in (self.vectors, self.named, self.distinct))
+        return self._replace(vectors=vectors, named=named, distinct=distinct)
+
+    def contrast(self, head: TextHead, shapes: Tensor, index: Tensor) -> Tensor:
+        """Return the contrast of the unit vectors (B, D) of a batch of clouds, with rows index (B,), with their texts.
+
+        Clouds without a text are left out. In a batch without any, everything still takes part: processes wait for
+        each other's gradients.
+        """
+        named, texts = self.named[index], self.vectors[index]
+        if not named.any():
+            return 0 * head.scores(shapes, texts).sum()
+        loss: Tensor = head.contrast(shapes[named], texts[named], gallery=self._gallery(texts[named]))
+        return loss
+
+    def _gallery(self, texts: Tensor) -> Tensor | None:
+        """Return the texts (K, D) that a batch with these texts (B, D) is held against, or None for these alone."""
+        if not self.negatives:
+            return None
+        if len(self.distinct) <= self.negatives:
+            return self.distinct
+        drawn = torch.randint(len(self.distinct), (self.negatives,), device=self.distinct.device)
+        return torch.cat([self.distinct[drawn], texts])
 
     def check_resumed(self, about: Any) -> None:
         """Check that texts are made as they were when the run began.
@@ -69,7 +95,12 @@ def read_texts(clouds: CloudDataset, text: TextConfig) -> list[str]:
 
 
 def learn_names(
-    model: EncoderModel, texts: Sequence[str], text: TextConfig, memory: int = 0, without: int = 0
+    model: EncoderModel,
+    texts: Sequence[str],
+    text: TextConfig,
+    memory: int = 0,
+    negatives: int = 0,
+    without: int = 0,
 ) -> Names:
     """Set the mean of the model's side of texts to that of the distinct texts, and return the texts around it.
 
@@ -78,20 +109,24 @@ def learn_names(
         texts: of the training clouds; "" = none.
         text: how they were made.
         memory: the most texts that the model shall remember: those that most clouds have.
+        negatives: see `Names`.
         without: clouds that were left out before because they have no text.
     """
     head = model.alignment
     assert head is not None
     distinct = sorted(set(texts) - {""})
-    head.text_mean.copy_(encode_texts(distinct).mean(dim=0))
+    encoded = encode_texts(distinct)
+    head.text_mean.copy_(encoded.mean(dim=0))
+    places, row_of = head.place_texts(encoded).cpu(), {words: row for row, words in enumerate(distinct)}
     named = torch.tensor([bool(words) for words in texts])
     vectors = torch.zeros(len(texts), head.text_width)
-    vectors[named] = head.place_texts(encode_texts([words for words in texts if words])).cpu()
+    vectors[named] = places[[row_of[words] for words in texts if words]]
     if memory:
         often = Counter(sorted(words for words in texts if words)).most_common(memory)
-        model.remember_texts(head.place_texts(encode_texts([words for words, _ in often])))
+        model.remember_texts(places[[row_of[words] for words, _ in often]])
     about = {"encoder": "minilm", "column": text.column, "clean": text.clean, "distinct": len(distinct)}
-    return Names(vectors, named, about | {"clouds_without": without + int((~named).sum())})
+    about |= {"clouds_without": without + int((~named).sum())}
+    return Names(vectors, named, about, places, negatives)
 
 
 def zero_shot(head: TextSide, shapes: Tensor, labels: Tensor, classes: Sequence[str], clean: bool) -> float:

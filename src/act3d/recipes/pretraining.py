@@ -102,7 +102,8 @@ class Pretraining(Recipe):
         if settings.align.weight:
             if model.alignment is None:
                 raise ConfigError(f"align.weight: method {settings.method!r} learns no names beside its loss; use 0")
-            names = learn_names(model, read_texts(clouds, settings.text), settings.text, settings.align.memory)
+            texts, align = read_texts(clouds, settings.text), settings.align
+            names = learn_names(model, texts, settings.text, align.memory, align.negatives)
         return cls(settings, model, clouds, probe, teacher, names)
 
     def begin_from(self, start: Start) -> None:
@@ -142,10 +143,7 @@ class Pretraining(Recipe):
         if self.names is None:
             return losses
         head = self.model.alignment
-        shapes = head(self.model.embed(patches))
-        named, vectors = self.names.named[batch["index"]], self.names.vectors[batch["index"]]
-        # Without a text in the batch, everything still takes part: processes wait for each other's gradients.
-        align = head.contrast(shapes[named], vectors[named]) if named.any() else 0 * head.scores(shapes, vectors).sum()
+        align = self.names.contrast(head, head(self.model.embed(patches)), batch["index"])
         loss = losses["loss"] + self.settings.align.weight * align
         return losses | {"loss": loss, "align": align, "temperature": 1 / head.contrast.scale.detach()}
 

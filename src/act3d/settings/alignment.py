@@ -32,6 +32,14 @@ class TextHeadConfig(Section, section="align"):
     hidden: int = option(512, "channels between the two layers of the projection", unit="channels", ge=8)
     temperature: float = option(0.07, "temperature of the contrast at the start; it is learnt", gt=0)
     threshold: float = option(0.95, "texts whose cosine is above this are each other's positives", gt=0, le=1)
+    negatives: int = option(
+        8192,
+        "the most training texts that a cloud is told apart from at every step, drawn anew where there are more; 0 = "
+        "those of its batch, as CLIP does",
+        unit="texts",
+        ge=0,
+        le=1 << 17,
+    )
     memory: int = option(
         8192,
         "the most training texts whose vectors the model keeps, to place shapes nearer to them; 0 = none, as in ReCon",
