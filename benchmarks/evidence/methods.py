@@ -98,8 +98,8 @@ BEFORE = NO_MEMORY | OF_BATCH
 
 
 def _align(name: str, after: str, changed: Values, without: Values = BEFORE) -> Stage:
-    values = _PLAIN | {"trainer.epochs": EPOCHS} | ({} if after else {"trainer.fit_start": 128}) | changed
-    return Stage(name, "align", ("small/align",), values | without, after)
+    values = _PLAIN | {"trainer.epochs": EPOCHS, "data.batch_size": 128} | ({} if after else {"trainer.fit_start": 128})
+    return Stage(name, "align", ("small/align",), values | changed | without, after)
 
 
 BESIDE = ("point_mae", "act_minilm")  # methods that learn names in the same run as well
