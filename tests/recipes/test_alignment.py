@@ -167,6 +167,22 @@ def test_drawn_texts_are_the_same_after_a_resume(run: Align, tmp_path: Path, mon
     assert_same_weights(run(tmp_path / "cut", resume=True, **few).last, whole.last)
 
 
+def test_a_run_of_before_there_was_a_gallery_goes_on_without(
+    run: Align, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    within = {"align": AlignConfig(**SIZE, hidden=32, drop_path=0, negatives=0, memory=0)}
+    whole = run(tmp_path / "whole", **within)
+    stop_in(monkeypatch, alignment.Alignment, "losses")
+    with pytest.raises(loop.Interrupted):
+        run(tmp_path / "cut", **within)
+    monkeypatch.undo()
+    config = tmp_path / "cut" / "config.yaml"
+    lines = [line for line in config.read_text().splitlines(keepends=True) if line.split(":")[0].strip() not in
+             ("negatives", "memory")]  # fmt: skip
+    config.write_text("".join(lines))
+    assert_same_weights(align(resume=True, out=str(tmp_path / "cut")).last, whole.last)
+
+
 def test_a_run_does_not_go_on_with_other_texts(run: Align, tmp_path: Path) -> None:
     run(tmp_path / "run", trainer={"epochs": 1})
     with pytest.raises(ConfigError, match=r"the run's texts were .*caption"):

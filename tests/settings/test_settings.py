@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from act3d.cli.table import COMMANDS, settings_of
 from act3d.errors import ConfigError
+from act3d.presets import find_config, preset_names, run_command
 from act3d.settings.alignment import AlignConfig
 from act3d.settings.command import command
 from act3d.settings.data import DataConfig, FoldData, ProbeData
@@ -273,6 +274,29 @@ def test_files_that_hold_settings_of_older_versions_stay_readable(tmp_path: Path
     path.write_text("lots: true")
     with pytest.raises(ConfigError, match="there is no setting 'lots' in act3d pretend"):
         resolve(_Older, {}, [path])
+
+
+class _Newer(Settings, command="pretend"):
+    earlier: ClassVar[dict[str, Any]] = {"tuning.rate": 3.0}
+    tuning: _Old = option(_Old(), "its rate came later: runs of before had 3")
+    out: str = option("runs", "where")
+    resume: bool = option(False, "go on")
+
+
+def test_a_run_of_an_older_version_stays_as_it_was(tmp_path: Path) -> None:
+    path, header = tmp_path / "config.yaml", "# All settings of this run. Again: act3d pretend --config THIS_FILE\n"
+    path.write_text("out: here")
+    assert resolve(_Newer, {}, [path]).tuning.rate == 1.0, "a file of the user's own: today's default"
+    assert resolve(_Newer, {"out": str(tmp_path), "resume": True}).tuning.rate == 3.0
+    path.write_text(header + "out: here")
+    assert resolve(_Newer, {}, [path]).tuning.rate == 3.0
+    assert resolve(_Newer, {"tuning": {"rate": 7.0}}, [path]).tuning.rate == 7.0
+    path.write_text(header + "tuning: {rate: 5.0}")
+    assert resolve(_Newer, {"out": str(tmp_path), "resume": True}).tuning.rate == 5.0
+
+
+def test_no_preset_is_taken_for_a_run() -> None:
+    assert [name for name in preset_names() if run_command(find_config(name))] == []
 
 
 def test_a_number_of_folds_counts_them(tmp_path: Path) -> None:

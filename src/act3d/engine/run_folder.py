@@ -16,6 +16,7 @@ from act3d.engine.state import PREVIOUS
 from act3d.errors import ConfigError, InputError
 from act3d.files import make_folder, read_json, write_json, write_text
 from act3d.lines import say
+from act3d.presets import RUN_HEADER
 from act3d.progress import phase
 from act3d.settings.model import Settings, to_dict
 from act3d.settings.training import OptimConfig, TrainerConfig, TrainingSettings
@@ -131,7 +132,7 @@ class RunFolder:
         text = yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True)
         write_text(
             self.config,
-            f"# All settings of this run. Again: act3d {command} --config THIS_FILE --out NEW_FOLDER\n{text}",
+            f"# {RUN_HEADER} {command} --config THIS_FILE --out NEW_FOLDER\n{text}",
         )
 
     def read_results(self) -> RunResult:

@@ -1,5 +1,6 @@
 """Named settings that ship with act3d: YAML files that hold only what differs from a command's defaults."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from act3d.errors import ConfigError
 
 FOLDER = Path(__file__).parent
 MOST_VALUES = 100_000
+RUN_HEADER = "All settings of this run. Again: act3d"  # begins a run's config.yaml, before the command
 
 
 def preset_names(command: str = "") -> list[str]:
@@ -53,8 +55,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def run_command(config: Path) -> str:
     """Return the command whose run wrote a config.yaml, as its first line says; "" where it does not."""
     with config.open("rb") as file:
-        words = file.readline(1000).decode(errors="replace").split()
-    return words[words.index("act3d") + 1] if words[:1] == ["#"] and "act3d" in words[:-1] else ""
+        found = re.match(rf"# {re.escape(RUN_HEADER)} (\S+)", file.readline(1000).decode(errors="replace"))
+    return found[1] if found else ""
 
 
 def load_yaml(path: Path) -> Any:

@@ -13,6 +13,10 @@ from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConf
 PATCHES = 64  # of a cloud, from scratch
 
 
+# Runs of before there were these settings: no memory of texts, and contrast within the batch.
+EARLIER = {"align.memory": 0, "align.negatives": 0}
+
+
 class TextConfig(Section, section="text"):
     """How names become texts (docs/alignment.md). Only `classes` reads the class label."""
 
@@ -77,6 +81,8 @@ class AlignSettings(TrainingSettings, command="align"):
     (`act3d predict --labels`). Texts come from names, titles or captions, never from the class label; but a name can
     say the class, so results are called name-supervised. Held-out clouds tell how often the right text is found.
     """
+
+    earlier = EARLIER
 
     data: PoolConfig = option(
         PoolConfig(batch_size=128, augment="scale_shift"), "clouds with names; labels are used to validate only"

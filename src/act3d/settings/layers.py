@@ -42,7 +42,7 @@ def resolve(
     texts = {key: _value(text, known[key]) for key, text in (words or {}).items()}
     if given.get("resume") or texts.get("resume") is True:
         run = _resumed(model, {**given, **texts}, layers, "" if words is None else "--")
-        layers.insert(0, _read_layer(model, run))
+        layers.insert(0, _read_layer(model, run, of_run=True))
         texts["out"] = str(run.parent)
     layers.append(Layer("--", texts))
     values = {key: value for layer in layers for key, value in layer.values.items()}
@@ -65,14 +65,18 @@ class Layer(NamedTuple):
     values: dict[str, Any]
 
 
-def _read_layer(model: type[Settings], path: Path) -> Layer:
+def _read_layer(model: type[Settings], path: Path, of_run: bool = False) -> Layer:
     """Return the settings of a file.
+
+    A run wrote down all settings of its version (`of_run`, or as its first line says). One that it lacks came later:
+    the run is gone on with, or repeated, as it was without.
 
     Raises:
         ConfigError: it cannot be read, or holds a setting that the command does not have.
     """
-    known, values = fields(model), {}
-    for key, value in flatten(read_config(path)).items():
+    found = flatten(read_config(path))
+    known, values = fields(model), dict(model.earlier) if of_run or run_command(path) else {}
+    for key, value in found.items():
         if key in model.retired or (key in sections(model) and not value):  # of an older version; an empty section
             continue
         if key not in known:

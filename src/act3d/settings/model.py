@@ -72,6 +72,8 @@ class Settings(_Strict):
     positionals: ClassVar[tuple[str, ...]] = ()  # what the command line takes without a name
     in_place: ClassVar[tuple[str, ...]] = ()  # what Python takes so besides, with a default
     retired: ClassVar[frozenset[str]] = frozenset()  # settings of older versions: files that hold them stay readable
+    # What runs of older versions did where their config.yaml lacks a setting, if that is not today's default.
+    earlier: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls, command: str = "", **rest: Any) -> None:
         super().__init_subclass__(**rest)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import model_validator
 
 from act3d.errors import ConfigError
-from act3d.settings.alignment import AlignBesideConfig, TextConfig
+from act3d.settings.alignment import EARLIER, AlignBesideConfig, TextConfig
 from act3d.settings.data import PoolConfig, check_xyz
 from act3d.settings.model import Section, option
 from act3d.settings.places import Existing, Place
@@ -140,6 +140,8 @@ class PretrainSettings(TrainingSettings, command="pretrain"):
     encoder is what fine-tuning, embedding and search start from. Where the data has labels, a
     linear SVM on its frozen features validates it every few epochs.
     """
+
+    earlier = EARLIER
 
     data: PoolConfig = option(
         PoolConfig(batch_size=128, augment="scale_shift"),
