@@ -122,7 +122,6 @@ _TEACHERS = {
 
 def _brief(stages: list[Stage]) -> list[Stage]:
     """Return the shorter trainings: the same recipes for fewer passes."""
-    left = ("names", "names_long", "act3d-small", "act3d-small@names", "act3d-small@texts")
     passes = {"autoencode": BRIEF_TEACHER_EPOCHS, "pretrain": BRIEF_EPOCHS, "align": BRIEF_EPOCHS}
     found = [
         replace(
@@ -132,7 +131,7 @@ def _brief(stages: list[Stage]) -> list[Stage]:
             after=stage.after and BRIEF + stage.after,
         )
         for stage in stages
-        if stage.name not in left
+        if not stage.name.startswith(("names", "act3d-small"))
     ]
     return [*found, _align(f"{BRIEF}names_long", "", ALIGN | {"trainer.epochs": 2 * BRIEF_EPOCHS})]
 
