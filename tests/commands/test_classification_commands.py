@@ -263,6 +263,29 @@ def test_compare_shows_what_each_run_has(tmp_path: Path) -> None:
         compare([f"{tmp_path}/stage2-*"], metrics=["oa"])
 
 
+def test_rows_of_one_name_say_what_tells_them_apart(tmp_path: Path) -> None:
+    for head in ("words", "mlp3"):
+        for seed in (0, 1):
+            run = fake_run(tmp_path / f"{head}-{seed}", seed, 85.0)
+            settings = (
+                f"seed: {seed}\ncheckpoint: runs/{seed}\ndata: {{root: /disk{seed}}}\nclassifier: {{head: {head}}}\n"
+            )
+            (run / "config.yaml").write_text(settings)
+    fake_run(tmp_path / "alone", 0, 85.0, data={"name": "other", "fingerprint": "abc"})
+    rows = compare([f"{tmp_path}/*"], metrics=["oa"])
+    assert [(row.name, row.dataset, row.seeds) for row in rows] == [
+        ("ACT full", "other", [0]),
+        ("ACT full (classifier.head mlp3)", "scanobjectnn-hardest", [0, 1]),
+        ("ACT full (classifier.head words)", "scanobjectnn-hardest", [0, 1]),
+    ]
+    for seed in range(2):
+        fake_run(tmp_path / f"voted-{seed}", seed, 85.0, command="evaluate")
+    with pytest.raises(InputError, match="mix commands"):
+        compare([f"all={tmp_path}/mlp3-0,{tmp_path}/voted-1"])
+    names = [row.name for row in compare([f"{tmp_path}/voted-*", f"{tmp_path}/mlp3-*"], metrics=["oa"])]
+    assert names == ["ACT full (evaluate)", "ACT full (finetune)"]
+
+
 def write_quickstart(folder: Path, **more: Any) -> str:
     values = {"pretrained": [70.0, 74.0], "random": [60.0, 61.0]}
     about: dict[str, Any] = {"command": "quickstart", "protocol": "standard", "seed": [0, 1], "per_seed": values}

@@ -8,6 +8,7 @@ from typing import Any
 from act3d.errors import InputError
 from act3d.evaluation.finished_runs import OLD_NAMES, Run
 from act3d.evaluation.published import METHODS, RESULTS, published
+from act3d.presets import flatten
 from act3d.supervision import supervision_note
 from act3d.tables import Table, Tabular, count_text
 
@@ -22,11 +23,13 @@ MAIN = (
     ("val_cd_l1", "val_cd_l2"),  # autoencode
 )
 LOWER = ("val_cd_l1", "val_cd_l2", "loss")  # the best is the lowest
-# Settings that may differ between the seeds of one row.
+NAMED = 4  # so many settings at most tell rows of one name apart
+# Settings that may differ between the seeds of one row; data are told apart by their fingerprint.
 _FREE = (
     "out",
     "seed",
     "resume",
+    "data.root",
     "trainer.devices",
     "trainer.nodes",
     "trainer.accelerator",
@@ -129,11 +132,11 @@ def gather_rows(named: list[tuple[str, list[Run]]], metrics: list[str]) -> Compa
         by_setting: dict[str, list[Run]] = {}
         for run in runs:
             by_setting.setdefault(_setting(run), []).append(run)
-        groups += [("", group) for group in by_setting.values()]
+        groups += zip(_names([group[0] for group in by_setting.values()]), by_setting.values(), strict=True)
     rows = Comparison()
     for name, runs in groups:
-        _check_row(name or describe(runs[0]), runs)
-        rows += _rows_of(name or describe(runs[0]), runs, metrics)
+        _check_row(name, runs)
+        rows += _rows_of(name, runs, metrics)
     if not rows:
         found = [run.results["metrics"] for _, runs in named for run in runs]
         there = sorted({name for each in found for name, value in each.items() if isinstance(value, int | float)})
@@ -154,22 +157,39 @@ def describe(run: Run) -> str:
     return " ".join(part for part in parts if part) + supervision_note(run.results)
 
 
+def _names(runs: list[Run]) -> list[str]:
+    """A name for each of these runs; those that would share one say by what they differ: command, then settings."""
+    alike: dict[tuple[str, str, tuple[str, str]], list[Run]] = {}
+    for run in runs:
+        alike.setdefault((describe(run), run.protocol, run.data), []).append(run)
+    return [_name(run, alike[describe(run), run.protocol, run.data]) for run in runs]
+
+
+def _name(run: Run, alike: list[Run]) -> str:
+    peers = [_common(each) for each in alike if each.command == run.command]
+    keys = dict.fromkeys(key for each in peers for key in each)
+    apart = [key for key in keys if len({str(each.get(key)) for each in peers}) > 1]
+    own = _common(run)
+    said = [f"{key} {own[key]}" for key in apart[:NAMED] if key in own] + ["..."] * (len(apart) > NAMED)
+    if len(peers) < len(alike):
+        said = [run.command, *said]
+    return f"{describe(run)} ({', '.join(said)})" if said else describe(run)
+
+
+def _common(run: Run) -> dict[str, Any]:
+    """What the seeds of a row have in common beside command, protocol and data: start and settings, by dotted keys."""
+    found = {**flatten(run.results.get("start") or {}, "start."), **flatten(run.settings)}
+    # Every seed has pretraining of its own or shares one: the kind of encoder counts, not its file.
+    found.pop("start.checkpoint", None)
+    for key in ("checkpoint", "teacher.checkpoint"):
+        if key in found:
+            found[key] = bool(found[key])
+    return {key: value for key, value in found.items() if key not in _FREE}
+
+
 def _setting(run: Run) -> str:
     """All that a row's runs have in common, as a key."""
-
-    def pruned(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        kept = {k: v for k, v in settings.items() if f"{prefix}{k}" not in _FREE}
-        return {k: pruned(v, f"{prefix}{k}.") if isinstance(v, dict) else v for k, v in kept.items()}
-
-    settings = pruned(run.settings)
-    # Every seed has pretraining of its own or shares one: the kind of encoder counts, not its file.
-    settings["checkpoint"] = bool(settings.get("checkpoint"))
-    if isinstance(teacher := settings.get("teacher"), dict):
-        settings["teacher"] = {**teacher, "checkpoint": bool(teacher.get("checkpoint"))}
-    key = [run.results.get("command"), run.protocol, run.data, run.results.get("start", {}), settings]
-    if isinstance(key[3], dict):
-        key[3] = {k: v for k, v in key[3].items() if k != "checkpoint"}
-    return json.dumps(key, sort_keys=True, default=str)
+    return json.dumps([run.command, run.protocol, run.data, _common(run)], sort_keys=True, default=str)
 
 
 def _check_row(name: str, runs: list[Run]) -> None:
