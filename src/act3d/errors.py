@@ -1,5 +1,7 @@
 """The few errors that act3d raises on purpose; the command line prints each as one line."""
 
+from collections.abc import Iterable
+
 
 class Act3dError(Exception):
     """Base of every error that is meant for the user."""
@@ -7,6 +9,14 @@ class Act3dError(Exception):
 
 class InputError(Act3dError, ValueError):
     """Data or an argument that cannot be used: says what, where, and what is allowed."""
+
+
+class NoSplit(InputError):
+    """A dataset has no such split; `known` are those that it has."""
+
+    def __init__(self, dataset: str, name: str, known: Iterable[str]):
+        self.known = list(known)
+        super().__init__(f"{dataset} has no split {name!r}; it has {', '.join(self.known)} (join them by +)")
 
 
 class ConfigError(Act3dError, ValueError):

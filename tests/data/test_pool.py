@@ -53,6 +53,22 @@ def test_clouds_labels_and_names_are_those_of_the_datasets(roots: list[Path]) ->
     assert pool.columns()["name"] == [*first.columns()["name"], *second.columns()["name"]]
 
 
+def test_each_dataset_gives_the_splits_that_it_has(roots: list[Path], tmp_path: Path) -> None:
+    def opened(split: str, *places: Path) -> list[str]:
+        return open_split(PoolConfig(root=",".join(map(str, places)), points=32), 0, split).split
+
+    whole, _ = roots
+    bare = write_dataset(tmp_path / "bare", split="unlabeled")
+    own = open_dataset(whole, "train").split
+    assert opened("train+unlabeled", whole, bare) == own + ["unlabeled"] * len(open_dataset(bare))
+    with pytest.raises(InputError, match=r"bare has no split 'train'; it has unlabeled \(join"):
+        opened("train+test", whole, bare)  # none of them
+    with pytest.raises(InputError, match="has no split 'unlabelled'; it has"):
+        opened("train+unlabelled", whole, roots[1])  # a split that no dataset has
+    with pytest.raises(InputError, match="has no split 'unlabeled'; it has"):
+        opened("train+unlabeled", whole)  # one dataset alone must have all
+
+
 def test_equal_class_names_are_kept_apart(tmp_path: Path) -> None:
     pool = pooled([write_dataset(tmp_path / "a"), write_dataset(tmp_path / "b")])
     assert pool.classes == [f"{name}: {cls}" for name in ("shapes", "shapes-2") for cls in ("ball", "box", "rod")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from act3d.errors import InputError
+from act3d.errors import InputError, NoSplit
 
 if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
@@ -88,13 +88,13 @@ def wanted_splits(layout: str, known: Iterable[str], split: str | None) -> list[
     """Return the splits that `split` asks for: one, several joined by "+", or None for all.
 
     Raises:
-        InputError: one that the layout does not have.
+        NoSplit: one that the layout does not have.
     """
     names = list(known)
     wanted = names if split is None else split.split("+")
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise InputError(f"{layout} has no split {unknown[0]!r}; it has {', '.join(names)} (join them by +)")
+        raise NoSplit(layout, unknown[0], names)
     return wanted
 
 

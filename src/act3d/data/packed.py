@@ -39,7 +39,7 @@ from act3d.data.description import (
 )
 from act3d.data.layout import Found, Layout, Wanted, check_by_opening
 from act3d.data.reading import open_npy
-from act3d.errors import InputError, reason_of
+from act3d.errors import InputError, NoSplit, reason_of
 from act3d.files import is_remote
 from act3d.remote import join
 
@@ -174,8 +174,7 @@ class PackedDataset(CloudDataset):
             wanted = split.split("+")
             for name in wanted:
                 if name not in info["splits"]:
-                    allowed = ", ".join(info["splits"])
-                    raise InputError(f"{self.root} has no split {name!r}; it has {allowed} (join them by +)")
+                    raise NoSplit(str(self.root), name, info["splits"])
             keep &= np.isin(self.table["split"], wanted)
         if subset is not None:
             if subset not in self.table or set(self.table[subset]) - {"0", "1", ""}:

@@ -16,6 +16,7 @@ from act3d.data.resident import SHARE, ResidentLoader, is_resident
 from act3d.data.shard_order import check_fits
 from act3d.data.views import hold_out
 from act3d.engine import processes
+from act3d.errors import NoSplit
 from act3d.files import folders_of
 from act3d.settings.data import DataConfig, PoolConfig
 
@@ -50,15 +51,38 @@ class Clouds(NamedTuple):
 
 
 def open_split(data: DataConfig, seed: int, split: str, root: str = "") -> CloudDataset:
-    """Open a split of the dataset or datasets that `data` describes, or of another one with the same treatment."""
-    opened = [
-        open_for_model(
-            {}, each, split, data.points, data.normalize, data.subset, seed=seed, channels=data.channels_beside
-        ).clouds
-        for each in ([root] if root else folders_of(data.root))
-    ]
+    """Open a split of the dataset or datasets that `data` describes, or of another one with the same treatment.
+
+    Of several splits, joined by "+", each of several datasets gives those that it has.
+
+    Raises:
+        InputError: nothing there that can be opened, a dataset with none of the splits, or a split that none has.
+    """
+    roots, wanted = [root] if root else folders_of(data.root), split.split("+")
+    opened: list[CloudDataset] = []
+    found: set[str] = set()
+    refused = None
+    for each in roots:
+        there = wanted
+        try:
+            clouds = _open_one(data, seed, each, split)
+        except NoSplit as error:
+            there, refused = [name for name in wanted if name in error.known], error
+            if not there:
+                raise
+            clouds = _open_one(data, seed, each, "+".join(there))
+        opened.append(clouds)
+        found.update(there)
+    if refused and not found.issuperset(wanted):
+        raise refused
     weights = data.weights if isinstance(data, PoolConfig) else ()
     return opened[0] if len(opened) == 1 else Pool(opened, weights)
+
+
+def _open_one(data: DataConfig, seed: int, root: str, split: str) -> CloudDataset:
+    return open_for_model(
+        {}, root, split, data.points, data.normalize, data.subset, seed=seed, channels=data.channels_beside
+    ).clouds
 
 
 def open_clouds(data: DataConfig, seed: int) -> Clouds:
