@@ -41,6 +41,7 @@ COLLECTIONS = (
     Collection("kicad", ("family",), leave_out="spacer+crystal_can+marking"),
     Collection("ldraw", ("family",)),
 )
+MORE = ("contributed",)  # collections that some rows are trained on as well; nothing of them is judged
 Table = dict[str, list[str]]
 
 
@@ -61,6 +62,18 @@ def cut_all(pool: Path, out: Path, mode: str, seed: int) -> dict[str, Path]:
         table |= {f"names{group}": _named(tables[each.name], words) for group, words in enumerate(hidden)}
         write_cut(pool / each.name, cuts[each.name], table)
     return cuts
+
+
+def cut_more(pool: Path, out: Path) -> list[Path]:
+    """Return the cut datasets of the collections that are trained on only, under their own names."""
+    tables = {each.name: read_table(pool / each.name / TABLE) for each in COLLECTIONS}
+    hidden = [_hidden_words(tables, group) for group in range(NAME_GROUPS)]
+    for name in MORE:
+        if not (out / "more" / name / DESCRIPTION).is_file():
+            table = read_table(pool / name / TABLE)
+            columns = {f"names{group}": _named(table, words) for group, words in enumerate(hidden)}
+            write_cut(pool / name, out / "more" / name, table | columns, name)
+    return [out / "more" / name for name in MORE]
 
 
 def choice_splits(table: Table, family: tuple[str, ...], fold: int) -> list[str]:
@@ -159,20 +172,26 @@ def _tenths(table: Table) -> Table:
     return found
 
 
-def write_cut(source: Path, out: Path, table: Table) -> None:
-    """Write a dataset with the shards of another one and a table of its own; the description comes last."""
+def write_cut(source: Path, out: Path, table: Table, name: str = "") -> None:
+    """Write a dataset with the shards of another one and a table (and name) of its own; the description comes last."""
     info = read_description(source)
     out.mkdir(parents=True, exist_ok=True)
     kinds = ("points", "parts") if info["parts"] else ("points",)
-    names = [shard[kind] for shard in info["shards"] for kind in kinds]
-    for name in names:
-        if not (out / name).exists():
-            (out / name).symlink_to((source / name).resolve())
+    files = [shard[kind] for shard in info["shards"] for kind in kinds]
+    for file in files:
+        if not (out / file).exists():
+            (out / file).symlink_to((source / file).resolve())
     text = io.StringIO(newline="")
     csv.writer(text).writerows([list(table), *zip(*table.values(), strict=True)])
     write_text(out / TABLE, text.getvalue())
     content = (out / TABLE).read_bytes()
     sums = {**info["checksums"], TABLE: hashlib.sha256(content).hexdigest()}
-    mark = fingerprint_of(info["classes"], info["parts"], [sums[name] for name in names], content)
-    cut = {**info, "checksums": sums, "fingerprint": mark, "splits": dict(sorted(Counter(table["split"]).items()))}
+    mark = fingerprint_of(info["classes"], info["parts"], [sums[file] for file in files], content)
+    cut = {
+        **info,
+        "name": name or info["name"],
+        "checksums": sums,
+        "fingerprint": mark,
+        "splits": dict(sorted(Counter(table["split"]).items())),
+    }
     write_text(out / DESCRIPTION, json.dumps(sealed(cut), indent=1) + "\n")

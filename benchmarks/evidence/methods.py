@@ -29,6 +29,7 @@ class Stage:
         presets: in order.
         values: settings on top, by dotted key; the data, the seed and the places are added when it runs.
         after: the stage whose result it starts from (`teacher.checkpoint` of stage II, `checkpoint` of align).
+        more: whether it is trained on more than the collections that are judged (cuts.py, MORE).
     """
 
     name: str
@@ -36,6 +37,7 @@ class Stage:
     presets: tuple[str, ...] = ()
     values: Values = field(default_factory=dict, hash=False)
     after: str = ""
+    more: bool = False
 
     def settings(self) -> Values:
         """Return the settings by dotted key, those of the presets included."""
@@ -151,6 +153,11 @@ def _all_stages() -> dict[str, Stage]:
     stages.append(_align("act3d-small@names", "", longer, without=OF_BATCH))
     told = ALIGN | {"data.batch_size": 64, "align.memory": 8192, "align.negatives": 8192, "trainer.epochs": 18}
     stages.append(_align("act3d-small@texts", "", told, without={}))
+    # More names; and the last passes, slow ones, at as many patches as it is used at.
+    first = _align("act3d-small@more.names", "", told | {"trainer.epochs": 14}, without={})
+    slow = {"align.patches": 128, "trainer.epochs": 2, "optim.lr": 2e-4, "optim.warmup_epochs": 0.2}
+    stages += [replace(first, more=True)]
+    stages += [replace(_align("act3d-small@more", first.name, told | slow, without={}), more=True)]
     return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
@@ -227,6 +234,10 @@ def _all_methods() -> dict[str, Method]:
     used = replace(told, name="act3d-small@texts128", patches=128, about="the same, used at 128 patches")
     tuned = replace(told, name="act3d-small@textwords", head="words", about="the same, fine-tuned from its words")
     aligned += [told, tuned, replace(used, tuned=tuned.name)]
+    about = "names of more furniture as well, the last two passes at 128 patches"
+    more = replace(told, name="act3d-small@more", stage="act3d-small@more", about=about)
+    tuned = replace(more, name="act3d-small@morewords", head="words", about="the same, fine-tuned from its words")
+    aligned += [replace(more, tuned=tuned.name), tuned]
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]
@@ -257,6 +268,7 @@ def digest(stage: str) -> str:
     """
     parts = [
         [each.command, sorted(item for item in each.settings().items() if item not in BEFORE.items())]
+        + (["more"] if each.more else [])
         for each in chain(stage)
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -16,7 +16,7 @@ from act3d.engine.run_folder import RunFolder
 from act3d.files import read_json, write_json
 from act3d.presets import read_config
 from act3d.settings.layers import nest
-from benchmarks.evidence.cuts import cut_all
+from benchmarks.evidence.cuts import cut_all, cut_more
 from benchmarks.evidence.methods import STAGES, Stage, chain, digest
 
 PROCESSOR = "processor_seconds.json"  # beside a run's own files: what it took, over all its resumes
@@ -41,6 +41,10 @@ class Place(NamedTuple):
     def cuts(self) -> dict[str, Path]:
         """Return the datasets of this mode and seed, by collection."""
         return cut_all(self.pool, self.out / "data", self.mode, self.seed)
+
+    def more(self) -> list[Path]:
+        """Return the datasets that are trained on only, by stages that take more than what is judged."""
+        return cut_more(self.pool, self.out / "data")
 
     def run(self, stage: str, ending: str = "") -> Path:
         """Return the run folder of a stage."""
@@ -70,7 +74,8 @@ def train_stage(place: Place, stage: str, subset: str = "", ending: str = "") ->
 
 
 def _values(place: Place, stage: Stage) -> dict[str, Any]:
-    values = stage.settings() | {"data.root": ",".join(map(str, place.cuts().values())), "seed": place.seed}
+    roots = [*place.cuts().values(), *(place.more() if stage.more else ())]
+    values = stage.settings() | {"data.root": ",".join(map(str, roots)), "seed": place.seed}
     if stage.after:
         key = "teacher.checkpoint" if stage.command == "pretrain" else "checkpoint"
         values[key] = str(place.run(stage.after))
