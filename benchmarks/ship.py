@@ -20,7 +20,7 @@ from act3d.files import read_json, sha256, write_text
 from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
 from act3d.native_header import read_header
 from benchmarks.evidence.features import with_patches
-from benchmarks.evidence.methods import METHODS, STAGES, chain, digest
+from benchmarks.evidence.methods import METHODS, chain, digest
 from benchmarks.evidence.openings import LOG
 from benchmarks.evidence.tables import current, number, read_lines
 from benchmarks.evidence.tasks import TASKS
@@ -45,6 +45,13 @@ SHOWN = (  # task, number, heading
 )
 COLLECTIONS = {"furniture": "furniture (14)", "kicad": "KiCad core (40)", "ldraw": "LDraw (33)"}
 COLLECTIONS |= {"homedecor": "homedecor (12)"}
+# What it was trained on -> the Debian package that it is in, and its licence.
+SOURCES = {
+    "furniture": ("sweethome3d-furniture", "CC0-1.0, CC-BY-3.0"),
+    "kicad": ("kicad-packages3d", "CC-BY-SA-4.0 with KiCad's exception; some GPL-3+"),
+    "ldraw": ("ldraw-parts", "CC-BY-2.0"),
+    "contributed": ("sweethome3d-furniture-nonfree", "Free Art License 1.3"),
+}
 
 
 def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -108,16 +115,20 @@ def table(row: str, seed: int) -> list[str]:
 
 def card(run: Path, row: str, path: Path) -> str:
     """Return the model card."""
-    header, minutes = read_header(path), read_json(run / PROCESSOR) / 60
+    header = read_header(path)
     meta, config = header["meta"], header["config"]
     parameters = sum(value.numel() for value in checkpoints.load(path).model.parameters())
     kept = config.get("memory", 0)
     memory = f", and the vectors of the {kept} texts that it learned from, without the texts" if kept else ""
     datasets = [
-        f"| {each['name']} | {each['clouds']} | {licence} |"
-        for each, licence in zip(meta["data"]["datasets"], _licences(), strict=True)
+        f"| {each['name']} | {SOURCES[each['name']][0]} | {each['clouds']} | {SOURCES[each['name']][1]} |"
+        for each in meta["data"]["datasets"]
     ]
-    steps = [f"{stage.command} ({stage.settings()['trainer.epochs']} passes)" for stage in chain(METHODS[row].stage)]
+    stages, steps, minutes = chain(METHODS[row].stage), [], 0.0
+    for stage in stages:
+        values, made = stage.settings(), run.parents[1] / f"{stage.name}-{digest(stage.name)}" / run.name
+        minutes += read_json(made / PROCESSOR) / 60
+        steps.append(f"{stage.command} ({values['trainer.epochs']} passes at {values['align.patches']} patches)")
     return "\n".join(
         [
             f"# {name_of(row)}",
@@ -143,17 +154,15 @@ def card(run: Path, row: str, path: Path) -> str:
             "label was read.",
             "",
             "## How it was made",
-            f"{', then '.join(steps)}, seed {meta['seed']}, on the training and unlabelled shapes of three collections "
-            f"(`python -m benchmarks.evidence --only {METHODS[row].stage}`, then `python -m benchmarks.ship`), at "
-            f"{_trained_patches(row)} patches. Recipe {digest(METHODS[row].stage)}; the last of these trainings took "
-            f"{minutes:.0f} minutes of one core's time.",
+            f"{', then '.join(steps)}, seed {meta['seed']}, on the training and unlabelled shapes of {len(datasets)} "
+            f"collections (`python -m benchmarks.evidence --only {METHODS[row].stage}`, then `python -m "
+            f"benchmarks.ship`). Recipe {digest(METHODS[row].stage)}; {minutes:.0f} minutes of one core's time.",
             "",
-            "| data | shapes | licence of the models |",
-            "|---|---|---|",
+            "| data | Debian's package | shapes | licence of the models |",
+            "|---|---|---|---|",
             *datasets,
             "",
-            "Authors are named in these packages (Debian's kicad-packages3d, sweethome3d-furniture and ldraw-parts). "
-            f"The weights are {LICENCE}, as act3d is.",
+            f"Authors are named in these packages. The weights are {LICENCE}, as act3d is.",
             "",
             "## What it can do",
             "Test families, opened once by the [protocol](../results/protocol.md); number of classes in brackets. Of "
@@ -168,19 +177,6 @@ def card(run: Path, row: str, path: Path) -> str:
             "",
         ]
     )
-
-
-def _trained_patches(row: str) -> int:
-    patches: int = STAGES[METHODS[row].stage].settings()["align.patches"]
-    return patches
-
-
-def _licences() -> list[str]:
-    return [
-        "CC0-1.0, CC-BY-3.0",
-        "CC-BY-SA-4.0 with KiCad's exception; some GPL-3+",
-        "CC-BY-2.0",
-    ]
 
 
 def register(row: str, model: Any, path: Path, meta: dict[str, Any]) -> None:

@@ -50,6 +50,9 @@ def check_kicad(out: Path) -> None:
     assert (data.meta["scale"], data.meta["unit"]) == (2.54, "mm")
     assert len(open_dataset(out, "train", subset="core")) == 1
     assert set(data.table["licence"]) == {"CC-BY-SA-4.0", ""}
+    assert data.meta["licence"].endswith(
+        "column licence; of models without one in the column licence, see where they come from"
+    )
     item = open_dataset(out, "train", normalize="none")[0]
     # 10 units of 0.1 inch wide; the fin that stood along z stands along y now, and is metal.
     assert item["points"][:, 0].max() == pytest.approx(25.4, abs=0.3)
@@ -125,6 +128,7 @@ model#2=/some/gone.obj
     assert isinstance(data, PackedDataset)
     assert (data.classes[data.labels[0]], len(data.classes)) == ("lamp", 18)
     assert (data.table["title"], data.table["creator"]) == (["Lämp"], [row["creator"]])
+    assert data.meta["licence"].startswith("CC0-1.0 and CC-BY-3.0")
     # The catalog's rotation carries z to y.
     assert data[0]["points"][:, 1].max() == pytest.approx(7, abs=0.5)
 
@@ -181,3 +185,12 @@ def test_label_tables() -> None:
             s: {(r["class"], r["family"]) for r in table if r["split"] == s and r["class"]} for s in ("train", "test")
         }
         assert families["train"].isdisjoint(families["test"])
+
+
+def test_no_licence_is_claimed_for_files_that_the_table_does_not_know(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "My.3dshapes"
+    folder.mkdir(parents=True)
+    (folder / "Own.wrl").write_text(WRL)
+    prepare(tmp_path / "mine", tmp_path / "out", points=64, workers=1)
+    licence = open_dataset(tmp_path / "out").meta["licence"]
+    assert licence == "of models without one in the column licence, see where they come from"

@@ -92,6 +92,15 @@ class Source:
         return {suffix: self.up for suffix in suffixes if self.up_asked or suffix not in SAID_UP}
 
 
+def licence_line(licence: str, items: Sequence[Item]) -> str:
+    """Return the licence of a collection, of which a table says it, as far as the table knows these items."""
+    known = sum(bool(item.extra.get("licence")) for item in items)
+    if known == len(items):
+        return licence
+    others = "of models without one in the column licence, see where they come from"
+    return f"{licence}; {others}" if known else others
+
+
 def random_for(seed: int, name: str) -> np.random.Generator:
     """The random numbers of one item: the same in every process and run."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from act3d.errors import InputError
-from act3d.prepare.items import UNLABELED, Item, Source
+from act3d.prepare.items import UNLABELED, Item, Source, licence_line
 from act3d.prepare.labels import read_labels
 from act3d.readers.shape import Shape, face_areas
 
@@ -71,9 +71,9 @@ def kicad_source(root: Path) -> Source:
         extra = {column: row[column] if row else "" for column in ("family", "core", "licence")}
         items.append(Item("/".join(key), path, cls, split, extra=extra))
     unknown = sum(item.extra["licence"] == "" for item in items)
-    notes = [f"{unknown} models are not in the label table: unlabeled"] if unknown else []
+    notes = [f"{unknown} models are not in the label table: unlabeled, licence unknown"] if unknown else []
     if rows:
         notes.append(f"{len(rows)} models of the label table (kicad-packages3d 6.0.10) are not in this folder")
     # The whole vocabulary, whatever part of the collection lies here: labels mean the same everywhere.
     classes = sorted({row["class"] for row in read_labels("kicad")} - {""})
-    return Source("kicad", "kicad", items, classes, PARTS, "z", 2.54, "mm", LICENCE, notes)
+    return Source("kicad", "kicad", items, classes, PARTS, "z", 2.54, "mm", licence_line(LICENCE, items), notes)

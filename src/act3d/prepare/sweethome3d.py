@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from act3d.errors import InputError
-from act3d.prepare.items import UNLABELED, Item, Source
+from act3d.prepare.items import UNLABELED, Item, Source, licence_line
 from act3d.prepare.labels import read_labels
 from act3d.readers.limits import check_unpacked
 from act3d.readers.obj import parse_obj
@@ -79,11 +79,11 @@ def sweethome3d_source(root: Path) -> Source:
                 key = (archive.stem, entry.get("id", f"{archive.stem}#{number}"))
                 items.append(_item(archive, f"{key[0]}/{key[1]}", entry, rows.pop(key, None)))
     unknown = sum(item.extra["licence"] == "" for item in items)
-    notes = [f"{unknown} models are not in the label table: unlabeled"] if unknown else []
+    notes = [f"{unknown} models are not in the label table: unlabeled, licence unknown"] if unknown else []
     if rows:
         notes.append(f"{len(rows)} models of the label table (sweethome3d-furniture 1.8) are not in this folder")
     classes = sorted({row["class"] for row in read_labels("furniture")} - {""})
-    return Source("sweethome3d", "furniture", items, classes, [], "y", 1.0, "", LICENCE, notes)
+    return Source("sweethome3d", "furniture", items, classes, [], "y", 1.0, "", licence_line(LICENCE, items), notes)
 
 
 def _item(archive: Path, name: str, entry: dict[str, str], row: dict[str, str] | None) -> Item:
