@@ -213,6 +213,21 @@ def test_it_starts_from_an_encoder_and_cuts_clouds_as_that_does(run: Align, tmp_
     assert results["start"]["fresh"] == []
 
 
+def test_it_goes_on_from_a_model_that_knows_words(
+    run: Align, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(tmp_path / "first")
+    start: dict[str, Any] = {"checkpoint": str(tmp_path / "first"), "trainer": {"epochs": 1}}
+    start["optim"] = OptimConfig(lr=1e-12, warmup_epochs=0, warmup_lr=0, min_lr=0)
+    again = run(tmp_path / "again", align=AlignConfig(hidden=32, drop_path=0), **start)
+    known, taken = (checkpoints.load(each.out, expect=Aligned).model.alignment for each in (first, again))
+    assert torch.allclose(taken.contrast.log_scale, known.contrast.log_scale)
+    assert torch.allclose(taken.projection[0].weight, known.projection[0].weight, atol=1e-6)
+    assert "of another size" not in capsys.readouterr().err
+    run(tmp_path / "other", align=AlignConfig(hidden=16, drop_path=0), **start)
+    assert f"the projection of {tmp_path / 'first'} is of another size and left" in capsys.readouterr().err
+
+
 def test_a_dataset_without_texts_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Files are called "ball/3": the folder is the class label, which is never a text, and a number says nothing.
     root = write_dataset(tmp_path / "numbers")
