@@ -176,6 +176,15 @@ def test_convert_and_inspect(tmp_path: Path, capsys: Any) -> None:
     assert main(["convert", str(released), "--out", str(native), "--licence", "MIT"]) == 0
     assert "stray" in capsys.readouterr().out
     assert torch.equal(act3d.load(native).embed(POINTS), act3d.load(released).embed(POINTS))
+    finer = tmp_path / "finer.safetensors"
+    assert main(["convert", str(native), "--patches", "32", "--points", "128", "--out", str(finer)]) == 0
+    same = act3d.load(native).model
+    same.patches = 32
+    assert act3d.load(finer).model.patches == 32
+    assert torch.equal(act3d.load(finer).embed(POINTS), same.embed(same.patchify(POINTS)))
+    assert not torch.equal(act3d.load(finer).embed(POINTS), act3d.load(native).embed(POINTS))
+    assert main(["convert", str(finer), "--patches", "200", "--out", str(tmp_path / "no.safetensors")]) == 2
+    assert "patches: 200 are more than the 128 points a cloud" in capsys.readouterr().err
     assert main(["inspect", str(released), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["kind"] == "point_mae"

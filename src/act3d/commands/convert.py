@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from act3d import checkpoints
 from act3d.data.reading import read_lines
@@ -43,6 +44,8 @@ def convert(settings: ConvertSettings) -> ConvertReport:
     expected = getattr(model, "classes", None)
     if names and len(names) != expected:
         raise ConfigError(f"classes: {len(names)} names for {expected or 'no'} classes")
+    if settings.patches:
+        _set_patches(model, settings.patches, settings.points or meta.get("points"))
     meta |= {k: v for k, v in {"classes": names, "licence": settings.licence, "points": settings.points}.items() if v}
     if settings.difference_from:
         path, _ = checkpoints.save_difference(model, out, meta, settings.difference_from, checkpoints.load)
@@ -55,6 +58,12 @@ def convert(settings: ConvertSettings) -> ConvertReport:
         if found:
             say(f"{len(found)} tensors {what}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}")
     return ConvertReport(path, model.kind, left_over, missing)
+
+
+def _set_patches(model: Any, patches: int, points: int | None) -> None:
+    if points and patches > points:
+        raise ConfigError(f"patches: {patches} are more than the {points} points a cloud that the model takes")
+    model.patches = model.config["patches"] = patches
 
 
 def _names(classes: str) -> list[str]:

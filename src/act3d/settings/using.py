@@ -226,6 +226,12 @@ class ConvertSettings(Settings, command="convert"):
     )
     licence: str = option("", "of the weights, to be kept inside")
     points: int = option(0, "points a cloud that the model was trained with; 0 = as in its recipe", unit="points", ge=0)
+    patches: int = option(
+        0,
+        "patches that clouds are cut into from now on; 0 = as in training; weights fit any number",
+        unit="patches",
+        ge=0,
+    )
     difference_from: Weights = option(
         "", "write only what differs from the encoder of this checkpoint, which is then needed to load the file"
     )
