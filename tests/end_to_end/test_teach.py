@@ -168,7 +168,7 @@ def test_a_prepared_dataset_without_classes_is_not_probed(place, tmp_path, capsy
 
 
 @pytest.mark.parametrize(
-    ("count", "steps", "long"), [(30, (300, 8), "1 minute"), (100_000, (9000, 4500), "72 minutes")]
+    ("count", "steps", "long"), [(30, (300, 8), "1 minute"), (100_000, (9000, 4500), "79 minutes")]
 )
 def test_training_is_as_long_as_the_shapes_ask_for(count, steps, long):
     words = estimate(count, TeachSettings(source="x"))

