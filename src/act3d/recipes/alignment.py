@@ -19,9 +19,8 @@ from act3d.files import write_json
 from act3d.losses.contrastive import same_meaning
 from act3d.models.aligned import Aligned
 from act3d.models.data_dependent_init import fit_student
-from act3d.models.text_head import TextHead
-from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted, say_once, settle_channels
-from act3d.recipes.names import learn_names, read_texts, zero_shot
+from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted, settle_channels
+from act3d.recipes.names import learn_names, read_texts, take_over_words, zero_shot
 from act3d.settings.alignment import PATCHES, AlignConfig, TextConfig
 from act3d.use.text_embeddings import encode_texts
 from act3d.use.texts import texts_of
@@ -184,11 +183,7 @@ def build_aligned(start: Start, config: AlignConfig, points: int) -> Aligned:
     own = {name: getattr(config, name) for name in ("drop_path", "hidden", "temperature", "threshold")}
     model = Aligned(**cut, **start.size, **own)
     start.fill(model)
-    head = getattr(source, "alignment", None)
-    if not model.alignment.take_over(head) and isinstance(head, TextHead):
-        say_once(
-            f"act3d: align.hidden: {config.hidden}; the projection of {about['checkpoint']} is of another size and left"
-        )
+    take_over_words(model.alignment, start)
     return model
 
 

@@ -14,6 +14,7 @@ from act3d.data.clouds import CloudDataset
 from act3d.errors import ConfigError, InputError
 from act3d.models.encoder import EncoderModel
 from act3d.models.text_head import TextHead, TextSide
+from act3d.recipes.common import Start, say_once
 from act3d.settings.alignment import TextConfig
 from act3d.supervision import CLASSES, NAMES
 from act3d.use.text_embeddings import encode_texts
@@ -127,6 +128,16 @@ def learn_names(
     about = {"encoder": "minilm", "column": text.column, "clean": text.clean, "distinct": len(distinct)}
     about |= {"clouds_without": without + int((~named).sum())}
     return Names(vectors, named, about, places, negatives)
+
+
+def take_over_words(head: TextHead, start: Start) -> bool:
+    """Go on with the projection and temperature of a start that knows words; say so where it is of another size."""
+    source = getattr(start.source, "alignment", None)
+    taken = head.take_over(source)
+    if isinstance(source, TextHead) and not taken:
+        checkpoint, hidden = start.about["checkpoint"], head.projection[0].out_features
+        say_once(f"act3d: align.hidden: {hidden}; the projection of {checkpoint} is of another size and left")
+    return taken
 
 
 def zero_shot(head: TextSide, shapes: Tensor, labels: Tensor, classes: Sequence[str], clean: bool) -> float:

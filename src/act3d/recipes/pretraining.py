@@ -28,7 +28,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted
-from act3d.recipes.names import Names, learn_names, read_texts, zero_shot
+from act3d.recipes.names import Names, learn_names, read_texts, take_over_words, zero_shot
 from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
 from act3d.settings.training import MaskConfig, ProbeConfig
@@ -116,7 +116,7 @@ class Pretraining(Recipe):
         """
         start.fill(self.model)
         self.pretrained = [self.model.encoder]
-        if self.names is not None and self.model.alignment.take_over(getattr(start.source, "alignment", None)):
+        if self.names is not None and take_over_words(self.model.alignment, start):
             self.pretrained.append(self.model.alignment)
         if start.source is not None and start.source.patches <= self.settings.data.points:
             start.about["patches"] = max(self.model.patches, start.source.patches)
