@@ -73,6 +73,15 @@ def test_the_cosine_below_a_masked_shape_is_the_loss(runs, dataset):
         assert len(np.unique(panel.coloring.values)) <= student.model.patches // 2
     hidden, seen = panels(figure, "predicted")[0], panels(figure, "visible")[0]
     assert len(hidden.points) == len(seen.points) == student.model.patches // 2 * student.model.patch_size
+    used, cuts = student.model.patches, [panel.title + panel.note for row in figure.rows for panel in row]
+    try:
+        student.model.patches = (
+            2 * used
+        )  # as one that started from a finer encoder: a mask is the teacher's all the same
+        finer = students.masks(student, teacher, source, 2, 0.5, seed=3)
+    finally:
+        student.model.patches = used
+    assert [panel.title + panel.note for row in finer.rows for panel in row] == cuts
 
 
 def test_attention_is_what_the_encoder_computes_with():

@@ -215,11 +215,15 @@ class EncoderModel(nn.Module):
         """What points have beside x, y and z."""
         return getattr(self.encoder, "channels", ())
 
-    def patchify(self, points: torch.Tensor) -> Patches:
-        """Cut points (B, N, 3 + F), N >= G and M, into neighborhoods (B, G, M, 3 + F) around centers (B, G, 3)."""
+    def patchify(self, points: torch.Tensor, patches: int = 0) -> Patches:
+        """Cut points (B, N, 3 + F), N >= G and M, into neighborhoods (B, G, M, 3 + F) around centers (B, G, 3).
+
+        G is `patches`, by default as many as the model is used at.
+        """
+        count = patches or self.patches
         if not self.channels:
-            return patchify(points, self.patches, self.patch_size)
-        return patchify(points[..., :3].contiguous(), self.patches, self.patch_size, beside=points[..., 3:])
+            return patchify(points, count, self.patch_size)
+        return patchify(points[..., :3].contiguous(), count, self.patch_size, beside=points[..., 3:])
 
     def patch_features(self, patches: Patches) -> torch.Tensor:
         """Encoder features of every patch (B, G, C), nothing hidden."""

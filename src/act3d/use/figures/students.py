@@ -37,14 +37,14 @@ def masks(
         seed: Of the mask.
     """
     shown = shapes_of(source, student, rows)
-    model = student.model
-    patches = model.patchify(shown.points)
-    count = hidden_count(model.patches, ratio)
+    model, cut = student.model, teacher.patches  # as in training, where the student may be used at more
+    patches = model.patchify(shown.points, cut)
+    count = hidden_count(cut, ratio)
     if count == 0:
-        raise InputError(f"mask_ratio {ratio} hides none of {model.patches} patches")
+        raise InputError(f"mask_ratio {ratio} hides none of {cut} patches")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mask = random_mask(len(shown.points), model.patches, count).to(student.device)
+        mask = random_mask(len(shown.points), cut, count).to(student.device)
     output = model(patches, mask, count)
     target = gather(teacher.features(patches), output.hidden)  # (B, G, D) -> (B, H, D)
     cosine = F.cosine_similarity(output.predicted.float(), target.float(), dim=2)
@@ -58,13 +58,13 @@ def masks(
     for place, cloud in enumerate(array(shown.points[..., :3])):
         bounds, hidden = view_bounds(cloud, array(decoded.points[place])), mask[place]
         seen = patches.neighborhoods[place][~hidden][..., :3] + patches.centers[place][~hidden][:, None]
-        of_patch = torch.ones(model.patches, device=student.device).scatter(0, output.hidden[place], cosine[place])
+        of_patch = torch.ones(cut, device=student.device).scatter(0, output.hidden[place], cosine[place])
         of_point, covered = of_patch[owner[place]], hidden[owner[place]].cpu().numpy()
         mean = float(cosine[place].mean())
         grid.append(
             [
                 Panel(cloud, short(shown.names[place]), f"{len(cloud)} points", PLAIN, bounds),
-                Panel(array(seen.flatten(0, 1)), "visible", f"{len(seen)} of {model.patches} patches", PLAIN, bounds),
+                Panel(array(seen.flatten(0, 1)), "visible", f"{len(seen)} of {cut} patches", PLAIN, bounds),
                 Panel(array(decoded.points[place]), "predicted", f"{count} hidden patches", PLAIN, bounds),
                 Panel(
                     cloud[covered], "cosine by patch", f"mean {mean:.3f}, loss {1 - mean:.3f}",
