@@ -47,7 +47,7 @@ def test_its_name_loads_it_and_it_says_how_it_was_made_but_nothing_of_the_machin
     )
     assert next(found.model.parameters()).dtype == torch.float32  # stored in half precision
     assert found.meta["supervision"] == "names"
-    assert {each["name"] for each in found.meta["data"]["datasets"]} == {"furniture", "kicad", "ldraw"}
+    assert {each["name"] for each in found.meta["data"]["datasets"]} == {"furniture", "kicad", "ldraw", "contributed"}
     header = json.dumps(read_header(found.path))
     assert "/work" not in header
     assert "/home" not in header
