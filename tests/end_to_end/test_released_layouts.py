@@ -81,10 +81,10 @@ def test_every_command_takes_every_layout(
     rows = json.loads((run / "table.json").read_text())
     assert {row["dataset"] for row in rows} == {name}
     assert [row["row"] for row in rows if row["metric"] == "oa"] == [
-        "ACT full",
+        "ACT full (finetune)",
         "ACT full 2 votes",
         "ACT probe",
-        "ACT full 2w1s",
+        "ACT full (fewshot) 2w1s",
     ]
     marks = {results(run / folder)["data"]["fingerprint"] for folder in ("tuned", "test", "probe", "few")}
     assert len(marks) == 1  # of the data, whatever was done with it
