@@ -16,7 +16,11 @@ class NoSplit(InputError):
 
     def __init__(self, dataset: str, name: str, known: Iterable[str]):
         self.known = list(known)
-        super().__init__(f"{dataset} has no split {name!r}; it has {', '.join(self.known)} (join them by +)")
+        super().__init__(dataset, name, self.known)  # what it is made of again in another process
+
+    def __str__(self) -> str:
+        dataset, name, known = self.args
+        return f"{dataset} has no split {name!r}; it has {', '.join(known)} (join them by +)"
 
 
 class ConfigError(Act3dError, ValueError):

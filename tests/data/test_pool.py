@@ -1,6 +1,7 @@
 """Several datasets as one: their clouds, classes and weights, and what cannot be pooled."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,9 @@ def test_each_dataset_gives_the_splits_that_it_has(roots: list[Path], tmp_path: 
     assert opened("train+unlabeled", whole, bare) == own + ["unlabeled"] * len(open_dataset(bare))
     with pytest.raises(InputError, match=r"bare has no split 'train'; it has unlabeled \(join"):
         opened("train+test", whole, bare)  # none of them
-    with pytest.raises(InputError, match="has no split 'unlabelled'; it has"):
+    with pytest.raises(InputError, match="has no split 'unlabelled'; it has") as caught:
         opened("train+unlabelled", whole, roots[1])  # a split that no dataset has
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # as from another process
     with pytest.raises(InputError, match="has no split 'unlabeled'; it has"):
         opened("train+unlabeled", whole)  # one dataset alone must have all
 
