@@ -34,7 +34,7 @@ from act3d.use.index_update import update_index
 from act3d.use.load import load
 from act3d.use.reading import Reading
 from act3d.use.shape_predictors import EncoderPredictor
-from act3d.use.shapes import Batch, Item, Shapes
+from act3d.use.shapes import Batch, Item, Shapes, Tell
 
 NOISE, BATCH = 0.1, 256
 SPAN = 2**20  # places of shapes as coordinates below 1, exactly
@@ -96,7 +96,9 @@ class Collection:
 class Drawn(Shapes):
     """Shapes whose only point holds their place, where the encoder below finds it."""
 
-    def batches(self, places: Sequence[int], predictor: Any, reading: Reading) -> Iterator[Batch]:
+    def batches(
+        self, places: Sequence[int], predictor: Any, reading: Reading, tell: Tell | None = None
+    ) -> Iterator[Batch]:
         for start in range(0, len(places), BATCH):
             block = list(places[start : start + BATCH])
             points = torch.tensor(block, dtype=torch.float32)[:, None, None].div(SPAN).expand(-1, 1, 3)
@@ -125,10 +127,10 @@ def update(place: str, checkpoint: str, collection: Collection) -> None:
     )
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
+def timed(call: Callable[..., Any], *inputs: Any, **options: Any) -> tuple[Any, float, float]:
     """What a call gives, its wall time and its processor time."""
     wall, processor = time.perf_counter(), time.process_time()
-    return call(), time.perf_counter() - wall, time.process_time() - processor
+    return call(*inputs, **options), time.perf_counter() - wall, time.process_time() - processor
 
 
 def content(ids: Sequence[str], stamps: Sequence[str], vectors: NDArray[np.float32]) -> str:
@@ -169,16 +171,16 @@ def query(place: str) -> None:
         for exact in (False, True):
             spent, hits = [], []
             for vector in vectors:
-                found, wall, _ = timed(lambda v=vector, w=where, e=exact: index.nearest(v, 10, w, exact=e))
+                found, wall, _ = timed(index.nearest, vector, 10, where, exact=exact)
                 spent.append(1000 * wall)
                 hits.append({hit.id for hit in found})
             if not exact:
                 near = hits
         recall = np.mean([len(a & b) / max(len(b), 1) for a, b in zip(near, hits, strict=True)])
         print(f"{name}: {count} shapes, recall@10 {100 * recall:.1f} %, exact {np.median(spent):.1f} ms")
-        spent = [1000 * timed(lambda v=vector, w=where: index.nearest(v, 10, w))[1] for vector in vectors]
+        spent = [1000 * timed(index.nearest, vector, 10, where)[1] for vector in vectors]
         print(f"  approximate: median {np.median(spent):.1f} ms, fastest {min(spent):.1f}, slowest {max(spent):.1f}")
-    _, wall, _ = timed(lambda: index.named("drawn", 10))
+    _, wall, _ = timed(index.named, "drawn", 10)
     print(f"words in names: {1000 * wall:.1f} ms")
 
 
@@ -210,7 +212,7 @@ def kill(arguments: argparse.Namespace, collection: Collection) -> None:
         ended = "ended by itself" if child.exitcode == 0 else "killed"
         print(f"{ended} after {time.perf_counter() - began:.1f} s: {seen[-1]}, {_found(work, collection)}", flush=True)
         if arguments.go_on or number == arguments.kills:
-            _, wall, processor = timed(lambda: update(str(work), arguments.checkpoint, new))
+            _, wall, processor = timed(update, str(work), arguments.checkpoint, new)
             after_it.append(allowed.get(content_of(open_index(work)), "LOST"))
             print(f"gone on with for {wall:.1f} s, {processor:.1f} s of processor time: {after_it[-1]}, "
                   f"{_found(work, collection)}", flush=True)  # fmt: skip
@@ -250,7 +252,7 @@ def main() -> None:
         elif step == "query":
             query(arguments.out)
         else:
-            _, wall, processor = timed(lambda: update(arguments.out, arguments.checkpoint, collection))
+            _, wall, processor = timed(update, arguments.out, arguments.checkpoint, collection)
             print(f"{step}: {wall:.1f} s, {processor:.1f} s of processor time", flush=True)
 
 

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,7 +42,7 @@ def seconds(work: Work, device: torch.device, clock: str = "wall") -> float:
 
 
 def interleave(
-    works: list[Work], repeats: int, device: torch.device, clock: str = "wall", warmup: int = 1
+    works: Sequence[Work], repeats: int, device: torch.device, clock: str = "wall", warmup: int = 1
 ) -> list[list[float]]:
     """Times of every work, `repeats` rounds of one call each; the order turns round from round to round."""
     for _ in range(warmup):

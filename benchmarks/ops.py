@@ -1,6 +1,7 @@
 """Every operation of `act3d.geometry` at the released sizes, against its textbook form."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -44,8 +45,8 @@ def operations(device: torch.device, batch: int = BATCH) -> list[Operation]:
         found.append(
             Operation(
                 f"sample_{number}_{count}",
-                lambda points=points, count=count: textbook.farthest_point_sample(points, count),
-                lambda points=points, count=count: geometry.farthest_point_sample(points, count),
+                partial(textbook.farthest_point_sample, points, count),
+                partial(geometry.farthest_point_sample, points, count),
             )
         )
     for queries, number, k in ((64, 1024, 32), (128, 2048, 32), (512, 8192, 32), (64, 64, 4)):
@@ -54,8 +55,8 @@ def operations(device: torch.device, batch: int = BATCH) -> list[Operation]:
         found.append(
             Operation(
                 f"knn_{queries}_{number}_k{k}",
-                lambda query=query, points=points, k=k: by_cdist(query, points, k),  # the textbook sorts all
-                lambda query=query, points=points, k=k: geometry.knn(query, points, k),
+                partial(by_cdist, query, points, k),  # the textbook sorts all
+                partial(geometry.knn, query, points, k),
             )
         )
     points = _cloud(batch, 1024, device)

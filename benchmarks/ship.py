@@ -28,8 +28,10 @@ from benchmarks.evidence.training import PROCESSOR
 
 DOCUMENTS = Path(__file__).parents[1] / "docs" / "models"
 LICENCE = "MIT"
-KEPT = ("classes", "points", "normalization", "up", "source_up", "source_formats", "scale", "seed", "protocol")
-KEPT += ("command", "supervision", "texts")
+KEPT = (
+    *("classes", "points", "normalization", "up", "source_up", "source_formats", "scale", "seed"),
+    *("protocol", "command", "supervision", "texts"),
+)
 SHOWN = (  # task, number, heading
     ("frozen", "linear", "linear SVM"),
     ("frozen", "knn", "k-NN"),

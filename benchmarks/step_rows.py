@@ -43,8 +43,8 @@ def step_row(name: str, options: argparse.Namespace, peak: float) -> dict[str, A
     """One step, both forms in turn."""
     device, step = torch.device(options.device), STEPS[name]
     settings = [_setting(options, step, ours) for ours in (False, True)]
-    works = [getattr(steps, builder)(setting) for builder, setting in zip(step[:2], settings, strict=True)]
-    measured = compare(*works, options.repeats, device, options.clock)
+    textbook, ours = (getattr(steps, builder)(setting) for builder, setting in zip(step[:2], settings, strict=True))
+    measured = compare(textbook, ours, options.repeats, device, options.clock)
     # Counted on the uncompiled form: the counter sees what is dispatched.
     work = flops(getattr(steps, step.ours)(settings[1]._replace(compiled=False)))
     row: dict[str, Any] = {"name": name, "group": "steps", "batch": settings[0].batch, **measured._asdict()}

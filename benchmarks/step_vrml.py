@@ -61,18 +61,19 @@ def main() -> None:
     pairs = []
     for place in np.random.default_rng(0).permutation(len(files))[: arguments.count]:
         path = files[place]
-        shapes = [read_one(read_shape, each, limits_for(each)) for each in (path, path.with_suffix(".wrl"))]
-        lost = [shape.reason for shape in shapes if isinstance(shape, Lost)]
-        if lost:
-            print(f"{path}: {lost[0]}")
-            continue
-        pairs.append(compare(shapes[0], shapes[1], path.stem))
+        step, vrml = (read_one(read_shape, each, limits_for(each)) for each in (path, path.with_suffix(".wrl")))
+        if isinstance(step, Lost):
+            print(f"{path}: {step.reason}")
+        elif isinstance(vrml, Lost):
+            print(f"{path}: {vrml.reason}")
+        else:
+            pairs.append(compare(step, vrml, path.stem))
     pairs.sort(key=lambda pair: -pair.distance / pair.sampling)
     ratios = [pair.distance / pair.sampling for pair in pairs]
     print(
         f"{len(pairs)} models: median ratio {np.median(ratios):.2f}; above 1.5: {sum(ratio > 1.5 for ratio in ratios)}"
     )
-    rows = [[p.name, p.distance / p.sampling, p.extents, p.step_area, p.vrml_area] for p in pairs[:8]]
+    rows = [(p.name, p.distance / p.sampling, p.extents, p.step_area, p.vrml_area) for p in pairs[:8]]
     Table(["model", "ratio", "extents differ by, mm", "STEP area, mm2", "VRML area, mm2"], rows).print()
 
 

@@ -127,7 +127,9 @@ def main() -> None:
     work, seconds = build(sys.argv[1]), float(sys.argv[2])
     work()
     work()
-    wall, cpu, begin = [], [], time.perf_counter()
+    wall: list[float] = []
+    cpu: list[float] = []
+    begin = time.perf_counter()
     while time.perf_counter() - begin < seconds or len(wall) < 3:
         now, used = time.perf_counter(), time.process_time()
         work()

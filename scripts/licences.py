@@ -68,8 +68,9 @@ def licence(name: str) -> str:
     """What a package says of its licence, in a few words; empty where it says nothing."""
     about = metadata.metadata(name)
     classifiers = [text.rpartition(" :: ")[2] for text in about.get_all("Classifier") or () if "License ::" in text]
-    plain = [line.strip() for line in (about.get("License") or "").splitlines() if line.strip()]
-    for words in (about.get("License-Expression"), ", ".join(classifiers), plain[0] if plain else ""):
+    (expression, *_), text = about.get_all("License-Expression") or [""], "\n".join(about.get_all("License") or [])
+    plain = [line.strip() for line in text.splitlines() if line.strip()]
+    for words in (expression, ", ".join(classifiers), plain[0] if plain else ""):
         if words and words != "OSI Approved":
             return words
     return _first_line(name)
@@ -78,7 +79,7 @@ def licence(name: str) -> str:
 def _first_line(name: str) -> str:
     """The first line of a package's licence file, which is its title; empty where there is none."""
     for path in metadata.files(name) or ():
-        if re.match(r"(LICEN[CS]E|COPYING)", path.name, re.IGNORECASE) and path.locate().is_file():
+        if re.match(r"(LICEN[CS]E|COPYING)", path.name, re.IGNORECASE) and Path(path.locate()).is_file():
             lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return lines[0] if lines else ""
     return ""

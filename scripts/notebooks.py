@@ -50,7 +50,8 @@ def run_cell(text: str, variables: dict[str, Any]) -> list[dict[str, Any]]:
     """Run one cell of code; what it prints, and a picture as its last value, are its outputs."""
     tree = ast.parse(text)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-    printed, value = io.StringIO(), None
+    printed = io.StringIO()
+    value: Any = None
     with contextlib.redirect_stdout(printed):
         exec(compile(tree, "cell", "exec"), variables)
         if isinstance(last, ast.Expr):

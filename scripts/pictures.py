@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def main(run: Path) -> None:
     first, second = str(run / "stage1-seed0"), str(run / "stage2-seed0")
     act3d.show("reconstruct", "sample", checkpoint=[first], split="test", rows=2, out=str(OUT / "stage1.png"))
     act3d.show("masks", "sample", checkpoint=[second], split="test", rows=2, out=str(OUT / "stage2.png"))
-    nearest = {"rows": 3, "columns": 5, "out": str(OUT / "nearest.webp")}
+    nearest: dict[str, Any] = {"rows": 3, "columns": 5, "out": str(OUT / "nearest.webp")}
     act3d.show("neighbors", "sample-furniture", checkpoint=["act3d-small"], split="test", **nearest)
     for name in ("patches", "stage1", "stage2"):
         shrink(OUT / f"{name}.png")

@@ -51,7 +51,7 @@ def search_without_pyg_lib() -> None:
         for number in range(int(batch.max()) + 1):
             rows = (batch == number).nonzero()[:, 0]
             points, last, nearest = pos[rows], 0, torch.full((len(rows),), torch.inf)
-            for _ in range(num_nodes):
+            for _step in range(num_nodes):
                 chosen.append(int(rows[last]))
                 nearest = nearest.minimum((points - points[last]).square().sum(dim=1))
                 last = int(nearest.argmax())

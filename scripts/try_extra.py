@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest.mock
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,8 +77,8 @@ def hf(folder: Path) -> None:
     """A teacher that transformers has written; random weights, as no network is needed then."""
     from transformers import ViTConfig, ViTModel
 
-    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
-    ViTModel(ViTConfig(**sizes, image_size=32, patch_size=16)).save_pretrained(folder / "vit")
+    sizes: dict[str, Any] = {"hidden_size": 48, "intermediate_size": 96, "image_size": 32, "patch_size": 16}
+    ViTModel(ViTConfig(**sizes, num_hidden_layers=2, num_attention_heads=4)).save_pretrained(folder / "vit")
     teacher(folder, f"hf:{folder / 'vit'}")
 
 
@@ -141,8 +142,8 @@ def fast(folder: Path) -> None:
     assert dispatch.numba_functions(), "Numba is not used"
     points = torch.rand(2, 8192, 3)
     chosen = farthest_point_sample(points, 512)
-    dispatch.numba_functions = lambda: None
-    assert torch.equal(chosen, farthest_point_sample(points, 512))
+    with unittest.mock.patch.object(dispatch, "numba_functions", return_value=None):
+        assert torch.equal(chosen, farthest_point_sample(points, 512))
 
 
 def search(folder: Path) -> None:

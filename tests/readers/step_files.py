@@ -73,7 +73,7 @@ def _solid(file: _Lines, box: Box) -> str:
         loop = ",".join(edge(a, b) for a, b in zip(side, (*side[1:], side[0]), strict=True))
         whole = file.add(f"EDGE_LOOP('',({loop}))")
         bound = file.add(f"FACE_OUTER_BOUND('',{whole},.T.)")
-        x = np.roll(normal, 1)
+        x = (normal[2], *normal[:2])
         plane = file.add(f"PLANE('',{file.axes(corners[side[0]], normal, x)})")
         faces.append(file.add(f"ADVANCED_FACE('',({bound}),{plane},.T.)"))
     shell = file.add(f"CLOSED_SHELL('',({','.join(faces)}))")

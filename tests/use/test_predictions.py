@@ -173,8 +173,15 @@ def test_a_predictor_says_what_it_is_and_what_it_cannot(student: Any, classifier
     with pytest.raises(InputError, match="device: 'warp:1' cannot be used"):
         classifier.to("warp:1")
     points = torch.rand(2, 40, 3)
-    for call in (student.tokenize, student.reconstruct, student.segment, act3d.load(scene_file).embed):
-        with pytest.raises(InputError, match=r"a model of kind '\w+' .*; take a"):
+    scenes = act3d.load(scene_file)
+    for call in (student.tokenize, student.reconstruct, student.segment, student.segment_scan, student.rank):
+        with pytest.raises(InputError, match=r"a model of kind 'student' .*; take a"):
+            call(points)
+    for call in (scenes.embed, scenes.rank, scenes.predict):
+        with pytest.raises(InputError, match=r"a model of kind 'segmenter' .*; take a"):
+            call(points)
+    for call in (student.embed_shape, classifier.embed_text):
+        with pytest.raises(InputError, match="learnt no names, so words mean nothing"):
             call(points)
 
 

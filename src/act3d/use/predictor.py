@@ -143,8 +143,16 @@ class Predictor(Generic[M]):
         """Classes of shapes (`ClassifierPredictor`), or features of hidden patches (`StudentPredictor`)."""
         self._cannot("names nothing", "a classifier")
 
+    def rank(self, *inputs: Any, **options: Any) -> Any:
+        """Every class with its probability: see `ClassifierPredictor` and `AlignedPredictor`."""
+        self._cannot("names nothing", "a classifier")
+
     def embed_text(self, texts: Sequence[str]) -> Tensor:
         """One vector a text: see `AlignedPredictor`."""
+        self._fail(without_names(self.kind))
+
+    def embed_shape(self, points: Points) -> Tensor:
+        """One vector a cloud, among those of texts: see `AlignedPredictor`."""
         self._fail(without_names(self.kind))
 
     def classify(self, points: Points, labels: Sequence[str]) -> Any:
@@ -153,6 +161,10 @@ class Predictor(Generic[M]):
 
     def segment(self, *inputs: Any, **options: Any) -> Any:
         """A label for every point: see `SegmenterPredictor`."""
+        self._cannot("labels no points", "a segmenter")
+
+    def segment_scan(self, *inputs: Any, **options: Any) -> Any:
+        """A label for every point of a whole scan: see `SegmenterPredictor`."""
         self._cannot("labels no points", "a segmenter")
 
     def tokenize(self, points: Points) -> Tensor:
