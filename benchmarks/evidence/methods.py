@@ -92,11 +92,12 @@ def _student(name: str, *presets: str, after: str = "") -> Stage:
 ALIGN: Values = {}
 
 
-# Most rows were opened before encoders remembered their training texts, and before clouds were told apart from all of
-# them instead of those of a batch.
+# Most rows were opened before encoders remembered their training texts, then training clouds as well, and before clouds
+# were told apart from all texts instead of those of a batch.
 NO_MEMORY: Values = {"align.memory": 0}
+NO_EXAMPLES: Values = {"align.examples": 0}
 OF_BATCH: Values = {"align.negatives": 0}
-BEFORE = NO_MEMORY | OF_BATCH
+BEFORE = NO_MEMORY | NO_EXAMPLES | OF_BATCH
 
 
 def _align(name: str, after: str, changed: Values, without: Values = BEFORE) -> Stage:
@@ -150,14 +151,16 @@ def _all_stages() -> dict[str, Stage]:
     stages += [_align("names", "", ALIGN), _align("names_long", "", ALIGN | {"trainer.epochs": 2 * EPOCHS})]
     stages.append(_align("act3d-small", "point_mae", ALIGN | {"align.patches": 64, "trainer.epochs": 16}))
     longer = ALIGN | {"align.patches": 64, "trainer.epochs": 18}
-    stages.append(_align("act3d-small@names", "", longer, without=OF_BATCH))
+    stages.append(_align("act3d-small@names", "", longer, without=NO_EXAMPLES | OF_BATCH))
     told = ALIGN | {"data.batch_size": 64, "align.memory": 8192, "align.negatives": 8192, "trainer.epochs": 18}
-    stages.append(_align("act3d-small@texts", "", told, without={}))
+    stages.append(_align("act3d-small@texts", "", told, without=NO_EXAMPLES))
     # More names; and the last passes, slow ones, at as many patches as it is used at.
-    first = _align("act3d-small@more.names", "", told | {"trainer.epochs": 14}, without={})
+    first = _align("act3d-small@more.names", "", told | {"trainer.epochs": 14}, without=NO_EXAMPLES)
     slow = {"align.patches": 128, "trainer.epochs": 2, "optim.lr": 2e-4, "optim.warmup_epochs": 0.2}
     stages += [replace(first, more=True)]
-    stages += [replace(_align("act3d-small@more", first.name, told | slow, without={}), more=True)]
+    last = replace(_align("act3d-small@more", first.name, told | slow, without=NO_EXAMPLES), more=True)
+    # The same, remembering training clouds.
+    stages += [last, replace(last, name="act3d-small@examples", values=last.values | {"align.examples": 16384})]
     return {stage.name: stage for stage in [*stages, *_brief(stages), *CANDIDATES.values()]}
 
 
@@ -238,6 +241,8 @@ def _all_methods() -> dict[str, Method]:
     more = replace(told, name="act3d-small@more", stage="act3d-small@more", about=about)
     tuned = replace(more, name="act3d-small@morewords", head="words", about="the same, fine-tuned from its words")
     aligned += [replace(more, tuned=tuned.name), tuned]
+    about = "the same, with a memory of training shapes"
+    aligned.append(replace(more, name="act3d-small@examples", stage="act3d-small@examples", about=about))
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]

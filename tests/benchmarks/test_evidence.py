@@ -138,6 +138,7 @@ def test_more_is_trained_on_and_never_judged(pool: Path, tmp_path: Path) -> None
     assert {each for each, found in roots.items() if str(folder) in found} == {
         "act3d-small@more.names",
         "act3d-small@more",
+        "act3d-small@examples",
     }
 
 
@@ -194,11 +195,12 @@ def test_no_default_changes_what_a_row_is_unseen() -> None:
         found[name] = to_dict(resolve(models[stage.command], nest(values), stage.presets))
     assert all(each["align"]["memory"] == 0 for name, each in found.items() if name.endswith(("+names", "&names")))
     learn = {name: each["align"] for name, each in found.items() if "align" in each and each["align"].get("weight", 1)}
-    told = {"act3d-small@texts", "act3d-small@more.names", "act3d-small@more"}
+    told = {"act3d-small@texts", "act3d-small@more.names", "act3d-small@more", "act3d-small@examples"}
     assert {name for name, each in learn.items() if each["negatives"]} == told
     assert found["act3d-small@names"]["align"]["memory"] > 0
+    assert {name for name, each in learn.items() if each["examples"]} == {"act3d-small@examples"}
     mark = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
-    assert mark == "970ebd8bd880", "a default has changed: set its old value in methods.py; a setting is new: this mark"
+    assert mark == "e7df07b8e837", "a default has changed: set its old value in methods.py; a setting is new: this mark"
 
 
 def test_a_withdrawn_number_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,11 +61,48 @@ def test_shapes_move_half_of_the_way_to_the_texts_they_resemble() -> None:
     assert torch.allclose(model(patches)[0], alone[0], atol=1e-6)  # it is there already
 
 
-@pytest.mark.parametrize("memory", [0, 5])
-def test_a_checkpoint_gives_both_sides_again(memory: int, tmp_path: Path) -> None:
+@torch.no_grad()
+def test_shapes_move_a_third_of_the_way_to_what_remembered_shapes_like_them_are_called() -> None:
+    model = randomize(small()).float().eval()
+    texts = F.normalize(torch.randn(3, 12), dim=1)
+    patches = model.patchify(torch.rand(5, 64, 3))
+    alone, features = model(patches), model.embed(patches)
+    model.remember_texts(texts)
+    called = torch.tensor([2, 0, 1, 2, 0])
+    model.remember_examples(features, called)
+    assert model.config["examples"] == 5
+    centred = (features - features.mean(0)).double().numpy()
+    _, deviations, axes = np.linalg.svd(centred, full_matrices=False)
+    parts = centred @ axes[:4].T / deviations[:4] ** 0.5  # the fifth of five clouds is nothing but rounding
+    parts /= np.linalg.norm(parts, axis=1, keepdims=True)
+    likeness = np.exp(40 * (parts @ parts.T - 1))
+    told = (likeness / likeness.sum(1, keepdims=True)) @ texts[called].double().numpy()
+    by_hand = alone.double().numpy() * 2 / 3 + told / np.linalg.norm(told, axis=1, keepdims=True) / 3
+    by_hand /= np.linalg.norm(by_hand, axis=1, keepdims=True)
+    np.testing.assert_allclose(model(patches).numpy(), by_hand, atol=2e-5)
+    assert torch.equal(model.alignment(features), alone)  # what training compares
+    assert model.alignment.scale.item() == pytest.approx(0.7 * model.alignment.contrast.scale.item())
+
+
+def test_features_that_never_differ_are_not_compared() -> None:
+    head = small().alignment
+    features = torch.randn(9, head.projection[0].in_features)
+    features[:, 3:] = 1.0
+    head.memory = F.normalize(torch.randn(2, 12), dim=1)
+    head.remember(features, torch.zeros(9, dtype=torch.int64))
+    assert head.components is not None
+    assert (head.components.abs().sum(0) > 0).sum() == 3
+    assert head.place(features).isfinite().all()
+
+
+@pytest.mark.parametrize(("memory", "examples"), [(0, 0), (5, 0), (5, 40), (2, 200)])
+def test_a_checkpoint_gives_both_sides_again(memory: int, examples: int, tmp_path: Path) -> None:
     model = randomize(small(class_token=False)).float().eval()
     if memory:
         model.remember_texts(F.normalize(torch.randn(memory, 12), dim=1))
+    if examples:
+        features = torch.randn(examples, model.alignment.projection[0].in_features)
+        model.remember_examples(features, torch.arange(examples) % memory)
     found = checkpoints.load(checkpoints.save(model, tmp_path / "a.safetensors", {"supervision": "names"}))
     assert type(found.model) is Aligned
     assert found.meta["supervision"] == "names"

@@ -19,7 +19,7 @@ class Recipe:
     """One kind of training. A subclass says what is built, and implements `losses`, `validate` and `test`.
 
     The loop (`act3d.engine.loop.train`) calls `fit_start` once before the first step of a new run, `losses` every
-    batch, `validate` every `trainer.validate_every` epochs, and `test` once, after the last step.
+    batch, `validate` every `trainer.validate_every` epochs, and `conclude` and `test` once, after the last step.
 
     Args:
         settings: the command's settings; `data`, `optim`, `trainer` and `seed` are read here and by the loop.
@@ -76,6 +76,9 @@ class Recipe:
         `limit`: at most so many batches; 0 = all.
         """
         return {}
+
+    def conclude(self, folder: RunFolder | None) -> None:
+        """Do what is left to do with the trained model, with all processes; its weights are written after it."""
 
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Return what is measured once, after the last step, such as the test set's numbers.

@@ -264,6 +264,7 @@ class Run(Prepared):
         metrics = {**self.results, "epochs": position.epoch, "steps": self.step}
         with self.whole():
             self.average_statistics()  # with all processes: each has its share of the clouds
+            recipe.conclude(folder)
         weights = self.weights()
         with self.whole():
             if self.first:

@@ -18,7 +18,7 @@ class Aligned(EncoderModel):
         patches: G, patches a cloud is cut into.
         patch_size: M, points a patch.
         width, depth, heads, drop_path, embed_width, normed_residual, class_token: Of the encoder, see `PointEncoder`.
-        hidden, text_width, temperature, threshold, memory: Of the head, see `TextHead`.
+        hidden, text_width, temperature, threshold, memory, examples: Of the head, see `TextHead`.
         channels: What points have beside x, y and z, see `PointEncoder`.
     """
 
@@ -41,15 +41,19 @@ class Aligned(EncoderModel):
         temperature: float = 0.07,
         threshold: float = 0.95,
         memory: int = 0,
+        examples: int = 0,
         channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
+        own = ("self", "__class__", "channels", "examples")
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in (*own, "own")}
         if channels:
             self.config["channels"] = list(channels)
+        if examples:
+            self.config["examples"] = examples
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.encoder = PointEncoder(width, depth, heads, drop_path, class_token, embed_width, normed_residual, channels)
-        self.alignment = TextHead(2 * width, hidden, text_width, temperature, threshold, memory)
+        self.alignment = TextHead(2 * width, hidden, text_width, temperature, threshold, memory, examples)
 
     def forward(self, patches: Patches) -> torch.Tensor:
         """Patches of clouds -> unit vectors (B, D) among texts."""

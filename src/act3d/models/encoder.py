@@ -249,7 +249,15 @@ class EncoderModel(nn.Module):
         """Keep training texts (K, D), unit vectors, in a `TextHead`, and their number in the config."""
         assert isinstance(self.alignment, TextHead)
         self.alignment.memory = texts
-        kept = {"memory": len(texts)}
+        self._note_kept({"memory": len(texts)})
+
+    def remember_examples(self, features: torch.Tensor, texts: torch.Tensor) -> None:
+        """Keep training clouds, by features (E, F) as `embed` gives them and rows (E,) of the texts that are kept."""
+        assert isinstance(self.alignment, TextHead)
+        self.alignment.remember(features, texts)
+        self._note_kept({"examples": len(texts)})
+
+    def _note_kept(self, kept: dict[str, int]) -> None:
         if self.config.get("alignment") is None:
             self.config |= kept
         else:

@@ -9,8 +9,12 @@ from torch import nn
 from act3d.losses.contrastive import MultiPositiveContrast
 from act3d.models.transformer import init_weights
 
-SHARPER = 2.0  # than in training: so much surer is a shape of the texts it resembles (docs/results/protocol.md)
-CALMER = 0.6  # so that words are right about as often as they are likely
+# Of a memory (docs/results/protocol.md). A calmer scale makes words right about as often as they are likely.
+COMPONENTS = 128  # principal components of features, in which examples are compared
+NEARNESS = 40.0  # what cosines of these are multiplied by, before a softmax says how much each example counts
+EXAMPLES_SHARE, EXAMPLES_CALMER = 1 / 3, 0.7  # how far a shape is moved to what examples like it are called
+SHARPER = 2.0  # than in training: so much surer is a shape of the texts it resembles, where there are no examples
+TEXTS_SHARE, TEXTS_CALMER = 1 / 2, 0.6
 
 
 class TextSide(nn.Module):
@@ -49,17 +53,24 @@ class TextSide(nn.Module):
 class TextHead(TextSide):
     """Features of clouds -> unit vectors beside those of texts (after CLIP, Radford et al., 2021; frozen text side).
 
-    In use, a head that remembers training texts moves a shape half of the way to those that it resembles (after ConSE,
-    Norouzi et al., 2014): shapes and texts lie apart, and words for what was learnt are nearer to its texts.
+    In use, a head that remembers training clouds (examples) moves a shape a third of the way to what those like it are
+    called (after Tip-Adapter, Zhang et al., ECCV 2022, whose cache holds labels): shapes and texts lie apart, and words
+    for what was learnt are nearer to its texts. One that remembers texts alone moves it half of the way to the texts
+    that it resembles (after ConSE, Norouzi et al., 2014).
 
     Args:
         features: Channels of a cloud's features.
         hidden: Channels between the two layers of the projection.
         text_width, temperature, threshold: See `TextSide`; the temperature is learnt.
         memory: K, training texts that are remembered.
+        examples: E, training clouds that are remembered, each with one of these texts.
     """
 
     memory: torch.Tensor | None  # (K, D), unit vectors
+    examples: torch.Tensor | None  # (E, W), unit vectors: principal components of the clouds' features
+    example_texts: torch.Tensor | None  # (E,), rows of the memory
+    feature_mean: torch.Tensor | None  # (F,)
+    components: torch.Tensor | None  # (F, W)
 
     def __init__(
         self,
@@ -69,15 +80,22 @@ class TextHead(TextSide):
         temperature: float = 0.07,
         threshold: float = 0.95,
         memory: int = 0,
+        examples: int = 0,
     ) -> None:
         super().__init__(text_width, temperature, threshold)
         self.register_buffer("memory", torch.zeros(memory, text_width) if memory else None)
+        width = min(COMPONENTS, features, examples)
+        self.register_buffer("examples", torch.zeros(examples, width) if examples else None)
+        self.register_buffer("example_texts", torch.zeros(examples, dtype=torch.int64) if examples else None)
+        self.register_buffer("feature_mean", torch.zeros(features) if examples else None)
+        self.register_buffer("components", torch.zeros(features, width) if examples else None)
         self.projection = text_projection(features, hidden, text_width)
 
     @property
     def scale(self) -> torch.Tensor:
         """The inverse temperature; less with a memory, which raises cosines by more than what is right."""
-        return self.contrast.scale if self.memory is None else CALMER * self.contrast.scale
+        calmer = 1.0 if self.memory is None else TEXTS_CALMER if self.examples is None else EXAMPLES_CALMER
+        return calmer * self.contrast.scale
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Features of clouds (B, F) -> unit vectors (B, D) among texts, as training compares them."""
@@ -88,9 +106,35 @@ class TextHead(TextSide):
         shapes: torch.Tensor = self(features)
         if self.memory is None:
             return shapes
-        memory = self.memory.to(shapes)
-        weights = (SHARPER * self.contrast.scale * shapes @ memory.T).softmax(dim=1)  # (B, K)
-        return F.normalize(shapes + F.normalize(weights @ memory, dim=1), dim=1)
+        texts, share = self.memory.to(shapes), TEXTS_SHARE
+        logits = SHARPER * self.contrast.scale * shapes @ texts.T  # (B, K)
+        if self.examples is not None:
+            logits = NEARNESS * self._compared(features) @ self.examples.to(shapes).T  # (B, E)
+            texts, share = texts[self.example_texts], EXAMPLES_SHARE
+        told = F.normalize(logits.softmax(dim=1) @ texts, dim=1)
+        return F.normalize((1 - share) * shapes + share * told, dim=1)
+
+    @torch.no_grad()
+    def remember(self, features: torch.Tensor, texts: torch.Tensor) -> None:
+        """Remember clouds by their features (E, F), with rows (E,) of the memory of texts.
+
+        Features are compared by their principal components, each over the square root of its deviation: over the
+        deviation itself, those that hardly differ would count as much as any.
+        """
+        mean = features.double().mean(dim=0)
+        _, deviations, axes = torch.linalg.svd(features.double() - mean, full_matrices=False)
+        width = min(COMPONENTS, features.shape[1], len(features))
+        kept = deviations[:width] > 1e-6 * deviations[0]
+        self.feature_mean = mean.to(self.text_mean)
+        self.components = torch.where(kept, axes[:width].T / deviations[:width].sqrt(), 0).to(self.text_mean)
+        self.examples = self._compared(features.to(self.text_mean))
+        self.example_texts = texts.to(self.text_mean.device)
+
+    def _compared(self, features: torch.Tensor) -> torch.Tensor:
+        """Features of clouds (B, F) -> unit vectors (B, W), in which clouds are compared."""
+        assert self.feature_mean is not None
+        assert self.components is not None
+        return F.normalize((features - self.feature_mean.to(features)) @ self.components.to(features), dim=1)
 
     def take_over(self, source: object) -> bool:
         """Take over the projection and temperature of another head of this size; False where that is none.

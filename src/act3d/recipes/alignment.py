@@ -20,7 +20,7 @@ from act3d.losses.contrastive import same_meaning
 from act3d.models.aligned import Aligned
 from act3d.models.data_dependent_init import fit_student
 from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted, settle_channels
-from act3d.recipes.names import learn_names, read_texts, take_over_words, zero_shot
+from act3d.recipes.names import learn_names, read_texts, remember_examples, take_over_words, zero_shot
 from act3d.settings.alignment import PATCHES, AlignConfig, TextConfig
 from act3d.use.text_embeddings import encode_texts
 from act3d.use.texts import texts_of
@@ -132,6 +132,10 @@ class Alignment(Recipe):
             labels = torch.from_numpy(clouds.labels[rows])
             found["zero_shot"] = zero_shot(head, shapes, labels, clouds.class_words(), self.settings.text.clean)
         return found
+
+    def conclude(self, folder: RunFolder | None) -> None:
+        """Remember training clouds, where `align.examples` asks for it."""
+        remember_examples(self, self.names, folder)
 
     def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
         """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""

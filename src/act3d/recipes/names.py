@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from act3d import checkpoints
 from act3d.data.clouds import CloudDataset
+from act3d.data.views import Selection
+from act3d.engine import processes
+from act3d.engine.recipe import Recipe
+from act3d.engine.run_folder import RunFolder
 from act3d.errors import ConfigError, InputError
+from act3d.lines import say
 from act3d.models.encoder import EncoderModel
 from act3d.models.text_head import TextHead, TextSide
 from act3d.recipes.common import Start, say_once
@@ -30,6 +36,7 @@ class Names(NamedTuple):
         about: how texts were made, for results.json: encoder, column, clean, distinct, clouds_without.
         distinct: (K, D), every text once.
         negatives: the most of these that a cloud is told apart from in a step; 0 = those of its batch.
+        remembered: (S,), which text of the model's memory a cloud has; -1 = none.
     """
 
     vectors: Tensor
@@ -37,6 +44,7 @@ class Names(NamedTuple):
     about: dict[str, Any]
     distinct: Tensor
     negatives: int
+    remembered: Tensor
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -122,12 +130,56 @@ def learn_names(
     named = torch.tensor([bool(words) for words in texts])
     vectors = torch.zeros(len(texts), head.text_width)
     vectors[named] = places[[row_of[words] for words in texts if words]]
+    kept: dict[str, int] = {}
     if memory:
         often = Counter(sorted(words for words in texts if words)).most_common(memory)
-        model.remember_texts(places[[row_of[words] for words, _ in often]])
+        kept = {words: row for row, (words, _) in enumerate(often)}
+        model.remember_texts(places[[row_of[words] for words in kept]])
     about = {"encoder": "minilm", "column": text.column, "clean": text.clean, "distinct": len(distinct)}
     about |= {"clouds_without": without + int((~named).sum())}
-    return Names(vectors, named, about, places, negatives)
+    return Names(vectors, named, about, places, negatives, torch.tensor([kept.get(words, -1) for words in texts]))
+
+
+@torch.no_grad()
+def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) -> None:
+    """Let a trained model remember training clouds with their texts, and the best weights of its run as well.
+
+    Clouds are embedded at the patches that the model is used at, with all processes.
+    """
+    rows, most = (names.remembered >= 0).nonzero()[:, 0], recipe.settings.align.examples
+    if recipe.plan.fast_dev_run:
+        most = min(most, recipe.data.batch_size)
+    if len(rows) > most:
+        drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))
+        rows = rows[drawn[:most].sort().values]
+    if len(rows) < 2:
+        return
+    if folder is not None and processes.rank() == 0:
+        say(f"{recipe.command}: {len(rows)} clouds are embedded once more, to be remembered with what they are called")
+    clouds, texts = Selection(recipe.clouds, rows.numpy()), names.remembered[rows]
+    processes.share_buffers(recipe.model)
+    recipe.model.remember_examples(_features(recipe, recipe.model.eval(), clouds), texts)
+    best = None
+    if folder is not None and processes.rank() == 0 and folder.best.exists():
+        best = checkpoints.load(folder.best)
+    best = processes.gather_objects(best)[0]  # of the first process, which alone has the file for sure
+    if folder is not None and best is not None:
+        best.model.remember_examples(_features(recipe, best.model.to(recipe.device), clouds), texts)
+        if processes.rank() == 0:
+            checkpoints.save(best.model, folder.best, best.meta)
+
+
+def _features(recipe: Recipe, model: EncoderModel, clouds: CloudDataset) -> Tensor:
+    """Return what a model's `embed` gives for all clouds (E, F), from all processes."""
+    mine = []
+    for batch in recipe.batches_of(clouds, recipe.data.batch_size):
+        patches = model.patchify(batch["points"], model.config["patches"])
+        mine.append((batch["index"], model.embed(patches).float().cpu()))
+    every = [part for parts in processes.gather_objects(mine) for part in parts]
+    found = torch.zeros(len(clouds), every[0][1].shape[1])
+    for index, features in every:
+        found[index] = features
+    return found
 
 
 def take_over_words(head: TextHead, start: Start) -> bool:

@@ -28,7 +28,7 @@ from act3d.models.autoencoder import Autoencoder
 from act3d.models.data_dependent_init import fit_student
 from act3d.models.masking import block_mask, random_mask
 from act3d.recipes.common import Start, checkpoint_meta, encoder_start, noted
-from act3d.recipes.names import Names, learn_names, read_texts, take_over_words, zero_shot
+from act3d.recipes.names import Names, learn_names, read_texts, remember_examples, take_over_words, zero_shot
 from act3d.settings.data import DataConfig
 from act3d.settings.pretraining import METHODS, NO_TEACHER
 from act3d.settings.training import MaskConfig, ProbeConfig
@@ -179,6 +179,11 @@ class Pretraining(Recipe):
             )
             found["zero_shot"] = zero_shot(self.model.alignment, shapes, labels, test.class_words(), clean)
         return found
+
+    def conclude(self, folder: RunFolder | None) -> None:
+        """Remember training clouds, where names are learnt and `align.examples` asks for it."""
+        if self.names is not None:
+            remember_examples(self, self.names, folder)
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Return a map of held-out clouds by the model's features, coloured by class."""

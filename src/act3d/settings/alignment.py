@@ -13,8 +13,8 @@ from act3d.settings.training import FreshEncoderConfig, OptimConfig, TrainerConf
 PATCHES = 64  # of a cloud, from scratch
 
 
-# Runs of before there were these settings: no memory of texts, and contrast within the batch.
-EARLIER = {"align.memory": 0, "align.negatives": 0}
+# Runs of before there were these settings: no memory, and contrast within the batch.
+EARLIER = {"align.memory": 0, "align.examples": 0, "align.negatives": 0}
 
 
 class TextConfig(Section, section="text"):
@@ -48,6 +48,14 @@ class TextHeadConfig(Section, section="align"):
         8192,
         "the most training texts whose vectors the model keeps, to place shapes nearer to them; 0 = none, as in ReCon",
         unit="texts",
+        ge=0,
+        le=1 << 17,
+    )
+    examples: int = option(
+        16384,
+        "the most training clouds that the model keeps beside these texts, drawn where there are more: a shape is "
+        "placed nearer to what those like it are called; 0 = none, the texts alone",
+        unit="clouds",
         ge=0,
         le=1 << 17,
     )
