@@ -242,7 +242,8 @@ def _all_methods() -> dict[str, Method]:
     tuned = replace(more, name="act3d-small@morewords", head="words", about="the same, fine-tuned from its words")
     aligned += [replace(more, tuned=tuned.name), tuned]
     about = "the same, with a memory of training shapes"
-    aligned.append(replace(more, name="act3d-small@examples", stage="act3d-small@examples", about=about))
+    kept = replace(more, name="act3d-small@examples", stage="act3d-small@examples", about=about)
+    aligned.append(replace(kept, tuned=tuned.name))  # fine-tuning begins without a memory
     brief = [
         replace(method, name=BRIEF + method.name, stage=BRIEF + method.stage)
         for method in [*methods, *aligned]

@@ -14,6 +14,7 @@ from act3d import checkpoints
 from act3d.cli import main
 from act3d.commands.align import align
 from act3d.engine import loop
+from act3d.engine.batches import open_clouds
 from act3d.engine.log import read_metrics
 from act3d.engine.run_folder import RunResult
 from act3d.errors import CheckpointError, ConfigError
@@ -130,6 +131,26 @@ def test_it_remembers_the_texts_that_most_shapes_have(run: Align, tmp_path: Path
     assert all(torch.equal(value, sizes[100][name]) for name, value in sizes[0].items())  # training knows nothing of it
 
 
+def test_trained_weights_remember_training_clouds_and_what_they_are_called(
+    run: Align, named: Path, tmp_path: Path
+) -> None:
+    kept = {number: run(tmp_path / str(number), align=AlignConfig(**SIZE, hidden=32, drop_path=0, examples=number))
+            for number in (0, 7, 100)}  # fmt: skip
+    states = {number: load_file(result.last) for number, result in kept.items()}
+    assert "alignment.examples" not in states[0]
+    assert [len(states[number]["alignment.examples"]) for number in (7, 100)] == [7, 30]
+    assert all(torch.equal(value, states[100][name]) for name, value in states[0].items())  # training knows no example
+    train = open_clouds(DataConfig(root=str(named), points=64, batch_size=15, val_fraction=0.2), 0).train
+    for weights in (kept[100].best, kept[100].last):  # each embeds the clouds itself
+        model = checkpoints.load(weights, expect=Aligned).model.eval()
+        head = model.alignment
+        with torch.no_grad():
+            features = model.embed(model.patchify(train.fetch(list(range(30)), 0)["points"]))
+            torch.testing.assert_close(head._compared(features), head.examples, atol=1e-4, rtol=0)
+        own = head.place_texts(encode_texts([f"shelf {train.classes[label]}" for label in train.labels]))
+        torch.testing.assert_close(head.memory[head.example_texts], own)
+
+
 def test_a_cloud_is_told_apart_from_all_texts_or_from_as_many_as_are_asked_for() -> None:
     model = Aligned(8, 16, 32, 2, 2, temperature=0.2)
     texts = ["sofa", "lamp", "chair", "lamp", "", "ball"]
@@ -170,7 +191,7 @@ def test_drawn_texts_are_the_same_after_a_resume(run: Align, tmp_path: Path, mon
 def test_a_run_of_before_there_was_a_gallery_goes_on_without(
     run: Align, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    within = {"align": AlignConfig(**SIZE, hidden=32, drop_path=0, negatives=0, memory=0)}
+    within = {"align": AlignConfig(**SIZE, hidden=32, drop_path=0, negatives=0, memory=0, examples=0)}
     whole = run(tmp_path / "whole", **within)
     stop_in(monkeypatch, alignment.Alignment, "losses")
     with pytest.raises(loop.Interrupted):
@@ -178,7 +199,7 @@ def test_a_run_of_before_there_was_a_gallery_goes_on_without(
     monkeypatch.undo()
     config = tmp_path / "cut" / "config.yaml"
     lines = [line for line in config.read_text().splitlines(keepends=True) if line.split(":")[0].strip() not in
-             ("negatives", "memory")]  # fmt: skip
+             ("negatives", "memory", "examples")]  # fmt: skip
     config.write_text("".join(lines))
     assert_same_weights(align(resume=True, out=str(tmp_path / "cut")).last, whole.last)
 

@@ -91,7 +91,7 @@ def test_every_method_learns_names_beside_and_resumes_exactly(
     monkeypatch.undo()
     parts = pretrain(**common, method=method, out=str(tmp_path / "parts"), resume=True)
     assert parts.metrics == whole.metrics
-    assert "alignment.projection.0.weight" in assert_same_weights(whole.last, parts.last)
+    assert {"alignment.projection.0.weight", "alignment.examples"} <= set(assert_same_weights(whole.last, parts.last))
 
 
 def test_a_classifier_begins_with_words_where_the_student_has_a_class_token(

@@ -10,6 +10,7 @@ import torch
 
 from act3d import checkpoints
 from act3d.commands.pretrain import pretrain
+from act3d.engine.batches import open_clouds
 from act3d.engine.run_folder import RunResult
 from act3d.engine.signals import Interrupted
 from act3d.errors import CheckpointError, ConfigError
@@ -75,7 +76,12 @@ def test_the_way_to_words_is_taken_over_where_it_has_the_same_size(
 ) -> None:
     named = write_dataset(tmp_path / "named", named="shelf/{}_{}")
     held = run(tmp_path / "run", root=named, align=AlignBesideConfig(weight=0.5, hidden=hidden), optim=STILL)
-    found, given = checkpoints.load(held.last).model.alignment, checkpoints.load(source).model.alignment
+    model, given = checkpoints.load(held.last).model.eval(), checkpoints.load(source).model.alignment
+    found = model.alignment
+    train = open_clouds(DataConfig(root=str(named), points=64, batch_size=4, val_fraction=0.2), 0).train
+    with torch.no_grad():  # clouds are remembered as they will be looked at: with 12 patches, not the 8 of a step
+        features = model.embed(model.patchify(train.fetch(list(range(len(train))), 0)["points"], 12))
+        torch.testing.assert_close(found._compared(features), found.examples, atol=1e-4, rtol=0)
     first, wanted = found.projection[0].weight, given.projection[0].weight
     assert (first.shape == wanted.shape and torch.allclose(first, wanted, atol=1e-6)) == (hidden == 8)
     said = f"align.hidden: {hidden}; the projection of {source} is of another size and left"

@@ -52,6 +52,13 @@ def test_ties_go_to_the_lower_index_there_too(tmp_path: Path) -> None:
     assert np.array_equal(found, (wanted.neighborhoods + wanted.centers.unsqueeze(2)).numpy())
 
 
+def remembering(model: Aligned) -> Aligned:
+    """The same, remembering shapes of three names."""
+    model.remember_texts(torch.nn.functional.normalize(torch.randn(3, 384), dim=1))
+    model.remember_examples(torch.randn(9, 128), torch.arange(9) % 3)
+    return model
+
+
 MODELS: dict[str, Any] = {
     "student": lambda: Student(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1),
     "classifier": lambda: Classifier(3, 6, 8, 64, 1, 1),
@@ -62,6 +69,7 @@ MODELS: dict[str, Any] = {
         4, patches=6, patch_size=8, width=64, depth=3, heads=1, channels=["normal", "rgb"]
     ),
     "aligned": lambda: Aligned(6, 8, 64, 1, 1, hidden=16),
+    "aligned, remembering": lambda: remembering(Aligned(6, 8, 64, 1, 1, hidden=16)),
     "recon with names": lambda: ReCon(6, 8, 64, 1, 1, decoder_depth=1, decoder_heads=1, names=True),
 }
 
@@ -72,6 +80,7 @@ MODELS: dict[str, Any] = {
         "student",
         "classifier",
         "aligned",
+        "aligned, remembering",
         *(pytest.param(k, marks=pytest.mark.slow) for k in ("autoencoder", "recon", "segmenter")),
         *(pytest.param(k, marks=pytest.mark.slow) for k in ("segmenter of colours", "recon with names")),
     ],
@@ -89,7 +98,7 @@ def test_export_is_the_same_function(kind: str, tmp_path: Path) -> None:
     if "text_vector" in made.outputs:
         wanted = model.among_texts(model.patchify(points)).detach().numpy()
         assert np.allclose(run(points.numpy())[2], wanted, atol=1e-5)
-    assert ("text_vector" in made.outputs) == (kind in ("aligned", "recon with names"))
+    assert ("text_vector" in made.outputs) == (kind in ("aligned", "aligned, remembering", "recon with names"))
     if kind == "student":
         wanted = model.embed(model.patchify(points)).detach().numpy()
         assert np.allclose(run(points.numpy())[0], wanted, atol=1e-4)

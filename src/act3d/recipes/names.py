@@ -155,7 +155,8 @@ def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) ->
     if len(rows) < 2:
         return
     if folder is not None and processes.rank() == 0:
-        say(f"{recipe.command}: {len(rows)} clouds are embedded once more, to be remembered with what they are called")
+        what = f"{len(rows)} clouds are embedded once more, to be remembered with what they are called"
+        say(f"{recipe.command}: {what}", error=True)
     clouds, texts = Selection(recipe.clouds, rows.numpy()), names.remembered[rows]
     processes.share_buffers(recipe.model)
     recipe.model.remember_examples(_features(recipe, recipe.model.eval(), clouds), texts)
