@@ -18,6 +18,7 @@ from act3d import checkpoints
 from act3d.engine.run_folder import RunFolder
 from act3d.files import read_json, sha256, write_text
 from act3d.known_models import PACKAGE, TABLE, KnownModel, known_models, weights_folder
+from act3d.models.text_head import COMPONENTS
 from act3d.native_header import read_header
 from benchmarks.evidence.features import with_patches
 from benchmarks.evidence.methods import METHODS, chain, digest
@@ -120,8 +121,11 @@ def card(run: Path, row: str, path: Path) -> str:
     header = read_header(path)
     meta, config = header["meta"], header["config"]
     parameters = sum(value.numel() for value in checkpoints.load(path).model.parameters())
-    kept = config.get("memory", 0)
-    memory = f", and the vectors of the {kept} texts that it learned from, without the texts" if kept else ""
+    holds = [f"{parameters / 1e6:.1f} million weights in float16"]
+    if kept := config.get("memory", 0):
+        holds.append(f"the vectors of the {kept} texts that it learned from, without the texts")
+    if examples := config.get("examples", 0):
+        holds.append(f"{COMPONENTS} numbers of each of the {examples} shapes that were called so")
     datasets = [
         f"| {each['name']} | {SOURCES[each['name']][0]} | {each['clouds']} | {SOURCES[each['name']][1]} |"
         for each in meta["data"]["datasets"]
@@ -147,7 +151,7 @@ def card(run: Path, row: str, path: Path) -> str:
             "```",
             "",
             "## What it is",
-            f"{parameters / 1e6:.1f} million weights in float16{memory}, {path.stat().st_size / 1e6:.1f} MB: "
+            f"{'; '.join(holds)}; {path.stat().st_size / 1e6:.1f} MB. "
             f"{config['patches']} patches of {config['patch_size']} points, width {config['width']}, {config['depth']} "
             f"blocks; {meta['points']} points a cloud, {meta['up']} up, in the unit sphere. Besides, two layers that "
             f"put a shape among the texts of MiniLM ({config['text_width']} numbers).",

@@ -12,6 +12,7 @@ from act3d.evaluation.frozen_encoder import ProbeReport
 from act3d.evaluation.probe import probe_tasks
 from act3d.evaluation.retrieval import retrieval_quality
 from act3d.known_models import SHIPPED
+from act3d.models.text_head import TextHead
 from act3d.report.first_look import FirstLook
 from act3d.report.pieces import Named
 from act3d.samples import FURNITURE, sample_root
@@ -47,8 +48,10 @@ def first_look(tasks: int, seed: int = 0) -> FirstLook:
     probe = probe_checkpoint(SHIPPED, ProbeData(root=FURNITURE), seed)
     predictor = load(SHIPPED, expect=AlignedPredictor)
     train, test = (open_dataset(FURNITURE, split, int(predictor.meta["points"])) for split in ("train", "test"))
+    head = predictor.head
+    assert isinstance(head, TextHead)
     with torch.no_grad():
-        stored, asked = (predictor.head(torch.from_numpy(found.x)) for found in probe.features["pretrained"])
+        stored, asked = (head.place(torch.from_numpy(found.x)) for found in probe.features["pretrained"])
     words = [WORDS.get(name, name) for name in test.classes]
     ranked = predictor.rank_vectors(asked, words)
     right = [bool(words.index(str(row[0][0])) == label) for row, label in zip(ranked, test.labels, strict=True)]
