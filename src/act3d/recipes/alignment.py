@@ -64,6 +64,7 @@ class Alignment(Recipe):
     ) -> None:
         super().__init__(settings, model, train.clouds)
         self.held_out, self.start = held_out, start or {}
+        self.numbers: dict[str, Any] = {}
         if held_out is not None:
             labelled = bool((held_out.clouds.labels >= 0).any())
             self.eval_columns = ("recall_1", "recall_5", "zero_shot") if labelled else ("recall_1", "recall_5")
@@ -134,8 +135,15 @@ class Alignment(Recipe):
         return found
 
     def conclude(self, folder: RunFolder | None) -> None:
-        """Remember training clouds, where `align.examples` asks for it."""
+        """Remember training clouds, where `align.examples` asks for it, and validate what this makes of the model."""
+        self.model.eval()
         remember_examples(self, self.names, folder)
+        if self.eval_columns and self.plan.validate_every:
+            self.numbers = self.validate(1 if self.plan.fast_dev_run else 0)
+
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Return the validation of the model that is written."""
+        return self.numbers
 
     def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
         """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""
