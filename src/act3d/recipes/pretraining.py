@@ -77,6 +77,7 @@ class Pretraining(Recipe):
         super().__init__(settings, model, clouds)
         self.probe, self.teacher, self.names = probe, teacher, names
         self.start: dict[str, Any] = {}
+        self.numbers: dict[str, Any] = {}
         self.pretrained: list[nn.Module] = []  # parts of the model that started from weights
         if teacher is not None:
             teacher.model.requires_grad_(False).eval()
@@ -173,17 +174,25 @@ class Pretraining(Recipe):
             accuracy = linear_probe(*sets[0], *sets[1], seed=self.seed).accuracy
         found = {"probe": processes.gather_objects(accuracy)[0]}
         if self.names is not None:
-            test, clean = self.probe.test, self.settings.text.clean
-            shapes, labels = map(
-                torch.from_numpy, self.embed(test, self.probe.batch_size, limit, self.model.among_texts)
-            )
-            found["zero_shot"] = zero_shot(self.model.alignment, shapes, labels, test.class_words(), clean)
+            found["zero_shot"] = self._zero_shot(self.probe, limit)
         return found
 
+    def _zero_shot(self, probe: ProbeClouds, limit: int) -> float:
+        shapes, labels = self.embed(probe.test, probe.batch_size, limit, self.model.among_texts)
+        words, clean = probe.test.class_words(), self.settings.text.clean
+        return zero_shot(self.model.alignment, torch.from_numpy(shapes), torch.from_numpy(labels), words, clean)
+
     def conclude(self, folder: RunFolder | None) -> None:
-        """Remember training clouds, where names are learnt and `align.examples` asks for it."""
+        """Remember training clouds, where names are learnt and `align.examples` asks for it, and name shapes anew."""
+        self.model.eval()
         if self.names is not None:
             remember_examples(self, self.names, folder)
+            if self.probe is not None and self.plan.validate_every:
+                self.numbers = {"zero_shot": self._zero_shot(self.probe, 1 if self.plan.fast_dev_run else 0)}
+
+    def test(self, folder: RunFolder | None) -> dict[str, Any]:
+        """Return the zero-shot accuracy of the model that is written, where names are learnt."""
+        return self.numbers
 
     def pictures(self) -> dict[str, np.ndarray]:
         """Return a map of held-out clouds by the model's features, coloured by class."""
