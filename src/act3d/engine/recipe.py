@@ -93,6 +93,21 @@ class Recipe:
         """Yield this process's share of clouds to evaluate on, always with the same points, which are on the device."""
         return self.evaluated.of(clouds, batch_size, limit, self.device)
 
+    @torch.no_grad()
+    def vectors_of(
+        self, clouds: CloudDataset, vectors: Callable[[Tensor], Tensor], batch_size: int, limit: int = 0
+    ) -> tuple[Tensor, np.ndarray]:
+        """Return what `vectors` makes of points (B, N, 3) for all clouds: (S, F) and their rows (S,), in their order.
+
+        Each process does its share, and has all; `limit`: at most so many batches of each.
+        """
+        batches = self.batches_of(clouds, batch_size, limit)
+        mine = [(vectors(batch["points"]).float().cpu(), batch["index"].numpy()) for batch in batches]
+        every = [part for parts in processes.gather_objects(mine) for part in parts]
+        rows = np.concatenate([part[1] for part in every])
+        order = rows.argsort(kind="stable")  # that of the dataset, whoever embedded a cloud
+        return torch.cat([part[0] for part in every])[order], rows[order]
+
     # ------------------------------------------------------------------ what a subclass may say
 
     def loader(self, device: torch.device, was: str = "", lanes: int = 0) -> Loader:

@@ -123,7 +123,7 @@ class Alignment(Recipe):
         processes.share_buffers(self.model)
         clouds, texts = self.held_out
         head = self.model.alignment
-        shapes, rows = self._shapes(clouds, limit)
+        shapes, rows = self.vectors_of(clouds, self._place, self.data.batch_size, limit)
         known = sorted(set(texts))
         gallery = head.place_texts(encode_texts(known)).cpu()
         own = torch.tensor([known.index(texts[row]) for row in rows])
@@ -133,6 +133,9 @@ class Alignment(Recipe):
             labels = torch.from_numpy(clouds.labels[rows])
             found["zero_shot"] = zero_shot(head, shapes, labels, clouds.class_words(), self.settings.text.clean)
         return found
+
+    def _place(self, points: Tensor) -> Tensor:
+        return self.model(self.model.patchify(points))
 
     def conclude(self, folder: RunFolder | None) -> None:
         """Remember training clouds, where `align.examples` asks for it, and validate what this makes of the model."""
@@ -144,16 +147,6 @@ class Alignment(Recipe):
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Return the validation of the model that is written."""
         return self.numbers
-
-    def _shapes(self, clouds: CloudDataset, limit: int) -> tuple[Tensor, np.ndarray]:
-        """Return unit vectors (S, D) of clouds and their rows (S,), from all processes."""
-        vectors, rows = [torch.empty(0, self.model.alignment.text_width)], [np.zeros(0, int)]
-        for batch in self.batches_of(clouds, self.data.batch_size, limit):
-            patches = self.model.patchify(batch["points"])
-            vectors.append(self.model(patches).float().cpu())
-            rows.append(batch["index"].numpy())
-        parts = processes.gather_objects((torch.cat(vectors), np.concatenate(rows)))
-        return torch.cat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
     def state(self) -> dict[str, Any]:
         """Return how texts were made."""

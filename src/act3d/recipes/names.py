@@ -140,7 +140,6 @@ def learn_names(
     return Names(vectors, named, about, places, negatives, torch.tensor([kept.get(words, -1) for words in texts]))
 
 
-@torch.no_grad()
 def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) -> None:
     """Let a trained model remember training clouds with their texts, and the best weights of its run as well.
 
@@ -158,29 +157,22 @@ def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) ->
         what = f"{len(rows)} clouds are embedded once more, to be remembered with what they are called"
         say(f"{recipe.command}: {what}", error=True)
     clouds, texts = Selection(recipe.clouds, rows.numpy()), names.remembered[rows]
+
+    def remember(model: EncoderModel) -> None:
+        count = model.config["patches"]
+        features = recipe.vectors_of(clouds, lambda x: model.embed(model.patchify(x, count)), recipe.data.batch_size)[0]
+        model.remember_examples(features, texts)
+
     processes.share_buffers(recipe.model)
-    recipe.model.remember_examples(_features(recipe, recipe.model.eval(), clouds), texts)
+    remember(recipe.model.eval())
     best = None
     if folder is not None and processes.rank() == 0 and folder.best.exists():
         best = checkpoints.load(folder.best)
     best = processes.gather_objects(best)[0]  # of the first process, which alone has the file for sure
     if folder is not None and best is not None:
-        best.model.remember_examples(_features(recipe, best.model.to(recipe.device), clouds), texts)
+        remember(best.model.to(recipe.device))
         if processes.rank() == 0:
             checkpoints.save(best.model, folder.best, best.meta)
-
-
-def _features(recipe: Recipe, model: EncoderModel, clouds: CloudDataset) -> Tensor:
-    """Return what a model's `embed` gives for all clouds (E, F), from all processes."""
-    mine = []
-    for batch in recipe.batches_of(clouds, recipe.data.batch_size):
-        patches = model.patchify(batch["points"], model.config["patches"])
-        mine.append((batch["index"], model.embed(patches).float().cpu()))
-    every = [part for parts in processes.gather_objects(mine) for part in parts]
-    found = torch.zeros(len(clouds), every[0][1].shape[1])
-    for index, features in every:
-        found[index] = features
-    return found
 
 
 def take_over_words(head: TextHead, start: Start) -> bool:

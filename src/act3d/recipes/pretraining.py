@@ -4,7 +4,7 @@ A method is a subclass of `Pretraining` in a file of its own, and a line in `MET
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,7 +167,10 @@ class Pretraining(Recipe):
         from act3d.evaluation.probe import linear_probe
 
         processes.share_buffers(self.model)
-        sets = [self.embed(clouds, self.probe.batch_size, limit) for clouds in (self.probe.train, self.probe.test)]
+        sets = [
+            self.labelled_features(clouds, self.probe.batch_size, limit)
+            for clouds in (self.probe.train, self.probe.test)
+        ]
         # The SVM is small work: the first process does it, the others take its result.
         accuracy = 0.0
         if processes.rank() == 0:
@@ -177,10 +180,17 @@ class Pretraining(Recipe):
             found["zero_shot"] = self._zero_shot(self.probe, limit)
         return found
 
+    def labelled_features(self, clouds: CloudDataset, batch_size: int, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return features (S, F) and labels (S,) of all clouds that have a label."""
+        features, rows = self.vectors_of(clouds, lambda x: self.model.embed(self.model.patchify(x)), batch_size, limit)
+        x, y = features.numpy(), clouds.labels[rows]
+        return x[y >= 0], y[y >= 0]
+
     def _zero_shot(self, probe: ProbeClouds, limit: int) -> float:
-        shapes, labels = self.embed(probe.test, probe.batch_size, limit, self.model.among_texts)
-        words, clean = probe.test.class_words(), self.settings.text.clean
-        return zero_shot(self.model.alignment, torch.from_numpy(shapes), torch.from_numpy(labels), words, clean)
+        model, test, size = self.model, probe.test, probe.batch_size
+        shapes, rows = self.vectors_of(test, lambda x: model.among_texts(model.patchify(x)), size, limit)
+        labels, clean = torch.from_numpy(test.labels[rows]), self.settings.text.clean
+        return zero_shot(model.alignment, shapes, labels, test.class_words(), clean)
 
     def conclude(self, folder: RunFolder | None) -> None:
         """Remember training clouds, where names are learnt and `align.examples` asks for it, and name shapes anew."""
@@ -221,25 +231,6 @@ class Pretraining(Recipe):
         """Check that texts are still made in the same way."""
         if self.names is not None:
             self.names.check_resumed(state.get("text"))
-
-    @torch.no_grad()
-    def embed(
-        self, clouds: CloudDataset, batch_size: int, limit: int = 0, vectors: Callable[[Patches], Tensor] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return vectors (S, F) and labels (S,) of all clouds that have a label, from all processes.
-
-        `vectors` makes them of patches; by default they are the model's features.
-        """
-        mine = []
-        for batch in self.batches_of(clouds, batch_size, limit):
-            patches = self.model.patchify(batch["points"])
-            found = (vectors or self.model.embed)(patches)
-            mine.append((found.float().cpu().numpy(), batch["label"].numpy(), batch["index"].numpy()))
-        every = [batch for part in processes.gather_objects(mine) for batch in part]
-        x, y, rows = (np.concatenate(parts) for parts in zip(*every, strict=True))
-        order = rows.argsort(kind="stable")  # that of the dataset, whoever embedded a cloud
-        x, y = x[order], y[order]
-        return x[y >= 0], y[y >= 0]
 
 
 def build(settings: Any, folder: RunFolder, resume: bool) -> Pretraining:
