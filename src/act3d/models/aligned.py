@@ -45,12 +45,9 @@ class Aligned(EncoderModel):
         channels: Sequence[str] = (),
     ) -> None:
         super().__init__()
-        own = ("self", "__class__", "channels", "examples")
-        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in (*own, "own")}
+        self.config: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "__class__", "channels")}
         if channels:
             self.config["channels"] = list(channels)
-        if examples:
-            self.config["examples"] = examples
         self.patches, self.patch_size, self.width = patches, patch_size, width
         self.encoder = PointEncoder(width, depth, heads, drop_path, class_token, embed_width, normed_residual, channels)
         self.alignment = TextHead(2 * width, hidden, text_width, temperature, threshold, memory, examples)

@@ -106,11 +106,12 @@ class TextHead(TextSide):
         shapes: torch.Tensor = self(features)
         if self.memory is None:
             return shapes
-        texts, share = self.memory.to(shapes), TEXTS_SHARE
-        logits = SHARPER * self.contrast.scale * shapes @ texts.T  # (B, K)
-        if self.examples is not None:
-            logits = NEARNESS * self._compared(features) @ self.examples.to(shapes).T  # (B, E)
-            texts, share = texts[self.example_texts], EXAMPLES_SHARE
+        texts = self.memory.to(shapes)
+        if self.examples is None:
+            logits, share = SHARPER * self.contrast.scale * shapes @ texts.T, TEXTS_SHARE  # (B, K)
+        else:
+            logits, share = NEARNESS * self._compared(features) @ self.examples.to(shapes).T, EXAMPLES_SHARE  # (B, E)
+            texts = texts[self.example_texts]
         told = F.normalize(logits.softmax(dim=1) @ texts, dim=1)
         return F.normalize((1 - share) * shapes + share * told, dim=1)
 

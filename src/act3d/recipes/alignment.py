@@ -140,8 +140,7 @@ class Alignment(Recipe):
     def conclude(self, folder: RunFolder | None) -> None:
         """Remember training clouds, where `align.examples` asks for it, and validate what this makes of the model."""
         self.model.eval()
-        remember_examples(self, self.names, folder)
-        if self.eval_columns and self.plan.validate_every:
+        if remember_examples(self, self.names, folder) and self.eval_columns and self.plan.validate_every:
             self.numbers = self.validate(1 if self.plan.fast_dev_run else 0)
 
     def test(self, folder: RunFolder | None) -> dict[str, Any]:

@@ -140,10 +140,13 @@ def learn_names(
     return Names(vectors, named, about, places, negatives, torch.tensor([kept.get(words, -1) for words in texts]))
 
 
-def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) -> None:
-    """Let a trained model remember training clouds with their texts, and the best weights of its run as well.
+def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) -> bool:
+    """Let a trained model, in eval mode, remember training clouds with their texts; and the best weights of its run.
 
     Clouds are embedded at the patches that the model is used at, with all processes.
+
+    Returns:
+        Whether there are any to remember.
     """
     rows, most = (names.remembered >= 0).nonzero()[:, 0], recipe.settings.align.examples
     if recipe.plan.fast_dev_run:
@@ -152,7 +155,7 @@ def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) ->
         drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(recipe.seed))
         rows = rows[drawn[:most].sort().values]
     if len(rows) < 2:
-        return
+        return False
     if folder is not None and processes.rank() == 0:
         what = f"{len(rows)} clouds are embedded once more, to be remembered with what they are called"
         say(f"{recipe.command}: {what}", error=True)
@@ -164,7 +167,7 @@ def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) ->
         model.remember_examples(features, texts)
 
     processes.share_buffers(recipe.model)
-    remember(recipe.model.eval())
+    remember(recipe.model)
     best = None
     if folder is not None and processes.rank() == 0 and folder.best.exists():
         best = checkpoints.load(folder.best)
@@ -173,6 +176,7 @@ def remember_examples(recipe: Recipe, names: Names, folder: RunFolder | None) ->
         remember(best.model.to(recipe.device))
         if processes.rank() == 0:
             checkpoints.save(best.model, folder.best, best.meta)
+    return True
 
 
 def take_over_words(head: TextHead, start: Start) -> bool:

@@ -194,11 +194,11 @@ class Pretraining(Recipe):
 
     def conclude(self, folder: RunFolder | None) -> None:
         """Remember training clouds, where names are learnt and `align.examples` asks for it, and name shapes anew."""
+        if self.names is None:
+            return
         self.model.eval()
-        if self.names is not None:
-            remember_examples(self, self.names, folder)
-            if self.probe is not None and self.plan.validate_every:
-                self.numbers = {"zero_shot": self._zero_shot(self.probe, 1 if self.plan.fast_dev_run else 0)}
+        if remember_examples(self, self.names, folder) and self.probe is not None and self.plan.validate_every:
+            self.numbers = {"zero_shot": self._zero_shot(self.probe, 1 if self.plan.fast_dev_run else 0)}
 
     def test(self, folder: RunFolder | None) -> dict[str, Any]:
         """Return the zero-shot accuracy of the model that is written, where names are learnt."""
